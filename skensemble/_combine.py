@@ -1,0 +1,145 @@
+"""Pure rules that combine the predictions of members, in NumPy: means, votes, aligned classes, parts of the entropy."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Uncertainty(NamedTuple):
+    """Predictive uncertainty of each sample in nats; `total` is the sum of the two parts.
+
+    Attributes
+    ----------
+    total : ndarray of shape (n_samples,)
+        Entropy of the combined probabilities.
+    aleatoric : ndarray of shape (n_samples,)
+        Mean entropy of the members: noise in the data, which more members do not remove.
+    epistemic : ndarray of shape (n_samples,)
+        Mutual information between label and member: how much the members disagree.
+    """
+
+    total: np.ndarray
+    aleatoric: np.ndarray
+    epistemic: np.ndarray
+
+
+def normalize_weights(weights, n_members):
+    """Weights of the members as float64 that sum to 1; equal where `weights` is None."""
+    if weights is None:
+        return np.full(n_members, 1 / n_members)
+    weights = np.asarray(weights, dtype=np.float64)
+    if weights.shape != (n_members,):
+        raise ValueError(
+            f"`weights` must have one entry per member: got {_count(weights)} for {n_members} members. "
+            "Pass as many weights as there are members, or None for equal ones."
+        )
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError(f"`weights` must be finite and not negative: got {weights.tolist()}.")
+    if not weights.any():
+        raise ValueError("`weights` must not all be 0: no member would count. Pass None for equal weights.")
+    return weights / weights.sum()
+
+
+def _count(weights):
+    return f"{len(weights)} weights" if weights.ndim == 1 else f"an array of shape {weights.shape}"
+
+
+def first_weights(weights, n_members):
+    """Weights of the first `n_members` alone, summing to 1; equal where all of theirs are 0."""
+    weights = weights[:n_members]
+    return weights / weights.sum() if weights.any() else np.full(n_members, 1 / n_members)
+
+
+def weighted_mean(predictions, weights):
+    """Mean over the members, in float64.
+
+    Parameters
+    ----------
+    predictions : ndarray of shape (n_members, n_samples, ...)
+    weights : ndarray of shape (n_members,)
+        Must sum to 1.
+    """
+    return np.tensordot(weights, np.asarray(predictions, dtype=np.float64), axes=1)
+
+
+def weighted_std(predictions, weights):
+    """Standard deviation over the members (no correction for degrees of freedom), shaped like one prediction."""
+    deviations = np.asarray(predictions, dtype=np.float64) - weighted_mean(predictions, weights)
+    return np.sqrt(weighted_mean(deviations**2, weights))
+
+
+def majority_vote(votes, weights, n_classes):
+    """Class index with the largest sum of weights; ties go to the smallest index.
+
+    Parameters
+    ----------
+    votes : ndarray of int of shape (n_members, n_samples) or (n_members, n_samples, n_outputs)
+        The class index that each member chose.
+    weights : ndarray of shape (n_members,)
+    n_classes : int
+
+    Returns
+    -------
+    ndarray of int of shape (n_samples,) or (n_samples, n_outputs)
+    """
+    counts = np.stack([weighted_mean(votes == k, weights) for k in range(n_classes)])
+    # Sums of equal weights in another order differ by rounding: without it a tie would go to either class.
+    return np.argmax(np.round(counts, decimals=12), axis=0)
+
+
+def align_classes(proba, member_classes, classes):
+    """Probabilities of one member in the columns of `classes`; a class that the member does not know gets 0.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n_samples, len(member_classes))
+    member_classes, classes : ndarray of shape (n_classes,)
+        `classes` must be sorted and contain every one of `member_classes`.
+    """
+    if np.array_equal(member_classes, classes):
+        return proba
+    aligned = np.zeros((len(proba), len(classes)), dtype=proba.dtype)
+    aligned[:, np.searchsorted(classes, member_classes)] = proba
+    return aligned
+
+
+def split_entropy(proba, weights, multilabel=False):
+    """Entropy of the combined prediction, split into what the members share and where they disagree.
+
+    total = aleatoric + epistemic, that is H(mean of p) = mean of H(p) + mutual information [1]_. With several labels per
+    sample, entropies of the labels are summed.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n_members, n_samples, n_classes)
+    weights : ndarray of shape (n_members,)
+    multilabel : bool, default=False
+        Whether each column is the probability of a label of its own.
+
+    Returns
+    -------
+    Uncertainty
+
+    References
+    ----------
+    .. [1] Depeweg et al., "Decomposition of Uncertainty in Bayesian Deep Learning for Efficient and Risk-sensitive
+       Learning", ICML 2018, equation 5.
+    """
+    entropy = _binary_entropy if multilabel else _entropy
+    proba = np.clip(np.asarray(proba, dtype=np.float64), 0, 1)
+    if not multilabel:
+        # Outputs are float32: rows that sum to 1 + 1e-7 would give negative parts.
+        proba = proba / proba.sum(axis=-1, keepdims=True)
+    total = entropy(weighted_mean(proba, weights))
+    aleatoric = np.minimum(weighted_mean(entropy(proba), weights), total)
+    return Uncertainty(total, aleatoric, total - aleatoric)
+
+
+def _entropy(proba):
+    logs = np.log(proba, out=np.zeros_like(proba), where=proba > 0)
+    # Adding 0 turns -0.0 into 0.0.
+    return -(proba * logs).sum(axis=-1) + 0.0
+
+
+def _binary_entropy(proba):
+    return _entropy(np.stack([proba, 1 - proba], axis=-1)).sum(axis=-1)

@@ -1,0 +1,24 @@
+"""Settings of every test process, and the tiny data sets that tests share."""
+
+import os
+
+# Both are read at import, so they are set before TensorFlow and matplotlib are imported by any test module.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["MPLBACKEND"] = "Agg"
+
+import pytest
+from sklearn.datasets import make_blobs, make_regression
+
+
+@pytest.fixture
+def blobs():
+    """Three classes: X of shape (60, 4), float32, and y of 0, 1 and 2."""
+    X, y = make_blobs(n_samples=60, n_features=4, centers=3, random_state=0)
+    return X.astype("float32"), y
+
+
+@pytest.fixture
+def regression():
+    """One target of about unit variance: X of shape (60, 4) and y, both float32."""
+    X, y = make_regression(n_samples=60, n_features=4, noise=1.0, random_state=0)
+    return X.astype("float32"), (y / y.std()).astype("float32")

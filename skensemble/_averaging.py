@@ -2,7 +2,6 @@
 
 import numbers
 
-
 from skensemble._base import BaseKerasEnsemble, KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
 from skensemble._combine import normalize_weights
 from skensemble._compat import HasMethods, Interval, StrOptions, fit_context

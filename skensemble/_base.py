@@ -71,6 +71,11 @@ def _is_soft(ensemble):
     return True
 
 
+def _mean_proba(proba, weights):
+    """Mean in the float type of the networks: metrics expect rows to sum to 1 as exactly as the type can say."""
+    return weighted_mean(proba, weights).astype(proba.dtype)
+
+
 class KerasEnsembleClassifierMixin(ClassifierMixin):
     """Labels, votes and probabilities; stands left of `BaseKerasEnsemble`."""
 
@@ -104,7 +109,7 @@ class KerasEnsembleClassifierMixin(ClassifierMixin):
         ndarray of shape (n_samples, n_classes)
             Columns in the order of `classes_`; with several labels per row, the probability of each label.
         """
-        return weighted_mean(self.predict_members(X), self.weights_)
+        return _mean_proba(self.predict_members(X), self.weights_)
 
     def staged_predict(self, X):
         """Labels from the first member, the first two, and so on.
@@ -139,7 +144,7 @@ class KerasEnsembleClassifierMixin(ClassifierMixin):
         """
         proba = self.predict_members(X)
         for n_members, weights in self._stage_weights():
-            yield weighted_mean(proba[:n_members], weights)
+            yield _mean_proba(proba[:n_members], weights)
 
     def predict_uncertainty(self, X):
         """Entropy of the prediction, split into noise of the data and disagreement of the members.
@@ -170,7 +175,7 @@ class KerasEnsembleClassifierMixin(ClassifierMixin):
     def _choose(self, proba, weights):
         """Labels from the probabilities of members of shape (n_members, n_samples, n_classes)."""
         if self.voting == "soft":
-            return self._decode(self._choose_indices(weighted_mean(proba, weights)))
+            return self._decode(self._choose_indices(_mean_proba(proba, weights)))
         votes = self._choose_indices(proba)
         if self._multilabel and self._one_hot:
             votes = majority_vote(votes.argmax(axis=-1), weights, proba.shape[-1])
@@ -205,7 +210,7 @@ class KerasEnsembleClassifierMixin(ClassifierMixin):
         self._one_hot = self._multilabel and is_one_hot_target(y)
         self.classes_ = np.arange(y.shape[1]) if self._multilabel else np.unique(y)
         if len(self.classes_) < 2:
-            raise ValueError(f"`y` must have at least two classes: got one class, {self.classes_[0]!r}.")
+            raise ValueError(f"`y` must have at least two classes: got one class, {self.classes_.tolist()[0]!r}.")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

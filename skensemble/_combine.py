@@ -106,8 +106,8 @@ def align_classes(proba, member_classes, classes):
 def split_entropy(proba, weights, multilabel=False):
     """Entropy of the combined prediction, split into what the members share and where they disagree.
 
-    total = aleatoric + epistemic, that is H(mean of p) = mean of H(p) + mutual information [1]_. With several labels per
-    sample, entropies of the labels are summed.
+    total = aleatoric + epistemic, that is H(mean of p) = mean of H(p) + mutual information [1]_. With several labels
+    per sample, entropies of the labels are summed.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Every private scikit-learn, scikeras, Keras and TensorFlow name, and every difference between versions, in one place."""
+"""Every private name of scikit-learn, scikeras, Keras and TensorFlow, and every difference between their versions."""
 
 import random
 import threading
@@ -35,6 +35,12 @@ __all__ = [
     "seeded",
     "without_own_seed",
 ]
+
+# scikit-learn 1.6 reads this remnant of its old tags instead of `__sklearn_tags__`, although it can only raise: it
+# calls its super's, which is gone. Without it, scikeras' estimators have the tags of scikit-learn 1.7 and later.
+# TODO(scikit-learn>=1.7): drop it.
+if "_more_tags" in vars(BaseWrapper):  # not a second time, where this module is imported again
+    del BaseWrapper._more_tags
 
 # Seeds are global to the process: builds and fits of two threads must not interleave.
 _SEED_LOCK = threading.RLock()

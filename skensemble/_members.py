@@ -69,7 +69,7 @@ def check_member(estimator, *, classifier, name="estimator"):
 
 
 def make_members(estimator, seeds):
-    """Unfitted clones of `estimator`, one per seed, that carry their seed as `random_state`; frozen ones as they are."""
+    """Unfitted clones of `estimator`, one per seed, which is their `random_state`; frozen ones as they are."""
     if is_frozen(estimator):
         return [estimator] * len(seeds)
     return [clone(estimator).set_params(random_state=seed) for seed in seeds]

@@ -1,4 +1,4 @@
-"""Members of an ensemble: scikeras' estimators, correct on scikit-learn 1.6 and later, with an MLP where no model is given."""
+"""Members of an ensemble: scikeras' estimators, correct on scikit-learn 1.6 and later; an MLP where no model is given."""
 
 from contextlib import contextmanager
 
@@ -16,7 +16,7 @@ _MLP_PARAMETERS = ("hidden_layer_sizes", "activation", "dropout")
 
 @contextmanager
 def unchanged_on_error(estimator):
-    """Put the attributes of `estimator` back as they were when the block raises, so that a failed fit leaves no trace."""
+    """Put the attributes of `estimator` back as they were when the block raises: a failed fit leaves no trace."""
     before = dict(vars(estimator))
     try:
         yield
@@ -117,6 +117,9 @@ class _Member:
         return super()._validate_data(X, y, reset=reset, y_numeric=y_numeric)
 
     def _build_keras_model(self):
+        if isinstance(self.random_state, np.random.RandomState):
+            # scikeras 0.13 draws 0 from every RandomState, and does not advance it.
+            self._random_state = int(self.random_state.randint(np.iinfo(np.int32).max))
         seed = self._random_state
         with seeded(seed), without_own_seed(self):
             return super()._build_keras_model()
@@ -340,7 +343,7 @@ class KerasClassifier(_Member, ScikerasClassifier):
     def _initialize(self, X, y=None):
         X, y = super()._initialize(X, y)
         if self.n_classes_ == 1:
-            raise ValueError(f"`y` must have at least two classes: got one class, {self.classes_[0]!r}.")
+            raise ValueError(f"`y` must have at least two classes: got one class, {self.classes_.tolist()[0]!r}.")
         return X, y
 
     def _default_loss(self):

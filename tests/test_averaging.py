@@ -1,0 +1,1003 @@
+import copy
+import pickle
+import random
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import joblib
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import scikeras.wrappers
+import scipy.sparse
+import scipy.stats
+import sklearn
+import tensorflow as tf
+from sklearn.base import clone
+from sklearn.datasets import make_blobs, make_regression
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, StratifiedKFold, cross_val_score
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.class_weight import compute_sample_weight
+
+from skensemble import KerasAveragingClassifier, KerasAveragingRegressor, KerasClassifier, KerasRegressor
+
+ROOT = Path(__file__).parents[1]
+
+# Rounding of one float32 forward pass against another that sums in another order.
+FLOAT32 = {"rtol": 1e-5, "atol": 1e-6}
+# The same after training, where differences of rounding have grown.
+TRAINED_FLOAT32 = {"rtol": 1e-3, "atol": 1e-4}
+
+# What the members of most tests share. They run eagerly: tracing a graph takes longer than so few steps.
+QUICK = {"hidden_layer_sizes": (3,), "epochs": 1, "batch_size": -1, "run_eagerly": True}
+# Enough to get nearly every row of the blobs right.
+LEARNS = {**QUICK, "hidden_layer_sizes": (), "epochs": 6, "optimizer__learning_rate": 0.5}
+# Members whose training two fits can repeat with other rows, and which follows the size of the gradient, unlike Adam's.
+REPEATABLE = {
+    "estimator__shuffle": False,
+    "estimator__epochs": 2,
+    "estimator__optimizer": "sgd",
+    "estimator__optimizer__learning_rate": 0.05,
+}
+
+
+def read_only(array):
+    """The array, which `fit` must not write to."""
+    array.flags.writeable = False
+    return array
+
+
+def _make_data():
+    X, y = make_blobs(n_samples=60, n_features=4, centers=3, random_state=0)
+    X_regression, y_regression = make_regression(n_samples=60, n_features=4, noise=1.0, random_state=0)
+    arrays = (X.astype("float32"), y, X_regression.astype("float32"), y_regression / y_regression.std())
+    return [read_only(array) for array in arrays]
+
+
+X, Y, X_REGRESSION, Y_REGRESSION = _make_data()
+LABELS = read_only(np.array(["a", "b", "c"])[Y])
+
+
+def quick_classifier(**params):
+    """Unfitted ensemble of two; parameters of the member start with `estimator__`."""
+    return KerasAveragingClassifier(KerasClassifier(**QUICK), n_estimators=2, random_state=0).set_params(**params)
+
+
+def quick_regressor(**params):
+    """Unfitted ensemble of two; parameters of the member start with `estimator__`."""
+    return KerasAveragingRegressor(KerasRegressor(**QUICK), n_estimators=2, random_state=0).set_params(**params)
+
+
+def build_network(meta, units=3):
+    """Not compiled; the loss follows the target."""
+    n_outputs = meta["n_classes_"] if "n_classes_" in meta else meta["n_outputs_"]
+    return keras.Sequential(
+        [
+            keras.Input(meta["X_shape_"][1:]),
+            keras.layers.Dense(units, activation="relu"),
+            keras.layers.Dense(n_outputs, activation="softmax" if "n_classes_" in meta else None),
+        ]
+    )
+
+
+def frozen(ensemble):
+    """The fitted members of an ensemble, to be averaged in other ways without training."""
+    return [FrozenEstimator(member) for member in ensemble.estimators_]
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Three fitted members that make errors, on string labels."""
+    return quick_classifier(n_estimators=3, estimator__epochs=2).fit(X, LABELS)
+
+
+@pytest.fixture(scope="module")
+def trained_regressor():
+    """Three fitted members."""
+    return quick_regressor(n_estimators=3).fit(X_REGRESSION, Y_REGRESSION)
+
+
+# The loop that a user would write by hand
+
+
+def test_soft_voting_is_the_loop_by_hand(trained):
+    """Probabilities are the mean over the members, and the prediction is the largest of them."""
+    by_hand = np.zeros((60, 3))
+    for member in trained.estimators_:
+        by_hand += member.model_.predict(X, verbose=0)
+    by_hand /= 3
+    np.testing.assert_allclose(trained.predict_proba(X), by_hand, **FLOAT32)
+    np.testing.assert_array_equal(trained.predict(X), np.array(["a", "b", "c"])[by_hand.argmax(axis=1)])
+    np.testing.assert_array_equal(trained.weights_, np.full(3, 1 / 3))
+
+
+def test_weighted_soft_voting_is_the_loop_by_hand(trained):
+    """Weights are scaled to sum to 1 and multiply the probabilities of their members."""
+    ensemble = KerasAveragingClassifier(frozen(trained), n_estimators=3, weights=[3, 0, 1]).fit(X, LABELS)
+    first, _, last = (member.model_.predict(X, verbose=0) for member in trained.estimators_)
+    np.testing.assert_allclose(ensemble.predict_proba(X), 0.75 * first + 0.25 * last, **FLOAT32)
+    np.testing.assert_array_equal(ensemble.weights_, [0.75, 0, 0.25])
+
+
+def test_hard_voting_is_the_loop_by_hand(trained):
+    """The label that most members predict wins; ties go to the smallest label."""
+    ensemble = KerasAveragingClassifier(frozen(trained), n_estimators=3, voting="hard").fit(X, LABELS)
+    by_hand = []
+    for votes in zip(*(member.predict(X) for member in trained.estimators_), strict=True):
+        counts = Counter(votes)
+        by_hand.append(min(counts, key=lambda label: (-counts[label], label)))
+    assert len(set(by_hand)) > 1
+    np.testing.assert_array_equal(ensemble.predict(X), by_hand)
+
+
+def test_weighted_hard_voting(trained):
+    """A member with more than half of the weights decides alone."""
+    ensemble = KerasAveragingClassifier(frozen(trained), n_estimators=3, voting="hard", weights=[1, 1, 3]).fit(
+        X, LABELS
+    )
+    np.testing.assert_array_equal(ensemble.predict(X), trained.estimators_[2].predict(X))
+
+
+def test_regression_is_the_loop_by_hand(trained_regressor):
+    """The prediction is the mean over the members, its deviation theirs."""
+    each = np.stack([member.model_.predict(X_REGRESSION, verbose=0)[:, 0] for member in trained_regressor.estimators_])
+    mean, std = trained_regressor.predict(X_REGRESSION, return_std=True)
+    np.testing.assert_allclose(mean, each.mean(axis=0), **FLOAT32)
+    np.testing.assert_allclose(std, each.std(axis=0), **FLOAT32)
+    np.testing.assert_array_equal(trained_regressor.predict(X_REGRESSION), mean)
+    assert mean.shape == std.shape == (60,)
+
+    weighted = KerasAveragingRegressor(frozen(trained_regressor), n_estimators=3, weights=[1, 0, 3])
+    mean, std = weighted.fit(X_REGRESSION, Y_REGRESSION).predict(X_REGRESSION, return_std=True)
+    by_hand = 0.25 * each[0] + 0.75 * each[2]
+    np.testing.assert_allclose(mean, by_hand, **FLOAT32)
+    variance = 0.25 * (each[0] - by_hand) ** 2 + 0.75 * (each[2] - by_hand) ** 2
+    np.testing.assert_allclose(std, np.sqrt(variance), **FLOAT32)
+
+
+def test_predict_members(trained, trained_regressor):
+    """The first axis is the member, the rest is what the member alone predicts."""
+    proba = trained.predict_members(X)
+    assert proba.shape == (3, 60, 3)
+    for member, got in zip(trained.estimators_, proba, strict=True):
+        np.testing.assert_allclose(got, member.predict_proba(X), **FLOAT32)
+    values = trained_regressor.predict_members(X_REGRESSION)
+    assert values.shape == (3, 60)
+    for member, got in zip(trained_regressor.estimators_, values, strict=True):
+        np.testing.assert_allclose(got, member.predict(X_REGRESSION), **FLOAT32)
+
+
+def test_stages_of_a_classifier(trained):
+    """Stage k combines the first k members; the last stage is the ensemble."""
+    each = trained.predict_members(X)
+    stages = list(trained.staged_predict_proba(X))
+    labels = list(trained.staged_predict(X))
+    assert len(stages) == len(labels) == 3
+    for k in range(3):
+        np.testing.assert_allclose(stages[k], each[: k + 1].mean(axis=0), **FLOAT32)
+        np.testing.assert_array_equal(labels[k], trained.classes_[stages[k].argmax(axis=1)])
+    np.testing.assert_array_equal(stages[2], trained.predict_proba(X))
+    np.testing.assert_array_equal(labels[0], trained.estimators_[0].predict(X))
+
+
+def test_stages_of_votes(trained):
+    """With votes there are stages of labels, and none of probabilities."""
+    ensemble = KerasAveragingClassifier(frozen(trained), n_estimators=3, voting="hard").fit(X, LABELS)
+    each = [member.predict(X) for member in trained.estimators_]
+    stages = list(ensemble.staged_predict(X))
+    np.testing.assert_array_equal(stages[0], each[0])
+    np.testing.assert_array_equal(stages[1], [min(votes) for votes in zip(*each[:2], strict=True)])
+    np.testing.assert_array_equal(stages[2], ensemble.predict(X))
+    assert not hasattr(ensemble, "staged_predict_proba")
+
+
+def test_stages_of_a_regressor(trained_regressor):
+    """Stages use the weights of their members; one whose members all weigh nothing counts them equally."""
+    ensemble = KerasAveragingRegressor(frozen(trained_regressor), n_estimators=3, weights=[0, 1, 3])
+    each = ensemble.fit(X_REGRESSION, Y_REGRESSION).predict_members(X_REGRESSION)
+    stages = list(ensemble.staged_predict(X_REGRESSION))
+    for stage, expected in zip(stages, [each[0], each[1], 0.25 * each[1] + 0.75 * each[2]], strict=True):
+        np.testing.assert_allclose(stage, expected, **FLOAT32)
+
+
+def test_uncertainty(trained):
+    """Total is the entropy of the mean, aleatoric the mean of the entropies, epistemic what is left."""
+    each = np.stack([member.predict_proba(X) for member in trained.estimators_])
+    uncertainty = trained.predict_uncertainty(X)
+    total = scipy.stats.entropy(each.mean(axis=0), axis=1)
+    aleatoric = scipy.stats.entropy(each, axis=2).mean(axis=0)
+    np.testing.assert_allclose(uncertainty.total, total, **FLOAT32)
+    np.testing.assert_allclose(uncertainty.aleatoric, aleatoric, **FLOAT32)
+    np.testing.assert_allclose(uncertainty.epistemic, total - aleatoric, **FLOAT32)
+    assert (uncertainty.epistemic >= 0).all()
+    assert uncertainty.epistemic.max() > 0.01
+
+
+def test_score(trained, trained_regressor):
+    """`score` is scikit-learn's: accuracy, and R^2."""
+    assert trained.score(X, LABELS) == accuracy_score(LABELS, trained.predict(X))
+    predicted = trained_regressor.predict(X_REGRESSION)
+    assert trained_regressor.score(X_REGRESSION, Y_REGRESSION) == r2_score(Y_REGRESSION, predicted)
+
+
+# Labels
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        np.array([-7, 3, 100]),
+        np.array(["b", "bb", "c"]),
+        np.array(["b", "bb", "c"], dtype=object),
+        np.array([2, 1, 0]),
+        np.array(["z", "y", "x"]),
+        np.array([1.0, 2.0, 3.0]),
+    ],
+    ids=["gaps", "strings", "objects", "reversed ints", "reversed strings", "floats"],
+)
+def test_any_labels(names):
+    """Whatever the labels are, predictions are of them, and columns are in their sorted order."""
+    ensemble = KerasAveragingClassifier(KerasClassifier(**LEARNS), n_estimators=2, random_state=0).fit(X, names[Y])
+    predicted = ensemble.predict(X)
+    assert predicted.dtype == names.dtype
+    assert (predicted == names[Y]).mean() > 0.9
+    assert ensemble.score(X, list(names[Y])) == (predicted == names[Y]).mean()
+    np.testing.assert_array_equal(ensemble.classes_, sorted(names))
+    np.testing.assert_array_equal(np.array(sorted(names))[ensemble.predict_proba(X).argmax(axis=1)], predicted)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2])
+@pytest.mark.parametrize("voting", ["soft", "hard"])
+def test_two_classes(n_outputs, voting):
+    """Two classes, here bools, may be one sigmoid output or two softmax outputs."""
+
+    def build():
+        activation = "sigmoid" if n_outputs == 1 else "softmax"
+        return keras.Sequential([keras.Input((4,)), keras.layers.Dense(n_outputs, activation=activation)])
+
+    member = KerasClassifier(build, epochs=5, batch_size=-1, run_eagerly=True, optimizer__learning_rate=1.0)
+    rows = Y != 0
+    labels = Y[rows] == 1
+    ensemble = KerasAveragingClassifier(member, n_estimators=2, voting=voting, random_state=0).fit(X[rows], labels)
+    np.testing.assert_array_equal(ensemble.predict(X[rows]), labels)
+    assert ensemble.predict(X[rows]).dtype == bool
+    np.testing.assert_array_equal(ensemble.classes_, [False, True])
+    proba = ensemble.predict_members(X[rows])
+    assert proba.shape == (2, 40, 2)
+    for member, got in zip(ensemble.estimators_, proba, strict=True):
+        outputs = member.model_.predict(X[rows], verbose=0)
+        expected = np.column_stack([1 - outputs, outputs]) if n_outputs == 1 else outputs
+        np.testing.assert_allclose(got, expected, **FLOAT32)
+
+
+@pytest.mark.parametrize("voting", ["soft", "hard"])
+def test_members_that_lack_a_class(voting):
+    """The probability of a class that a member never saw is 0 from that member."""
+    members = [KerasClassifier(**QUICK).fit(X[rows], LABELS[rows]) for rows in (Y != 2, Y != 0)]
+    ensemble = KerasAveragingClassifier([FrozenEstimator(member) for member in members], 2, voting=voting)
+    ensemble.fit(X, LABELS)
+    first = np.column_stack([members[0].predict_proba(X), np.zeros(60)])
+    last = np.column_stack([np.zeros(60), members[1].predict_proba(X)])
+    np.testing.assert_array_equal(ensemble.classes_, ["a", "b", "c"])
+    np.testing.assert_allclose(ensemble.predict_members(X), [first, last], **FLOAT32)
+    if voting == "soft":
+        np.testing.assert_allclose(ensemble.predict_proba(X), (first + last) / 2, **FLOAT32)
+    else:  # two votes: the smaller label wins whenever they differ
+        votes = np.minimum(first.argmax(axis=1), last.argmax(axis=1))
+        np.testing.assert_array_equal(ensemble.predict(X), np.array(["a", "b", "c"])[votes])
+
+
+# Several labels or targets per row
+
+
+@pytest.mark.parametrize("voting", ["soft", "hard"])
+def test_multilabel(voting):
+    """Each label is decided by itself: by its mean probability, or by votes, where a tie means absent."""
+    indicators = np.column_stack([Y == 0, Y != 1, X[:, 0] > X[:, 0].mean()]).astype(int)
+    ensemble = quick_classifier(voting=voting, estimator__epochs=3).fit(X, indicators)
+    each = np.stack([member.model_.predict(X, verbose=0) for member in ensemble.estimators_])
+    np.testing.assert_allclose(ensemble.predict_members(X), each, **FLOAT32)
+    if voting == "soft":
+        np.testing.assert_allclose(ensemble.predict_proba(X), each.mean(axis=0), **FLOAT32)
+        expected = each.mean(axis=0) > 0.5
+    else:
+        expected = (each > 0.5).all(axis=0)
+    assert 0 < expected.mean() < 1
+    np.testing.assert_array_equal(ensemble.predict(X), expected)
+    np.testing.assert_array_equal(next(ensemble.staged_predict(X)), each[0] > 0.5)
+    np.testing.assert_array_equal(ensemble.classes_, [0, 1, 2])
+    # Each label is a coin: its entropy is that of (p, 1 - p).
+    coins = np.stack([each.mean(axis=0), 1 - each.mean(axis=0)])
+    uncertainty = ensemble.predict_uncertainty(X)
+    np.testing.assert_allclose(uncertainty.total, scipy.stats.entropy(coins, axis=0).sum(axis=1), **FLOAT32)
+
+
+@pytest.mark.parametrize("voting", ["soft", "hard"])
+def test_one_hot_target(voting):
+    """Indicators with one label in each row are decoded by the largest output, as the members do."""
+    one_hot = np.eye(3, dtype=int)[Y]
+    ensemble = quick_classifier(n_estimators=3, voting=voting).fit(X, one_hot)
+    each = np.stack([member.model_.predict(X, verbose=0) for member in ensemble.estimators_])
+    if voting == "soft":
+        chosen = each.mean(axis=0).argmax(axis=1)
+    else:
+        chosen = [np.bincount(votes).argmax() for votes in each.argmax(axis=2).T]
+    np.testing.assert_array_equal(ensemble.predict(X), np.eye(3)[chosen])
+    np.testing.assert_array_equal(next(ensemble.staged_predict(X)), ensemble.estimators_[0].predict(X))
+
+
+def test_several_targets():
+    """Mean and deviation have one column a target."""
+    targets = np.column_stack([Y_REGRESSION, -Y_REGRESSION])
+    ensemble = quick_regressor().fit(X_REGRESSION, targets)
+    each = np.stack([member.model_.predict(X_REGRESSION, verbose=0) for member in ensemble.estimators_])
+    mean, std = ensemble.predict(X_REGRESSION, return_std=True)
+    assert ensemble.predict_members(X_REGRESSION).shape == (2, 60, 2)
+    np.testing.assert_allclose(mean, each.mean(axis=0), **FLOAT32)
+    np.testing.assert_allclose(std, each.std(axis=0), **FLOAT32)
+    assert [stage.shape for stage in ensemble.staged_predict(X_REGRESSION)] == [(60, 2), (60, 2)]
+
+
+# Features
+
+
+def test_images():
+    """X may be images, and the member a convolutional network; other rows are refused at prediction."""
+    images = np.random.default_rng(0).normal(size=(60, 5, 5, 1))
+
+    def build():
+        layers = [keras.layers.Conv2D(2, 3, activation="relu"), keras.layers.Flatten()]
+        return keras.Sequential([keras.Input((5, 5, 1)), *layers, keras.layers.Dense(3, activation="softmax")])
+
+    ensemble = KerasAveragingClassifier(KerasClassifier(build, epochs=1, run_eagerly=True), 2).fit(images, Y)
+    each = [member.model_.predict(images, verbose=0) for member in ensemble.estimators_]
+    np.testing.assert_allclose(ensemble.predict_members(images), each, **FLOAT32)
+    assert ensemble.predict(images).shape == (60,)
+    with pytest.raises(ValueError, match=r"X must have rows shaped as in fit: got rows of shape \(5, 4, 1\)"):
+        ensemble.predict(images[:, :, :4])
+
+
+def test_sequences():
+    """X may have three dimensions."""
+    sequences = np.stack([X_REGRESSION, X_REGRESSION[:, ::-1]], axis=1)
+
+    def build():
+        layers = [keras.layers.Conv1D(2, 2), keras.layers.GlobalAveragePooling1D(), keras.layers.Dense(1)]
+        return keras.Sequential([keras.Input((2, 4)), *layers])
+
+    ensemble = KerasAveragingRegressor(KerasRegressor(build, epochs=1, run_eagerly=True), 2)
+    ensemble.fit(sequences, Y_REGRESSION)
+    each = [member.model_.predict(sequences, verbose=0)[:, 0] for member in ensemble.estimators_]
+    np.testing.assert_allclose(ensemble.predict_members(sequences), each, **FLOAT32)
+
+
+def test_data_frames():
+    """Names of columns are kept, and columns in another order are refused; the values are those of the array."""
+    frame = pd.DataFrame(X, columns=["w", "x", "y", "z"])
+    ensemble = quick_classifier().fit(frame, pd.Series(LABELS))
+    np.testing.assert_array_equal(ensemble.feature_names_in_, ["w", "x", "y", "z"])
+    assert ensemble.n_features_in_ == 4
+    np.testing.assert_array_equal(ensemble.predict_proba(frame), quick_classifier().fit(X, LABELS).predict_proba(X))
+    with pytest.raises(ValueError, match="feature names should match"):
+        ensemble.predict(frame[["x", "w", "y", "z"]])
+
+
+def test_column_of_labels_warns():
+    """A y of one column is taken as a vector, with scikit-learn's warning."""
+    with pytest.warns(sklearn.exceptions.DataConversionWarning):
+        ensemble = quick_classifier(estimator__epochs=1).fit(X, Y[:, np.newaxis])
+    assert ensemble.predict(X).shape == (60,)
+
+
+# Weights of rows and classes
+
+
+@pytest.mark.parametrize("form", [np.asarray, list, pd.Series], ids=["array", "list", "Series"])
+def test_rows_of_weight_zero_are_left_out(form):
+    """Training with weights of 0 and 1 is training on the rows of weight 1."""
+    kept = np.arange(60) % 3 > 0
+    weighted = quick_classifier(**REPEATABLE).fit(X, LABELS, sample_weight=form(kept.astype(float)))
+    without = quick_classifier(**REPEATABLE).fit(X[kept], LABELS[kept])
+    plain = quick_classifier(**REPEATABLE).fit(X, LABELS)
+    np.testing.assert_allclose(weighted.predict_proba(X), without.predict_proba(X), **TRAINED_FLOAT32)
+    assert not np.allclose(weighted.predict_proba(X), plain.predict_proba(X), **TRAINED_FLOAT32)
+
+
+def test_weights_reach_regressors():
+    """Members are trained with the weights, as each would be alone."""
+    weights = np.random.default_rng(0).uniform(0, 2, size=60)
+    weighted = quick_regressor(**REPEATABLE).fit(X_REGRESSION, Y_REGRESSION, sample_weight=weights)
+    alone = [
+        clone(member).fit(X_REGRESSION, Y_REGRESSION, sample_weight=weights).predict(X_REGRESSION)
+        for member in weighted.estimators_
+    ]
+    np.testing.assert_allclose(weighted.predict_members(X_REGRESSION), alone, **TRAINED_FLOAT32)
+    plain = quick_regressor(**REPEATABLE).fit(X_REGRESSION, Y_REGRESSION)
+    assert not np.allclose(weighted.predict(X_REGRESSION), plain.predict(X_REGRESSION), **TRAINED_FLOAT32)
+
+
+@pytest.mark.parametrize("class_weight", [{"a": 1, "b": 2, "c": 5}, "balanced"])
+def test_class_weight_is_keyed_by_labels(class_weight):
+    """A member's `class_weight` is what the same weights of the rows would be."""
+    rows = np.arange(60) % 2 + Y > 0  # fewer rows of class "a"
+    by_class = quick_classifier(**REPEATABLE, estimator__class_weight=class_weight).fit(X[rows], LABELS[rows])
+    weights = compute_sample_weight(class_weight, LABELS[rows])
+    by_row = quick_classifier(**REPEATABLE).fit(X[rows], LABELS[rows], sample_weight=weights)
+    plain = quick_classifier(**REPEATABLE).fit(X[rows], LABELS[rows])
+    np.testing.assert_allclose(by_class.predict_proba(X), by_row.predict_proba(X), **TRAINED_FLOAT32)
+    assert not np.allclose(by_class.predict_proba(X), plain.predict_proba(X), **TRAINED_FLOAT32)
+
+
+# Members
+
+
+@pytest.mark.slow
+def test_default_members():
+    """Without an estimator, members are multilayer perceptrons of 100 hidden units."""
+    classifier = KerasAveragingClassifier(n_estimators=1)
+    assert classifier.fit(X[:6], Y[:6]).estimators_[0].model_.layers[0].units == 100
+    assert type(classifier.estimators_[0]) is KerasClassifier
+    regressor = KerasAveragingRegressor(n_estimators=1).fit(X_REGRESSION[:6], Y_REGRESSION[:6])
+    assert type(regressor.estimators_[0]) is KerasRegressor
+
+
+def test_plain_scikeras_members():
+    """Plain scikeras estimators are members like ours."""
+    params = {"model": build_network, "epochs": 2, "batch_size": 60, "run_eagerly": True, "verbose": 0}
+    classifier = scikeras.wrappers.KerasClassifier(loss="sparse_categorical_crossentropy", **params)
+    ensemble = KerasAveragingClassifier(classifier, 2, random_state=0).fit(X, LABELS)
+    assert [type(member) for member in ensemble.estimators_] == [scikeras.wrappers.KerasClassifier] * 2
+    first, last = (member.model_.predict(X, verbose=0) for member in ensemble.estimators_)
+    assert not np.allclose(first, last)
+    np.testing.assert_allclose(ensemble.predict_proba(X), (first + last) / 2, **FLOAT32)
+
+    regressor = scikeras.wrappers.KerasRegressor(loss="mse", **params)
+    ensemble = KerasAveragingRegressor(regressor, 2, random_state=0).fit(X_REGRESSION, Y_REGRESSION)
+    each = np.stack([member.model_.predict(X_REGRESSION, verbose=0)[:, 0] for member in ensemble.estimators_])
+    np.testing.assert_allclose(ensemble.predict(X_REGRESSION), each.mean(axis=0), **FLOAT32)
+
+
+def test_frozen_members_are_not_trained(trained):
+    """Fitted members are averaged as they are; the ensemble says that nothing was trained."""
+    before = [[variable.numpy() for variable in member.model_.variables] for member in trained.estimators_]
+    ensemble = KerasAveragingClassifier(frozen(trained), n_estimators=3).fit(X, LABELS)
+    np.testing.assert_array_equal(ensemble.predict_proba(X), trained.predict_proba(X))
+    assert ensemble.engine_ == "none"
+    for member, values in zip(trained.estimators_, before, strict=True):
+        for variable, value in zip(member.model_.variables, values, strict=True):
+            np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def test_trained_members_are_ordinary(trained):
+    """Members are fitted scikeras estimators with their history, and the engine is named with a reason."""
+    for member in trained.estimators_:
+        assert type(member) is KerasClassifier
+        assert len(member.history_["loss"]) == 2
+        np.testing.assert_array_equal(member.classes_, ["a", "b", "c"])
+    assert trained.engine_ == "keras"
+    assert trained.engine_reason_
+
+
+def test_engine_keras_is_keras():
+    """A member is what Keras' own `fit` makes of the same network, starting values and rows."""
+    params = {"engine": "keras", "n_estimators": 1, "estimator__shuffle": False, "estimator__batch_size": 20}
+    (member,) = quick_classifier(**params, estimator__epochs=3).fit(X, Y).estimators_
+    (untrained,) = quick_classifier(**params, estimator__optimizer__learning_rate=0.0).fit(X, Y).estimators_
+
+    model = keras.models.clone_model(untrained.model_)
+    model.set_weights(untrained.model_.get_weights())
+    model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
+    history = model.fit(X, Y, shuffle=False, epochs=3, batch_size=20, verbose=0).history
+    np.testing.assert_allclose(member.history_["loss"], history["loss"], **TRAINED_FLOAT32)
+    np.testing.assert_allclose(member.model_.predict(X, verbose=0), model.predict(X, verbose=0), **TRAINED_FLOAT32)
+
+
+# Seeds
+
+
+def test_same_seed_same_predictions():
+    """An integer seed gives the same ensemble again, whose members differ from each other; another seed another one."""
+    params = {"estimator__dropout": 0.2, "estimator__batch_size": 20}
+    first = quick_classifier(**params).fit(X, Y).predict_members(X)
+    np.testing.assert_array_equal(quick_classifier(**params).fit(X, Y).predict_members(X), first)
+    assert not np.allclose(first[0], first[1], **TRAINED_FLOAT32)
+    other = quick_classifier(**params, random_state=1).fit(X, Y).predict_members(X)
+    assert not np.allclose(first, other, **TRAINED_FLOAT32)
+
+
+def test_member_does_not_depend_on_how_many_there_are():
+    """The first two members of three are the members of two."""
+    two, three = (quick_regressor(n_estimators=n).fit(X_REGRESSION, Y_REGRESSION) for n in (2, 3))
+    np.testing.assert_array_equal(three.predict_members(X_REGRESSION)[:2], two.predict_members(X_REGRESSION))
+
+
+def test_without_seed_fits_differ():
+    """Without a seed, each fit gives another ensemble; the seed of the member is not used."""
+    ensemble = quick_regressor(random_state=None, estimator__random_state=0)
+    first = ensemble.fit(X_REGRESSION, Y_REGRESSION).predict_members(X_REGRESSION)
+    assert not np.allclose(first[0], first[1], **TRAINED_FLOAT32)
+    second = ensemble.fit(X_REGRESSION, Y_REGRESSION).predict_members(X_REGRESSION)
+    assert not np.allclose(first, second, **TRAINED_FLOAT32)
+
+
+def test_random_state_instance():
+    """A RandomState is advanced by each fit, and equal ones give equal ensembles."""
+    rng = np.random.RandomState(3)
+    first, second = (quick_regressor(random_state=rng).fit(X_REGRESSION, Y_REGRESSION) for _ in range(2))
+    again = quick_regressor(random_state=np.random.RandomState(3)).fit(X_REGRESSION, Y_REGRESSION)
+    np.testing.assert_array_equal(again.predict(X_REGRESSION), first.predict(X_REGRESSION))
+    assert not np.allclose(second.predict(X_REGRESSION), first.predict(X_REGRESSION), **TRAINED_FLOAT32)
+
+
+# What belongs to the user
+
+
+def test_nothing_of_the_user_is_changed():
+    """Estimator, arrays, dicts and callbacks are after `fit` what they were before."""
+    stopping = keras.callbacks.EarlyStopping(monitor="loss", patience=0, min_delta=1e9)
+    class_weight = {"a": 1.0, "b": 2.0, "c": 3.0}
+    member = KerasClassifier(**QUICK, callbacks=[stopping], class_weight=class_weight).set_params(epochs=5)
+    data = (X.copy(), LABELS.copy(), np.linspace(0, 2, 60))
+    before = copy.deepcopy((data, class_weight, vars(stopping)))
+    params = member.get_params()
+
+    ensemble = KerasAveragingClassifier(member, 2, weights=[1, 3], random_state=0).fit(*data[:2], sample_weight=data[2])
+
+    for array, value in zip(data, before[0], strict=True):
+        np.testing.assert_array_equal(array, value)
+    assert class_weight == before[1]
+    assert vars(stopping) == before[2]
+    assert member.get_params() == params
+    assert member.callbacks[0] is stopping
+    assert not hasattr(member, "model_")
+    assert ensemble.estimator is member
+    assert ensemble.weights == [1, 3]
+    # The callback did its work: no epoch is better by 1e9.
+    assert [len(member.history_["loss"]) for member in ensemble.estimators_] == [2, 2]
+
+
+def draws_without_seed():
+    """Tell whether TensorFlow draws without a seed, which it refuses once operations must be deterministic."""
+    tf.random.set_seed(None)
+    try:
+        tf.random.uniform((1,))
+    except RuntimeError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        KerasClassifier(**QUICK),
+        scikeras.wrappers.KerasClassifier(
+            build_network, loss="sparse_categorical_crossentropy", run_eagerly=True, verbose=0
+        ),
+    ],
+    ids=["ours", "plain scikeras"],
+)
+def test_global_state_is_untouched(member):
+    """Seeds, determinism, the float type and scikit-learn's settings are after `fit` what they were."""
+
+    def draws():
+        arrays = keras.random.uniform((1,)), tf.random.uniform((1,))
+        return [random.random(), np.random.random(), *(array.numpy().item() for array in arrays)]
+
+    def settings():
+        eagerly = tf.config.functions_run_eagerly()
+        return keras.config.floatx(), sklearn.get_config(), eagerly, draws_without_seed()
+
+    def seed():
+        keras.backend.clear_session()  # in Keras 3.8, the generator of `keras.random` is seeded when it is made
+        keras.utils.set_random_seed(5)
+
+    random_before, numpy_before, settings_before = random.getstate(), np.random.get_state(), settings()
+    try:
+        seed()
+        expected = draws()
+        seed()
+        KerasAveragingClassifier(member, 2, random_state=0).fit(X, Y).predict_proba(X)
+        assert draws() == expected
+    finally:
+        random.setstate(random_before)
+        np.random.set_state(numpy_before)
+    assert settings() == settings_before
+
+
+def test_nothing_is_printed(capfd):
+    """With `verbose=0` nothing is printed."""
+    quick_classifier().fit(X, Y).predict(X)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_progress(capfd):
+    """With `verbose=1` there is a line a member, with its loss."""
+    ensemble = quick_classifier(verbose=1).fit(X, Y)
+    losses = [member.history_["loss"][-1] for member in ensemble.estimators_]
+    assert capfd.readouterr().out.splitlines() == [
+        f"member 1 of 2: loss {losses[0]:.4f}",
+        f"member 2 of 2: loss {losses[1]:.4f}",
+    ]
+
+
+# Failures
+
+
+def test_divergence_warns():
+    """Members whose loss is no longer finite are named."""
+    learning_rates = iter([0.01, 1e30])
+
+    def build():
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(next(learning_rates)), loss="mse")
+        return model
+
+    ensemble = KerasAveragingRegressor(KerasRegressor(build, epochs=3, run_eagerly=True), 2, random_state=0)
+    with pytest.warns(RuntimeWarning, match=r"The loss of members \[1\] is not finite"):
+        ensemble.fit(X_REGRESSION, Y_REGRESSION)
+
+
+def test_failed_fit_leaves_the_earlier_one():
+    """After a `fit` that fails, before training or in it, the ensemble predicts as before."""
+    healthy = True
+
+    def build():
+        if not healthy:
+            raise RuntimeError("no such layer")
+        return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
+
+    ensemble = KerasAveragingClassifier(KerasClassifier(build, epochs=1, run_eagerly=True), 2, random_state=0)
+    before = ensemble.fit(X, LABELS).predict_proba(X)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        ensemble.fit(X[:, :3], LABELS[:-1])
+    healthy = False
+    with pytest.raises(RuntimeError, match="no such layer"):
+        ensemble.fit(X[:, :2], np.arange(60) % 2)
+    np.testing.assert_array_equal(ensemble.predict_proba(X), before)
+    np.testing.assert_array_equal(ensemble.classes_, ["a", "b", "c"])
+    assert ensemble.n_features_in_ == 4
+
+
+def must_not_build():
+    """Builder of a member that must not come to be trained."""
+    pytest.fail("The network was built before the input was checked.")
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        ({"weights": [1, 2, 3]}, ValueError, "got 3 weights for 2 members"),
+        ({"weights": [1, -1]}, ValueError, "finite and not negative: got [1.0, -1.0]"),
+        ({"weights": [0, 0]}, ValueError, "must not all be 0"),
+        ({"weights": [1, float("nan")]}, ValueError, "finite and not negative: got [1.0, nan]"),
+        ({"weights": "greedy"}, ValueError, "'weights' parameter"),
+        ({"n_estimators": 0}, ValueError, "'n_estimators' parameter"),
+        ({"n_estimators": 1.5}, ValueError, "'n_estimators' parameter"),
+        ({"engine": "torch"}, ValueError, "'engine' parameter"),
+        ({"n_jobs": 1.5}, ValueError, "'n_jobs' parameter"),
+        ({"random_state": "seed"}, ValueError, "'random_state' parameter"),
+        ({"random_state": -1}, ValueError, "'random_state' parameter"),
+        ({"estimator": "mlp"}, ValueError, "'estimator' parameter"),
+        ({"estimator": LogisticRegression()}, TypeError, "must be a scikeras estimator: got LogisticRegression"),
+        ({"estimator": []}, ValueError, "got 0 members for n_estimators=2. Set n_estimators=0."),
+    ],
+)
+@pytest.mark.parametrize("cls", [KerasAveragingClassifier, KerasAveragingRegressor])
+def test_bad_parameters(cls, params, error, message):
+    """Bad parameters are refused before any training, whatever the kind of ensemble."""
+    member = KerasClassifier(must_not_build) if cls is KerasAveragingClassifier else KerasRegressor(must_not_build)
+    ensemble = cls(**{"estimator": member, "n_estimators": 2, **params})
+    with pytest.raises(error) as caught:
+        ensemble.fit(X, Y)
+    assert message in str(caught.value)
+    with pytest.raises(NotFittedError):
+        ensemble.predict(X)
+
+
+def test_unknown_voting():
+    """Members vote "soft" or "hard"."""
+    with pytest.raises(ValueError, match="'voting' parameter"):
+        KerasAveragingClassifier(KerasClassifier(must_not_build), voting="median").fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "message"),
+    [
+        (
+            KerasAveragingClassifier(KerasRegressor(must_not_build)),
+            "must be a classifier in an ensemble of classifiers: got the regressor",
+        ),
+        (
+            KerasAveragingRegressor(KerasClassifier(must_not_build)),
+            "must be a regressor in an ensemble of regressors: got the classifier",
+        ),
+    ],
+)
+def test_member_of_the_other_kind(ensemble, message):
+    """Classifiers are no members of regressors, nor the reverse."""
+    with pytest.raises(TypeError, match=message):
+        ensemble.fit(X, Y)
+
+
+def with_value(array, value):
+    """Copy of the array whose first entry is another."""
+    changed = np.array(array, dtype=float)
+    changed.flat[0] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        ({"X": with_value(X, np.nan)}, ValueError, "Input X contains NaN"),
+        ({"X": with_value(X, np.inf)}, ValueError, "Input X contains infinity"),
+        ({"X": X[:-1]}, ValueError, "inconsistent numbers of samples"),
+        ({"X": X[:, 0]}, ValueError, "Expected 2D array, got 1D array"),
+        ({"X": scipy.sparse.csr_matrix(X)}, TypeError, "Sparse data was passed"),
+        ({"X": [["a"]] * 60}, ValueError, "could not convert string to float"),
+        ({"y": None}, ValueError, "requires y to be passed, but the target y is None"),
+        ({"y": Y[:-1]}, ValueError, "inconsistent numbers of samples"),
+        ({"y": with_value(Y, np.nan)}, ValueError, "contains NaN"),
+        ({"sample_weight": np.ones(59)}, ValueError, "sample_weight.shape"),
+        ({"sample_weight": with_value(np.ones(60), -1)}, ValueError, "Negative values"),
+        ({"sample_weight": with_value(np.ones(60), np.nan)}, ValueError, "contains NaN"),
+    ],
+)
+@pytest.mark.parametrize("cls", [KerasAveragingClassifier, KerasAveragingRegressor])
+def test_bad_data(cls, data, error, message):
+    """Data that cannot be trained on is refused before any training."""
+    member = KerasClassifier(must_not_build) if cls is KerasAveragingClassifier else KerasRegressor(must_not_build)
+    with pytest.raises(error) as caught:
+        cls(member).fit(**{"X": X, "y": Y, **data})
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("ensemble", [KerasAveragingClassifier, KerasAveragingRegressor])
+def test_no_row_counts(ensemble):
+    """At least one row must have a weight; scikit-learn 1.9 says so before we do."""
+    member = KerasClassifier if ensemble is KerasAveragingClassifier else KerasRegressor
+    with pytest.raises(ValueError, match="must not be 0 for every row|at least one non-zero number"):
+        ensemble(member(must_not_build)).fit(X, Y, sample_weight=np.zeros(60))
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (np.full(60, "a"), "must have at least two classes: got one class, 'a'"),
+        (np.column_stack([Y, Y]), "must have one label per row or be an indicator matrix"),
+        (X[:, 0], "Unknown label type"),
+    ],
+)
+def test_bad_labels(y, message):
+    """Classes must be at least two, and in one column."""
+    with pytest.raises(ValueError) as caught:
+        KerasAveragingClassifier(KerasClassifier(must_not_build)).fit(X, y)
+    # NumPy 2 writes its scalars with their type.
+    assert message in str(caught.value).replace("np.str_('a')", "'a'")
+
+
+def test_bad_lists_of_members(trained, trained_regressor):
+    """A list holds as many members as there are to be, each fitted and wrapped, on the same features and classes."""
+    members = frozen(trained)
+    with pytest.raises(ValueError, match="got 3 members for n_estimators=5. Set n_estimators=3."):
+        KerasAveragingClassifier(members).fit(X, LABELS)
+    with pytest.raises(TypeError, match=r"`estimator\[1\]` is KerasClassifier"):
+        KerasAveragingClassifier([members[0], trained.estimators_[1]], 2).fit(X, LABELS)
+    with pytest.raises(TypeError, match=r"`estimator\[2\]` must be a classifier"):
+        KerasAveragingClassifier([*members[:2], *frozen(trained_regressor)[:1]], 3).fit(X, LABELS)
+    with pytest.raises(NotFittedError):
+        KerasAveragingClassifier([FrozenEstimator(KerasClassifier())], 1).fit(X, LABELS)
+    with pytest.raises(ValueError, match=r"member 0 was fitted on rows of shape \(4,\), X has rows of shape \(3,\)"):
+        KerasAveragingClassifier(members, 3).fit(X[:, :3], LABELS)
+    with pytest.raises(ValueError, match="must not know classes that y lacks: member 0 has classes"):
+        KerasAveragingClassifier(members, 3).fit(X, np.array(["a", "b", "d"])[Y])
+
+
+def test_unfitted():
+    """Nothing is predicted before `fit`."""
+    for method in ("predict", "predict_proba", "predict_members", "predict_uncertainty"):
+        with pytest.raises(NotFittedError):
+            getattr(KerasAveragingClassifier(), method)(X)
+    for method in ("staged_predict", "staged_predict_proba"):
+        with pytest.raises(NotFittedError):
+            next(getattr(KerasAveragingClassifier(), method)(X))
+    with pytest.raises(NotFittedError):
+        KerasAveragingRegressor().predict(X, return_std=True)
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "message"),
+    [
+        (X[:, :3], ValueError, "X has 3 features, but KerasAveragingClassifier is expecting 4 features"),
+        (X[:, :, np.newaxis], ValueError, r"got rows of shape (4, 1), KerasAveragingClassifier was fitted"),
+        (with_value(X, np.nan), ValueError, "Input X contains NaN"),
+        (X[0], ValueError, "Expected 2D array, got 1D array"),
+        (X[:0], ValueError, "Found array with 0 sample(s)"),
+        (scipy.sparse.csr_matrix(X), TypeError, "Sparse data was passed"),
+    ],
+)
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "predict_members", "predict_uncertainty"])
+def test_bad_rows_at_prediction(trained, method, rows, error, message):
+    """Rows that the ensemble was not fitted on are refused by every method."""
+    with pytest.raises(error) as caught:
+        getattr(trained, method)(rows)
+    assert message in str(caught.value)
+
+
+def test_votes_have_no_probabilities(trained):
+    """With `voting="hard"` there is no `predict_proba`, before and after `fit`."""
+    ensemble = KerasAveragingClassifier(frozen(trained), n_estimators=3, voting="hard")
+    assert not hasattr(ensemble, "predict_proba")
+    ensemble.fit(X, LABELS)
+    assert not hasattr(ensemble, "predict_proba")
+    with pytest.raises(AttributeError, match="predict_proba"):
+        ensemble.predict_proba(X)
+    assert hasattr(ensemble.set_params(voting="soft"), "predict_proba")
+
+
+# Copies and files
+
+
+def test_copies_predict_the_same(trained, trained_regressor):
+    """Pickled and copied ensembles predict the same bit for bit; a clone is unfitted and trains to the same."""
+    for ensemble, rows in ((trained, X), (trained_regressor, X_REGRESSION)):
+        expected = ensemble.predict_members(rows)
+        for duplicate in (pickle.loads(pickle.dumps(ensemble)), copy.deepcopy(ensemble)):
+            np.testing.assert_array_equal(duplicate.predict_members(rows), expected)
+            np.testing.assert_array_equal(duplicate.predict(rows), ensemble.predict(rows))
+        with pytest.raises(NotFittedError):
+            clone(ensemble).predict(rows)
+    np.testing.assert_array_equal(clone(trained).fit(X, LABELS).predict_members(X), trained.predict_members(X))
+
+
+IN_A_FRESH_PROCESS = """
+import sys
+import joblib
+
+data, result = sys.argv[1:]
+ensembles, X = joblib.load(data)
+joblib.dump([ensemble.predict_members(X) for ensemble in ensembles], result)
+"""
+
+
+@pytest.mark.slow
+def test_files_load_in_a_fresh_process(tmp_path, trained):
+    """What one process dumps, another loads and predicts with, equal bit for bit."""
+    regressor = quick_regressor().fit(X, X[:, 0])
+    copied = copy.deepcopy(pickle.loads(pickle.dumps(trained)))
+    again = KerasAveragingClassifier(frozen(trained), n_estimators=3, voting="hard").fit(X, LABELS)
+    ensembles = [trained, regressor, copied, again]
+    joblib.dump((ensembles, X), tmp_path / "data.joblib")
+    command = [sys.executable, "-c", IN_A_FRESH_PROCESS, tmp_path / "data.joblib", tmp_path / "result.joblib"]
+    completed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert completed.returncode == 0, completed.stderr
+    for ensemble, loaded in zip(ensembles, joblib.load(tmp_path / "result.joblib"), strict=True):
+        np.testing.assert_array_equal(loaded, ensemble.predict_members(X))
+
+
+# With the rest of scikit-learn
+
+
+def test_in_a_pipeline():
+    """A pipeline trains the ensemble on what comes before it."""
+    pipeline = make_pipeline(StandardScaler(), quick_classifier()).fit(X, LABELS)
+    scaled = StandardScaler().fit_transform(X)
+    alone = quick_classifier().fit(scaled, LABELS)
+    np.testing.assert_array_equal(pipeline.predict_proba(X), alone.predict_proba(scaled))
+    assert pipeline.score(X, LABELS) == alone.score(scaled, LABELS)
+
+
+def test_in_a_pipeline_of_data_frames():
+    """Names that a pipeline hands on reach the ensemble, and both are shown as HTML."""
+    frame = pd.DataFrame(X, columns=["w", "x", "y", "z"])
+    pipeline = make_pipeline(StandardScaler(), quick_classifier()).set_output(transform="pandas").fit(frame, LABELS)
+    np.testing.assert_array_equal(pipeline[-1].feature_names_in_, ["w", "x", "y", "z"])
+    assert pipeline.predict(frame).shape == (60,)
+    assert "KerasAveragingClassifier" in pipeline._repr_html_()
+
+
+def test_shown_as_text_and_html(trained):
+    """Ensembles are shown before and after `fit`, whatever their members are."""
+    for ensemble in (KerasAveragingClassifier(), trained, KerasAveragingClassifier(frozen(trained), 3)):
+        assert repr(ensemble).startswith("KerasAveragingClassifier(")
+        assert "KerasAveragingClassifier" in ensemble._repr_html_()
+
+
+def test_metadata_routing():
+    """A pipeline hands `sample_weight` to an ensemble that asks for it."""
+    weights = np.linspace(0, 2, 60)
+    expected = quick_classifier(**REPEATABLE).fit(X, LABELS, sample_weight=weights).predict_proba(X)
+    with sklearn.config_context(enable_metadata_routing=True):
+        ensemble = quick_classifier(**REPEATABLE).set_fit_request(sample_weight=True)
+        pipeline = Pipeline([("pass", "passthrough"), ("ensemble", ensemble)])
+        pipeline.fit(X, LABELS, sample_weight=weights)
+        np.testing.assert_array_equal(pipeline.predict_proba(X), expected)
+        assert clone(ensemble).get_metadata_routing().fit.requests == {"sample_weight": True}
+
+
+def test_cross_validation():
+    """Each fold is scored by an ensemble trained on the other rows."""
+    ensemble = quick_classifier()
+    scores = cross_val_score(ensemble, X, LABELS, cv=StratifiedKFold(2))
+    for score, (train, test) in zip(scores, StratifiedKFold(2).split(X, LABELS), strict=True):
+        assert score == clone(ensemble).fit(X[train], LABELS[train]).score(X[test], LABELS[test])
+
+
+@pytest.mark.slow
+def test_grid_search():
+    """A grid may go over the ensemble, the builder of its members and their optimizer."""
+    member = KerasClassifier(build_network, **{**LEARNS, "hidden_layer_sizes": None})
+    grid = {
+        "n_estimators": [1, 2],
+        "estimator__model__units": [5],
+        "estimator__optimizer__learning_rate": [0.0, 0.3],  # the first learns nothing
+    }
+    search = GridSearchCV(KerasAveragingClassifier(member, random_state=0), grid, cv=2).fit(X, LABELS)
+    assert search.best_params_["estimator__optimizer__learning_rate"] == 0.3
+    best = search.best_estimator_
+    assert len(best.estimators_) == search.best_params_["n_estimators"]
+    for member in best.estimators_:
+        assert member.model_.layers[0].units == 5
+        assert member.model_.optimizer.learning_rate.numpy() == np.float32(0.3)
+
+
+def test_randomized_search():
+    """A randomized search draws from distributions and lists."""
+    distributions = {"n_estimators": [1, 2], "estimator__optimizer__learning_rate": scipy.stats.uniform(0, 0.1)}
+    search = RandomizedSearchCV(quick_classifier(), distributions, n_iter=2, cv=2, random_state=0).fit(X, LABELS)
+    rates = search.cv_results_["param_estimator__optimizer__learning_rate"]
+    assert len(set(rates)) == 2
+    best = search.best_estimator_
+    rate = search.best_params_["estimator__optimizer__learning_rate"]
+    assert best.estimators_[0].model_.optimizer.learning_rate.numpy() == np.float32(rate)
+
+
+@pytest.mark.slow
+def test_workers():
+    """Two workers give the members of one, also where the builder is a lambda that pickle would refuse."""
+    units = 3
+    member = KerasClassifier(
+        lambda meta: keras.Sequential(
+            [
+                keras.Input(meta["X_shape_"][1:]),
+                keras.layers.Dense(units, activation="relu"),
+                keras.layers.Dense(3, activation="softmax"),
+            ]
+        ),
+        epochs=3,
+        batch_size=20,
+    )
+    one, two = (
+        KerasAveragingClassifier(member, 3, random_state=0, n_jobs=n_jobs).fit(X, LABELS) for n_jobs in (None, 2)
+    )
+    np.testing.assert_allclose(two.predict_members(X), one.predict_members(X), **TRAINED_FLOAT32)
+    np.testing.assert_allclose(
+        [member.history_["loss"] for member in two.estimators_],
+        [member.history_["loss"] for member in one.estimators_],
+        **TRAINED_FLOAT32,
+    )
+    assert not hasattr(member, "model_")
+
+
+@pytest.mark.slow
+def test_searches_with_workers():
+    """Searches and cross-validation give the same in two workers as in one."""
+    ensemble = quick_classifier()
+    scores = [cross_val_score(ensemble, X, LABELS, cv=2, n_jobs=n_jobs) for n_jobs in (1, 2)]
+    np.testing.assert_allclose(scores[1], scores[0])
+    distributions = {"n_estimators": [1, 2], "estimator__optimizer__learning_rate": [0.01, 0.1]}
+    for search in (
+        GridSearchCV(ensemble, distributions, cv=2),
+        RandomizedSearchCV(ensemble, distributions, n_iter=2, cv=2, random_state=0),
+    ):
+        one, two = (clone(search).set_params(n_jobs=n_jobs).fit(X, LABELS) for n_jobs in (1, 2))
+        np.testing.assert_allclose(two.cv_results_["mean_test_score"], one.cv_results_["mean_test_score"])
+        assert two.best_params_ == one.best_params_

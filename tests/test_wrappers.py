@@ -1,0 +1,641 @@
+import pickle
+import random
+from threading import Thread
+
+import cloudpickle
+import joblib
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
+from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import BaggingClassifier, StackingClassifier, StackingRegressor, VotingClassifier
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
+
+from skensemble import KerasClassifier, KerasRegressor
+
+# Eager, since tracing a graph takes longer than the few steps of these tests.
+SMALL = {"hidden_layer_sizes": (3,), "epochs": 1, "batch_size": -1, "run_eagerly": True, "random_state": 0}
+
+
+def small_classifier(**params):
+    """Classifier that trains in a moment."""
+    return KerasClassifier(**{**SMALL, **params})
+
+
+def good_classifier(**params):
+    """Classifier that trains in half a second and tells the blobs apart."""
+    return small_classifier(**{"hidden_layer_sizes": (20,), "epochs": 25, "optimizer__learning_rate": 0.05, **params})
+
+
+def small_regressor(**params):
+    """Regressor that trains in a moment."""
+    return KerasRegressor(**{**SMALL, **params})
+
+
+def build_softmax(meta, units=4, activation="relu"):
+    """Network with one hidden layer, found by pickle by its name."""
+    return keras.Sequential(
+        [
+            keras.Input(meta["X_shape_"][1:]),
+            keras.layers.Dense(units, activation=activation),
+            keras.layers.Dense(meta["n_classes_"], activation="softmax"),
+        ]
+    )
+
+
+def same_weights(first, second):
+    """Tell whether two fitted members hold the same variables, bit for bit."""
+    pairs = zip(first.model_.get_weights(), second.model_.get_weights(), strict=True)
+    return all(np.array_equal(a, b) for a, b in pairs)
+
+
+# What scikit-learn sees
+
+
+def test_scikit_learn_knows_classifiers_and_regressors():
+    """Classifiers are classifiers and regressors regressors, which scoring and stratification go by."""
+    assert is_classifier(KerasClassifier())
+    assert not is_regressor(KerasClassifier())
+    assert is_regressor(KerasRegressor())
+    assert not is_classifier(KerasRegressor())
+
+
+@pytest.mark.parametrize("cls", [KerasClassifier, KerasRegressor])
+def test_tags(cls):
+    """Tags tell which targets and which arrays are taken, and whether results repeat."""
+    tags = get_tags(cls())
+    assert tags.target_tags.required
+    assert tags.target_tags.multi_output
+    assert tags.input_tags.three_d_array
+    assert tags.input_tags.sparse
+    assert not tags.input_tags.allow_nan
+    assert tags.non_deterministic
+    assert not get_tags(cls(random_state=0)).non_deterministic
+    assert (tags.classifier_tags is not None) == (cls is KerasClassifier)
+    assert (tags.regressor_tags is not None) == (cls is KerasRegressor)
+    if cls is KerasClassifier:
+        assert tags.classifier_tags.multi_label
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_representations(blobs, fitted):
+    """The representations, as text and in notebooks, name the class and what was set."""
+    member = small_classifier(optimizer__learning_rate=0.25)
+    if fitted:
+        member.fit(*blobs)
+    assert repr(member).startswith("KerasClassifier(")
+    assert "hidden_layer_sizes=(3,)" in repr(member)
+    assert "optimizer__learning_rate=0.25" in repr(member)
+    html = member._repr_html_()
+    assert "KerasClassifier" in html
+    assert "hidden_layer_sizes" in html
+
+
+# The default network
+
+
+@pytest.mark.parametrize(
+    ("member", "y", "n_outputs", "activation", "loss"),
+    [
+        (small_classifier(), np.arange(12) % 2, 1, "sigmoid", "binary_crossentropy"),
+        (small_classifier(), np.array(["no", "yes"] * 6), 1, "sigmoid", "binary_crossentropy"),
+        (small_classifier(), np.arange(12) % 3, 3, "softmax", "sparse_categorical_crossentropy"),
+        (small_classifier(), np.array([[1, 1, 0], [0, 0, 1], [0, 0, 0]] * 4), 3, "sigmoid", "binary_crossentropy"),
+        (small_regressor(), np.linspace(0, 1, 12), 1, "linear", "mean_squared_error"),
+        (small_regressor(), np.linspace(0, 1, 24).reshape(12, 2), 2, "linear", "mean_squared_error"),
+    ],
+    ids=["binary", "binary strings", "multiclass", "multilabel", "regression", "two outputs"],
+)
+def test_default_network_follows_the_target(member, y, n_outputs, activation, loss):
+    """Without a model, output layer and loss are those that fit the target, and predictions are shaped like it."""
+    X = np.linspace(-1, 1, 24, dtype="float32").reshape(12, 2)
+    member.fit(X, y)
+    assert member.model_.output_shape == (None, n_outputs)
+    assert member.model_.layers[-1].activation.__name__ == activation
+    assert member.model_.loss == loss
+    assert member.predict(X).shape == y.shape
+    if is_classifier(member):
+        assert set(np.unique(member.predict(X))) <= set(np.unique(y))
+
+
+@pytest.mark.parametrize("row_shape", [(3, 2), (4, 4, 1)])
+def test_default_network_flattens_images_and_sequences(row_shape):
+    """X may have three or four dimensions; the default network reads each row as one long vector."""
+    X = np.random.default_rng(0).normal(size=(12, *row_shape)).astype("float32")
+    member = small_classifier().fit(X, np.arange(12) % 3)
+    assert member.model_.input_shape == (None, *row_shape)
+    assert member.model_.layers[0].output.shape == (None, np.prod(row_shape))
+    assert member.predict_proba(X).shape == (12, 3)
+    with pytest.raises(ValueError, match="is expecting"):
+        member.predict(X[:, :-1])
+
+
+def test_parameters_of_the_default_network(blobs):
+    """Units, activation and dropout reach the layers of the default network."""
+    member = small_classifier(hidden_layer_sizes=(5, 2), activation="tanh", dropout=0.25).fit(*blobs)
+    layers = member.model_.layers
+    assert [type(layer).__name__ for layer in layers] == ["Dense", "Dropout", "Dense", "Dropout", "Dense"]
+    assert [layers[0].units, layers[2].units] == [5, 2]
+    assert layers[0].activation is layers[2].activation is keras.activations.tanh
+    assert layers[1].rate == layers[3].rate == 0.25
+
+
+def test_default_network_without_parameters(blobs):
+    """Left at None, they mean one hidden layer of 100 rectified units without dropout."""
+    layers = small_classifier(hidden_layer_sizes=None).fit(*blobs).model_.layers
+    assert [layer.units for layer in layers] == [100, 3]
+    assert layers[0].activation is keras.activations.relu
+
+
+def test_parameters_reach_a_builder_that_names_them(blobs):
+    """A builder of the user's is given those of them that are set, and keeps its own defaults for the rest."""
+    seen = []
+
+    def build(meta, hidden_layer_sizes=(7,), activation="tanh", dropout=0.5):
+        seen.append((hidden_layer_sizes, activation, dropout))
+        return build_softmax(meta)
+
+    small_classifier(model=build, hidden_layer_sizes=None).fit(*blobs)
+    small_classifier(model=build, hidden_layer_sizes=(2,), dropout=0.0).fit(*blobs)
+    small_classifier(model=build, hidden_layer_sizes=None, activation="elu").fit(*blobs)
+    assert seen == [((7,), "tanh", 0.5), ((2,), "tanh", 0.0), ((7,), "elu", 0.5)]
+
+
+def test_compiled_model_is_left_as_it_is(blobs):
+    """A builder that compiles its model decides on loss and optimizer."""
+
+    def build(meta, compile_kwargs):
+        model = build_softmax(meta)
+        model.compile(loss="kl_divergence", optimizer=compile_kwargs["optimizer"])
+        return model
+
+    y = np.eye(3)[blobs[1]]
+    member = small_classifier(
+        model=build, hidden_layer_sizes=None, optimizer="sgd", optimizer__learning_rate=0.125, run_eagerly=False
+    ).fit(blobs[0], y)
+    assert member.model_.loss == "kl_divergence"
+    assert isinstance(member.model_.optimizer, keras.optimizers.SGD)
+    assert float(member.model_.optimizer.learning_rate) == 0.125
+
+
+# Parameters
+
+
+def test_routed_parameters_arrive(blobs):
+    """`model__`, `optimizer__`, `loss__` and `fit__` go where they say, extra keywords to the builder."""
+    member = small_classifier(
+        model=build_softmax,
+        hidden_layer_sizes=None,
+        units=6,
+        model__activation="tanh",
+        optimizer="sgd",
+        optimizer__learning_rate=0.5,
+        loss=keras.losses.SparseCategoricalCrossentropy,
+        loss__reduction="sum",
+        fit__batch_size=25,
+    ).fit(*blobs)
+    assert member.model_.layers[0].units == 6
+    assert member.model_.layers[0].activation is keras.activations.tanh
+    assert float(member.model_.optimizer.learning_rate) == 0.5
+    assert member.model_.loss.get_config()["reduction"] == "sum"
+    assert int(member.model_.optimizer.iterations) == 3  # 60 rows in batches of 25, 25 and 10
+
+
+def test_get_and_set_params():
+    """Routed and extra parameters are read and set like others; unknown ones raise."""
+    member = KerasClassifier(build_softmax, units=6, optimizer__learning_rate=0.5)
+    params = member.get_params()
+    assert params["model"] is build_softmax
+    assert params["units"] == 6
+    assert params["optimizer__learning_rate"] == 0.5
+    assert member.set_params(units=7, optimizer__learning_rate=0.25, fit__batch_size=10, dropout=0.5) is member
+    params = member.get_params()
+    assert [params[name] for name in ("units", "optimizer__learning_rate", "fit__batch_size", "dropout")] == [
+        7,
+        0.25,
+        10,
+        0.5,
+    ]
+    with pytest.raises(ValueError, match="Invalid parameter"):
+        member.set_params(unit=7)
+
+
+def test_clone_keeps_all_parameters(blobs):
+    """A clone of a fitted member has its parameters, routed and extra ones too, and is not fitted."""
+    member = small_classifier(model=build_softmax, hidden_layer_sizes=None, units=6, optimizer__learning_rate=0.5)
+    member.set_params(model__activation="tanh")
+    copy = clone(member.fit(*blobs))
+    assert copy.get_params() == member.get_params()
+    with pytest.raises(NotFittedError):
+        copy.predict(blobs[0])
+    assert same_weights(copy.fit(*blobs), member)
+
+
+def test_optimizer_instance_serves_many_fits(blobs):
+    """An optimizer instance is copied for each fit: a second fit starts anew, and the instance itself is not used."""
+    optimizer = keras.optimizers.Adam(0.25)
+    member = small_classifier(optimizer=optimizer)
+    first = clone(member).fit(*blobs)
+    second = member.fit(*blobs).fit(*blobs)
+    assert same_weights(first, second)
+    assert float(second.model_.optimizer.learning_rate) == 0.25
+    assert int(second.model_.optimizer.iterations) == 1
+    assert int(optimizer.iterations) == 0
+    assert not optimizer.built
+
+
+# Weights
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "expected"),
+    [({"a": 5.0, "b": 1.0, "c": 0.5}, [5.0, 1.0, 0.5]), ("balanced", [60 / (3 * 10), 60 / (3 * 20), 60 / (3 * 30)])],
+)
+def test_class_weight_is_keyed_by_labels(blobs, class_weight, expected):
+    """Class weights multiply the sample weights, and the user's array stays as it is."""
+    X, _ = blobs
+    codes = np.repeat([0, 1, 2], [10, 20, 30])
+    y = np.array(["a", "b", "c"])[codes]
+    sample_weight = np.linspace(0.5, 2.0, 60)
+    before = sample_weight.copy()
+    weighted = small_classifier(class_weight=class_weight).fit(X, y, sample_weight=sample_weight)
+    by_hand = small_classifier().fit(X, y, sample_weight=before * np.array(expected)[codes])
+    assert_array_equal(sample_weight, before)
+    assert same_weights(weighted, by_hand)
+    assert not same_weights(weighted, small_classifier().fit(X, y, sample_weight=before))
+
+
+def test_partial_fit_keeps_sample_weight(blobs):
+    """`partial_fit` does not change the user's array either."""
+    sample_weight = np.ones(60)
+    small_classifier(class_weight={0: 5.0, 1: 1.0, 2: 0.5}).partial_fit(*blobs, sample_weight=sample_weight)
+    assert_array_equal(sample_weight, np.ones(60))
+
+
+def test_rows_of_weight_zero_are_left_out(blobs):
+    """A row of weight 0 counts as little as a missing one."""
+    X, y = blobs
+    weights = np.ones(60)
+    weights[40:] = 0
+    weighted = small_classifier().fit(X, y, sample_weight=weights)
+    assert same_weights(weighted, small_classifier().fit(X[:40], y[:40], sample_weight=weights[:40]))
+
+
+# Prediction
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_proba_of_one_row_has_two_dimensions(blobs, n_classes):
+    """`predict_proba` gives a matrix for a single row too, the row it gives among others."""
+    X, y = blobs
+    member = small_classifier().fit(X, y % n_classes)
+    one = member.predict_proba(X[:1])
+    assert one.shape == (1, n_classes)
+    assert_allclose(one, member.predict_proba(X)[:1], rtol=1e-5)
+    assert_allclose(one.sum(), 1, rtol=1e-6)
+
+
+def test_proba_is_what_the_model_says(blobs):
+    """Probabilities are the outputs of the Keras model; with one sigmoid, of the second class."""
+    X, y = blobs
+    member = small_classifier().fit(X, y)
+    assert_allclose(member.predict_proba(X), member.model_(X), rtol=1e-5)
+    assert_array_equal(member.predict(X), member.classes_[np.argmax(member.model_(X), axis=1)])
+    binary = small_classifier().fit(X, y % 2)
+    assert_allclose(binary.predict_proba(X)[:, 1:], binary.model_(X), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int64", "float16"])
+def test_other_number_type_at_prediction(blobs, dtype):
+    """X is converted to Keras' float type, in `fit` and in `predict`."""
+    X, y = np.round(blobs[0]), blobs[1]
+    member = small_classifier().fit(X, y)
+    assert_array_equal(member.predict_proba(X.astype(dtype)), member.predict_proba(X))
+    assert same_weights(member, small_classifier().fit(X.astype(dtype), y))
+
+
+@pytest.mark.parametrize("columns", [["b", "a", "c", "d"], ["a", "b", "c", "e"]], ids=["shuffled", "renamed"])
+def test_columns_must_be_those_of_fit(blobs, columns):
+    """A DataFrame with other names, or the same ones in another order, raises."""
+    X, y = blobs
+    member = small_classifier().fit(pd.DataFrame(X, columns=list("abcd")), y)
+    assert list(member.feature_names_in_) == list("abcd")
+    assert member.predict(pd.DataFrame(X, columns=list("abcd"))).shape == y.shape
+    with pytest.raises(ValueError, match="feature names should match"):
+        member.predict(pd.DataFrame(X, columns=columns))
+
+
+# Bad input and failed fits
+
+
+@pytest.mark.parametrize("member", [small_classifier(), small_regressor()])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda X, y: (X, None), "requires y to be passed"),
+        (lambda X, y: (np.where(X == X[3, 1], np.nan, X), y), "Input X contains NaN"),
+        (lambda X, y: (np.where(X == X[3, 1], np.inf, X), y), "Input X contains infinity"),
+        (lambda X, y: (X, y[:-1]), "inconsistent numbers of samples"),
+        (lambda X, y: (X[:, 0], y), "Expected 2D array, got 1D array"),
+        (lambda X, y: (X[:0], y[:0]), "0 sample"),
+    ],
+    ids=["no y", "NaN", "infinity", "lengths", "one dimension", "empty"],
+)
+def test_bad_data(blobs, member, change, message):
+    """Data that cannot be trained on raise before training, and leave nothing behind."""
+    member = clone(member)
+    before = set(vars(member))
+    with pytest.raises(ValueError, match=message):
+        member.fit(*change(*blobs))
+    assert set(vars(member)) == before
+
+
+def test_one_class(blobs):
+    """One class is nothing to learn."""
+    with pytest.raises(ValueError, match="at least two classes: got one class, 'a'"):
+        small_classifier().fit(blobs[0], ["a"] * 60)
+
+
+def test_unfitted():
+    """Predicting without a fit raises scikit-learn's error."""
+    for member in (small_classifier(), small_regressor()):
+        with pytest.raises(NotFittedError):
+            member.predict(np.zeros((2, 4)))
+    with pytest.raises(NotFittedError):
+        small_classifier().predict_proba(np.zeros((2, 4)))
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Raise in the middle of training."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Raise."""
+        raise KeyboardInterrupt
+
+
+def test_interrupted_fit_leaves_no_trace(blobs):
+    """A fit that is interrupted leaves a new member unfitted and a fitted one as it was."""
+    X, y = blobs
+    member = small_classifier(callbacks=[Interrupt])
+    with pytest.raises(KeyboardInterrupt):
+        member.fit(X, y)
+    with pytest.raises(NotFittedError):
+        member.predict(X)
+
+    member.set_params(callbacks=None).fit(X, y)
+    proba = member.predict_proba(X)
+    with pytest.raises(KeyboardInterrupt):
+        member.set_params(callbacks=[Interrupt], hidden_layer_sizes=(5,)).fit(X[:, :2], y % 2)
+    assert member.n_features_in_ == 4
+    assert_array_equal(member.classes_, [0, 1, 2])
+    assert_array_equal(member.predict_proba(X), proba)
+
+
+# Seeds
+
+
+@pytest.mark.parametrize("run_eagerly", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_seeded_fits_are_equal(blobs, run_eagerly):
+    """A seed decides on initial values, dropout and row order; another seed gives another network."""
+    settings = {"hidden_layer_sizes": (8,), "dropout": 0.5, "epochs": 2, "batch_size": 20, "run_eagerly": run_eagerly}
+    first, second = (small_classifier(**settings).fit(*blobs) for _ in range(2))
+    assert same_weights(first, second)
+    assert first.history_ == second.history_
+    assert not same_weights(first, small_classifier(**settings).set_params(random_state=1).fit(*blobs))
+
+
+def test_without_seed_fits_differ(blobs):
+    """Without a seed every fit is another one, also after a seeded fit."""
+    small_classifier().fit(*blobs)
+    first, second = (small_classifier(random_state=None).fit(*blobs) for _ in range(2))
+    assert not same_weights(first, second)
+
+
+def test_determinism_is_not_left_on(blobs):
+    """After a seeded fit TensorFlow still draws without a seed, which raises where its op determinism is on."""
+    small_classifier().fit(*blobs)
+    first, second = tf.random.normal((4,)), tf.random.normal((4,))
+    assert not np.array_equal(first, second)
+
+
+@pytest.fixture
+def seeded_generators():
+    """Let a test seed all generators, and forget the seeds afterwards."""
+    states = random.getstate(), np.random.get_state()
+    yield keras.utils.set_random_seed
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    tf.random.set_seed(None)
+
+
+def draw():
+    """One number of each global generator."""
+    keras_draw = float(keras.random.normal((), seed=None))
+    return random.random(), np.random.rand(), float(tf.random.normal(())), keras_draw
+
+
+def test_global_generators_are_left_alone(blobs, seeded_generators):
+    """A seeded fit and a prediction change no global generator: the next draws are those that would have come."""
+    member = small_classifier(dropout=0.5)
+    seeded_generators(0)
+    expected = [draw(), draw()]
+    seeded_generators(0)
+    first = draw()
+    member.fit(*blobs).predict(blobs[0])
+    assert [first, draw()] == expected
+
+
+def test_interrupted_fit_leaves_generators_alone(blobs, seeded_generators):
+    """A fit that fails in the middle puts the generators back too."""
+    seeded_generators(0)
+    expected = [draw(), draw()]
+    seeded_generators(0)
+    first = draw()
+    with pytest.raises(KeyboardInterrupt):
+        small_classifier(callbacks=[Interrupt]).fit(*blobs)
+    assert [first, draw()] == expected
+
+
+def test_random_state_instance(blobs):
+    """A RandomState gives one network after another, the same ones from the same state."""
+    rng = np.random.RandomState(0)
+    first, second = (small_classifier(random_state=rng).fit(*blobs) for _ in range(2))
+    again = small_classifier(random_state=np.random.RandomState(0)).fit(*blobs)
+    assert same_weights(first, again)
+    assert not same_weights(first, second)
+
+
+@pytest.mark.slow
+def test_threads_do_not_disturb_each_other(blobs):
+    """Two threads that fit with seeds at the same time get what they would have got one after the other."""
+    settings = {"hidden_layer_sizes": (8,), "dropout": 0.5, "epochs": 3, "batch_size": 20}
+    alone = [small_classifier(**{**settings, "random_state": seed}).fit(*blobs) for seed in range(2)]
+    together = [small_classifier(**{**settings, "random_state": seed}) for seed in range(2)]
+    threads = [Thread(target=member.fit, args=blobs) for member in together]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(same_weights(*pair) for pair in zip(alone, together, strict=True))
+
+
+# Training in parts
+
+
+def test_partial_fit_goes_on(blobs):
+    """Each call trains the same model for one more epoch, and appends to its history."""
+    X, y = blobs
+    member = small_classifier(epochs=10).partial_fit(X, y)
+    model = member.model_
+    assert int(model.optimizer.iterations) == 1
+    member.partial_fit(X, y)
+    assert member.model_ is model
+    assert int(model.optimizer.iterations) == 2
+    assert len(member.history_["loss"]) == 2
+
+
+def test_partial_fit_is_told_the_classes(blobs):
+    """Labels that the first call does not see are given as `classes`."""
+    X, y = blobs
+    member = small_classifier().partial_fit(X[y < 2], y[y < 2], classes=[0, 1, 2])
+    assert member.predict_proba(X).shape == (60, 3)
+    member.partial_fit(X[y == 2], y[y == 2])
+    assert_array_equal(member.classes_, [0, 1, 2])
+
+
+def test_warm_start_goes_on(blobs):
+    """With `warm_start` a second fit goes on with the model of the first."""
+    member = small_classifier(warm_start=True).fit(*blobs)
+    model = member.model_
+    assert member.fit(*blobs).model_ is model
+    assert int(model.optimizer.iterations) == 2
+
+
+# Saving
+
+
+@pytest.mark.parametrize("model", [None, build_softmax], ids=["default network", "function of a module"])
+@pytest.mark.parametrize("save", ["pickle", "joblib"])
+def test_saved_member_predicts_the_same(blobs, tmp_path, model, save):
+    """A fitted member comes back from pickle and joblib with equal predictions, bit for bit."""
+    X, y = blobs
+    member = small_classifier(model=model, hidden_layer_sizes=None).fit(X, y)
+    if save == "pickle":
+        loaded = pickle.loads(pickle.dumps(member))
+    else:
+        joblib.dump(member, tmp_path / "member.joblib")
+        loaded = joblib.load(tmp_path / "member.joblib")
+    assert_array_equal(loaded.predict_proba(X), member.predict_proba(X))
+    assert loaded.get_params() == member.get_params()
+    assert loaded.history_ == member.history_
+
+
+def test_saved_member_trains_on(blobs):
+    """What comes back has its optimizer's variables: further epochs are the same ones."""
+    member = small_classifier().partial_fit(*blobs)
+    loaded = pickle.loads(pickle.dumps(member))
+    assert same_weights(loaded.partial_fit(*blobs), member.partial_fit(*blobs))
+
+
+def test_members_with_lambdas_need_cloudpickle(blobs):
+    """Builders that have no name to find them by are saved by cloudpickle and refused by pickle."""
+    X, y = blobs
+    member = small_classifier(model=lambda meta: build_softmax(meta, units=2), hidden_layer_sizes=None).fit(X, y)
+    loaded = pickle.loads(cloudpickle.dumps(member))
+    assert_array_equal(loaded.predict_proba(X), member.predict_proba(X))
+    assert same_weights(loaded.fit(X, y), member)
+    with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
+        pickle.dumps(member)
+
+
+@pytest.mark.slow
+def test_members_with_lambdas_reach_workers(blobs):
+    """The workers of `n_jobs` get them, and give the scores of this process."""
+
+    def build(meta):
+        return build_softmax(meta, units=20)
+
+    member = good_classifier(model=lambda meta: build(meta), hidden_layer_sizes=None)
+    here = cross_val_score(member, *blobs, cv=2)
+    assert_allclose(cross_val_score(member, *blobs, cv=2, n_jobs=2), here)
+
+
+# Inside scikit-learn's own estimators
+
+
+@pytest.mark.slow
+def test_voting_classifier(blobs):
+    """`VotingClassifier` averages the probabilities of members."""
+    X, y = blobs
+    members = [("a", good_classifier(epochs=3)), ("b", good_classifier(epochs=3, random_state=1))]
+    voting = VotingClassifier(members, voting="soft").fit(X, y)
+    by_hand = np.mean([member.fit(X, y).predict_proba(X) for _, member in members], axis=0)
+    assert_allclose(voting.predict_proba(X), by_hand, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_bagging_classifier(blobs):
+    """`BaggingClassifier` draws rows and seeds for its members, which differ."""
+    X, y = blobs
+    bagging = BaggingClassifier(good_classifier(), n_estimators=2, random_state=0).fit(X, y)
+    assert not same_weights(*bagging.estimators_)
+    assert bagging.score(X, y) > 0.9
+
+
+@pytest.mark.slow
+def test_stacking_classifier(blobs):
+    """`StackingClassifier` learns from the probabilities of members."""
+    members = [("a", good_classifier()), ("b", good_classifier(random_state=1))]
+    stacking = StackingClassifier(members, LogisticRegression(), cv=2).fit(*blobs)
+    assert stacking.final_estimator_.coef_.shape == (3, 6)
+    assert stacking.score(*blobs) > 0.9
+
+
+@pytest.mark.slow
+def test_stacking_regressor(regression):
+    """`StackingRegressor` learns from the predictions of members."""
+    member = small_regressor(hidden_layer_sizes=(20,), epochs=40, optimizer__learning_rate=0.05)
+    stacking = StackingRegressor([("a", member), ("b", Ridge())], Ridge(), cv=2).fit(*regression)
+    assert stacking.final_estimator_.coef_.shape == (2,)
+    assert stacking.score(*regression) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
+def test_calibrated_classifier(blobs, method):
+    """`CalibratedClassifierCV` calibrates a member."""
+    calibrated = CalibratedClassifierCV(good_classifier(), method=method, cv=2).fit(*blobs)
+    assert_allclose(calibrated.predict_proba(blobs[0]).sum(axis=1), 1)
+    assert calibrated.score(*blobs) > 0.9
+
+
+@pytest.mark.slow
+def test_cross_validation_is_stratified(blobs):
+    """Folds hold all classes also where y is sorted; cut in order, no fold would know its own class."""
+    X, y = blobs
+    order = np.argsort(y)
+    scores = cross_val_score(good_classifier(), X[order], y[order], cv=3)
+    assert scores.shape == (3,)
+    assert scores.min() > 0.8
+
+
+def test_metadata_routing(blobs):
+    """A Pipeline passes on the sample weights that a member asks for."""
+    X, y = blobs
+    sample_weight = np.linspace(0.1, 3, 60)
+    with config_context(enable_metadata_routing=True):
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        member = small_classifier().set_fit_request(sample_weight=True)
+        pipeline = clone(make_pipeline(scaler, member)).fit(X, y, sample_weight=sample_weight)
+    by_hand = small_classifier().fit(StandardScaler().fit_transform(X), y, sample_weight=sample_weight)
+    assert same_weights(pipeline[-1], by_hand)

@@ -1,4 +1,4 @@
-"""Members of an ensemble: scikeras' estimators, correct on scikit-learn 1.6 and later; an MLP where no model is given."""
+"""Members of an ensemble: scikeras' estimators, right on scikit-learn 1.6 and later; an MLP where no model is given."""
 
 from contextlib import contextmanager
 

@@ -2,6 +2,9 @@
 
 from skensemble._averaging import KerasAveragingClassifier, KerasAveragingRegressor
 from skensemble._display import MembersDisplay
+from skensemble._polyak import PolyakWeightClassifier, PolyakWeightRegressor
+from skensemble._snapshot import SnapshotEnsembleClassifier, SnapshotEnsembleRegressor
+from skensemble._voting import KerasVotingClassifier, KerasVotingRegressor
 from skensemble.wrappers import KerasClassifier, KerasRegressor
 
 __all__ = [
@@ -9,5 +12,11 @@ __all__ = [
     "KerasAveragingRegressor",
     "KerasClassifier",
     "KerasRegressor",
+    "KerasVotingClassifier",
+    "KerasVotingRegressor",
     "MembersDisplay",
+    "PolyakWeightClassifier",
+    "PolyakWeightRegressor",
+    "SnapshotEnsembleClassifier",
+    "SnapshotEnsembleRegressor",
 ]

@@ -1,5 +1,7 @@
 """What every ensemble shares: checks of the data, predictions of the members, and their combination."""
 
+import dataclasses
+
 import keras
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -7,9 +9,19 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from skensemble._combine import first_weights, majority_vote, split_entropy, weighted_mean, weighted_std
+from skensemble._combine import (
+    first_weights,
+    majority_vote,
+    mean_where,
+    normalize_weights,
+    split_entropy,
+    weighted_mean,
+    weighted_std,
+)
 from skensemble._compat import check_sample_weight, is_one_hot_target
-from skensemble._members import predict_members
+from skensemble._members import check_frozen_members, is_frozen, predict_members
+from skensemble._selection import greedy_weights, held_out_rows
+from skensemble._training import fit_members
 
 
 class BaseKerasEnsemble(BaseEstimator):
@@ -30,6 +42,61 @@ class BaseKerasEnsemble(BaseEstimator):
         """
         check_is_fitted(self)
         return predict_members(self.estimators_, self._validate_X(X), self._member_classes())
+
+    def _fit_independent(self, members, X, y, sample_weight, *, fitted=(), left_out=None):
+        """Train members in runs of their own and weigh them; sets `estimators_`, `weights_` and what trained them.
+
+        Parameters
+        ----------
+        members : list of Member
+        X, y, sample_weight : ndarray
+            Validated.
+        fitted : sequence of members that are there already, before the new ones
+        left_out : ndarray of bool of shape (n_estimators, n_samples), default=None
+            Rows that each member, the earlier ones included, was not trained on, where members draw rows of their own.
+        """
+        selects = isinstance(self.weights, str)
+        weights = None if selects else normalize_weights(self.weights, len(fitted) + len(members))
+        held_out = np.arange(len(X))
+        if selects and left_out is None and not all(is_frozen(member.estimator) for member in members):
+            rows, held_out = held_out_rows(
+                y, self.validation_fraction, self._entropy % 2**32, stratify=self._stratifies()
+            )
+            members = [dataclasses.replace(member, rows=rows) for member in members]
+        _check_weights_of_rows(members, sample_weight)
+        trained = fit_members(
+            members, X, y, sample_weight, engine=self.engine, n_jobs=self.n_jobs, verbose=self.verbose
+        )
+        self.estimators_ = trained.estimators if not len(fitted) else fitted + trained.estimators
+        if members:
+            self.engine_, self.engine_reason_ = trained.engine, trained.reason
+        if selects:
+            weights = greedy_weights(
+                predict_members(self.estimators_, X[held_out], self._member_classes()),
+                self._encode(y[held_out]),
+                valid=None if left_out is None else left_out[:, held_out],
+                sample_weight=None if sample_weight is None else sample_weight[held_out],
+                **self._target_kind(),
+            )
+        self.weights_ = weights
+
+    def _check_frozen(self, members, X, y):
+        check_frozen_members(members, X, y, self._member_classes(), getattr(self, "feature_names_in_", None))
+
+    def _counted_members(self, X):
+        """Predictions and weights of the members that count; those of weight 0 are not evaluated."""
+        check_is_fitted(self)
+        X = self._validate_X(X)
+        counted = np.flatnonzero(self.weights_)
+        members = self.estimators_
+        if len(counted) < len(members):
+            members = members.select(counted)
+        return predict_members(members, X, self._member_classes()), self.weights_[counted]
+
+    def _predict_left_out(self, X, left_out):
+        """Prediction of each row by the members that did not see it, NaN where all did."""
+        predictions = self._ballots(predict_members(self.estimators_, X, self._member_classes()))
+        return mean_where(predictions, left_out, self.weights_)
 
     def _validate_fit_data(self, X, y, sample_weight, *, y_numeric):
         X, y = validate_data(
@@ -53,15 +120,33 @@ class BaseKerasEnsemble(BaseEstimator):
             )
         return X
 
-    def _stage_weights(self):
-        for n_members in range(1, len(self.weights_) + 1):
-            yield n_members, first_weights(self.weights_, n_members)
+    def _takes_several_targets(self):
+        return True
+
+    def _stages(self, X):
+        """Predictions and weights of the members of the growing ensemble."""
+        predictions, weights = self._stage_order(self.predict_members(X)), self._stage_order(self.weights_)
+        for n_members in range(1, len(weights) + 1):
+            yield predictions[:n_members], first_weights(weights, n_members)
+
+    def _stage_order(self, values):
+        """What there is one of for each member, in the order in which the growing ensemble takes them."""
+        return values
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.non_deterministic = self.random_state is None
         return tags
+
+
+def _check_weights_of_rows(members, sample_weight):
+    for i, member in enumerate(members):
+        if sample_weight is not None and member.rows is not None and not sample_weight[member.rows].any():
+            raise ValueError(
+                f"`sample_weight` must not be 0 for every row that a member is trained on: it is for member {i} of "
+                f"{len(members)}. Leave out the rows of weight 0, or draw more rows for each member."
+            )
 
 
 def _is_soft(ensemble):
@@ -93,7 +178,7 @@ class KerasEnsembleClassifierMixin(ClassifierMixin):
             The class with the largest mean probability (`voting="soft"`) or the largest sum of weights of the members
             that choose it (`voting="hard"`); ties go to the smallest label.
         """
-        return self._choose(self.predict_members(X), self.weights_)
+        return self._choose(*self._counted_members(X))
 
     @available_if(_is_soft)
     def predict_proba(self, X):
@@ -109,7 +194,7 @@ class KerasEnsembleClassifierMixin(ClassifierMixin):
         ndarray of shape (n_samples, n_classes)
             Columns in the order of `classes_`; with several labels per row, the probability of each label.
         """
-        return _mean_proba(self.predict_members(X), self.weights_)
+        return _mean_proba(*self._counted_members(X))
 
     def staged_predict(self, X):
         """Labels from the first member, the first two, and so on.
@@ -124,9 +209,8 @@ class KerasEnsembleClassifierMixin(ClassifierMixin):
         ndarray of shape (n_samples,) or (n_samples, n_labels)
             A stage whose members all have weight 0 counts them equally.
         """
-        proba = self.predict_members(X)
-        for n_members, weights in self._stage_weights():
-            yield self._choose(proba[:n_members], weights)
+        for proba, weights in self._stages(X):
+            yield self._choose(proba, weights)
 
     @available_if(_is_soft)
     def staged_predict_proba(self, X):
@@ -142,9 +226,8 @@ class KerasEnsembleClassifierMixin(ClassifierMixin):
         ndarray of shape (n_samples, n_classes)
             A stage whose members all have weight 0 counts them equally.
         """
-        proba = self.predict_members(X)
-        for n_members, weights in self._stage_weights():
-            yield _mean_proba(proba[:n_members], weights)
+        for proba, weights in self._stages(X):
+            yield _mean_proba(proba, weights)
 
     def predict_uncertainty(self, X):
         """Entropy of the prediction, split into noise of the data and disagreement of the members.
@@ -166,11 +249,11 @@ class KerasEnsembleClassifierMixin(ClassifierMixin):
         Depeweg et al., "Decomposition of Uncertainty in Bayesian Deep Learning for Efficient and Risk-sensitive
         Learning", ICML 2018.
         """
-        return split_entropy(self.predict_members(X), self.weights_, multilabel=self._multilabel)
+        return split_entropy(*self._counted_members(X), multilabel=self._multilabel)
 
     def _predict_each(self, X):
-        """Labels that each member alone would give, one array a member."""
-        return [self._choose(proba[np.newaxis], np.ones(1)) for proba in self.predict_members(X)]
+        """Labels that each member alone would give, one array a member, as the growing ensemble takes them."""
+        return [self._choose(proba[np.newaxis], np.ones(1)) for proba in self._stage_order(self.predict_members(X))]
 
     def _choose(self, proba, weights):
         """Labels from the probabilities of members of shape (n_members, n_samples, n_classes)."""
@@ -190,6 +273,22 @@ class KerasEnsembleClassifierMixin(ClassifierMixin):
         if self._one_hot:
             return np.eye(proba.shape[-1], dtype=int)[proba.argmax(axis=-1)]
         return (proba > 0.5).astype(int)
+
+    def _ballots(self, proba):
+        """What is averaged: probabilities, or with votes 1 for the choice of a member."""
+        if self.voting == "soft":
+            return proba
+        choices = self._choose_indices(proba)
+        return choices if self._multilabel else np.eye(proba.shape[-1])[choices]
+
+    def _encode(self, y):
+        return y if self._multilabel else np.searchsorted(self.classes_, y)
+
+    def _target_kind(self):
+        return {"multilabel": self._multilabel}
+
+    def _stratifies(self):
+        return not self._multilabel
 
     def _decode(self, indices):
         return indices if self._multilabel else self.classes_[indices]
@@ -214,7 +313,7 @@ class KerasEnsembleClassifierMixin(ClassifierMixin):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
+        tags.classifier_tags.multi_label = self._takes_several_targets()
         return tags
 
 
@@ -238,9 +337,9 @@ class KerasEnsembleRegressorMixin(RegressorMixin):
             Weighted standard deviation over the members, in the units of y; only with `return_std=True`. It is the
             disagreement of the networks, not the noise of y.
         """
-        predictions = self.predict_members(X)
-        mean = weighted_mean(predictions, self.weights_)
-        return (mean, weighted_std(predictions, self.weights_)) if return_std else mean
+        predictions, weights = self._counted_members(X)
+        mean = weighted_mean(predictions, weights)
+        return (mean, weighted_std(predictions, weights)) if return_std else mean
 
     def staged_predict(self, X):
         """Means of the first member, the first two, and so on.
@@ -255,18 +354,29 @@ class KerasEnsembleRegressorMixin(RegressorMixin):
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
             A stage whose members all have weight 0 counts them equally.
         """
-        predictions = self.predict_members(X)
-        for n_members, weights in self._stage_weights():
-            yield weighted_mean(predictions[:n_members], weights)
+        for predictions, weights in self._stages(X):
+            yield weighted_mean(predictions, weights)
 
     def _predict_each(self, X):
-        """Values that each member alone would give, one array a member."""
-        return list(self.predict_members(X))
+        """Values that each member alone would give, one array a member, as the growing ensemble takes them."""
+        return list(self._stage_order(self.predict_members(X)))
+
+    def _ballots(self, predictions):
+        return predictions
+
+    def _encode(self, y):
+        return y
+
+    def _target_kind(self):
+        return {"regression": True}
+
+    def _stratifies(self):
+        return False
 
     def _member_classes(self):
         return None
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
+        tags.target_tags.multi_output = self._takes_several_targets()
         return tags

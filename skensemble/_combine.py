@@ -68,6 +68,64 @@ def weighted_std(predictions, weights):
     return np.sqrt(weighted_mean(deviations**2, weights))
 
 
+def mean_where(predictions, valid, weights):
+    """Mean over the members that may be judged on a row, NaN where there is none.
+
+    Members of weight 0 count only on rows that no other may be judged on, equally.
+
+    Parameters
+    ----------
+    predictions : ndarray of shape (n_members, n_samples, ...)
+    valid : ndarray of bool of shape (n_members, n_samples)
+    weights : ndarray of shape (n_members,)
+
+    Returns
+    -------
+    ndarray of shape (n_samples, ...)
+    """
+    counts = weights[:, np.newaxis] * valid
+    counts = np.where(counts.any(axis=0), counts, valid)
+    with np.errstate(invalid="ignore"):
+        counts = counts / counts.sum(axis=0)
+    return np.einsum("ms,ms...->s...", counts, np.asarray(predictions, dtype=np.float64))
+
+
+def checkpoint_weights(weights, n_checkpoints, decay):
+    """How much each checkpoint counts in an average of the newest ones, newest first, summing to 1.
+
+    Parameters
+    ----------
+    weights : {"uniform", "linear", "exponential"} or array-like of at least n_checkpoints
+        "linear" falls as n, n - 1, ..., 1, "exponential" as exp(-i / decay). Of an array, the first entries count.
+    n_checkpoints : int
+    decay : float
+    """
+    age = np.arange(n_checkpoints)
+    if isinstance(weights, str):
+        weights = {
+            "uniform": np.ones(n_checkpoints),
+            "linear": n_checkpoints - age,
+            "exponential": np.exp(-age / decay),
+        }[weights]
+        return weights / weights.sum()
+    return first_weights(np.asarray(weights, dtype=np.float64), n_checkpoints)
+
+
+def average_variables(values, weights):
+    """Weighted mean of one variable over checkpoints, worked out in float64 and given in its own type.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_checkpoints, ...)
+        Newest first. Integers (counters, seeds) have no mean: the newest is taken.
+    weights : ndarray of shape (n_checkpoints,)
+        Must sum to 1.
+    """
+    if len(values) == 1 or values.dtype.kind in "biu":
+        return values[0]
+    return np.average(values.astype(np.float64), axis=0, weights=weights).astype(values.dtype)
+
+
 def majority_vote(votes, weights, n_classes):
     """Class index with the largest sum of weights; ties go to the smallest index.
 

@@ -1,11 +1,18 @@
 """Every private name of scikit-learn, scikeras, Keras and TensorFlow, and every difference between their versions."""
 
+import copy
 import random
 import threading
+import types
+from collections import defaultdict
 from contextlib import contextmanager
 
+import keras
 import numpy as np
 from keras.src.backend.common import global_state  # Keras 3: no public way to reset the generator of `keras.random`
+from keras.src.random import seed_generator  # Keras 3.8 to 3.15: where default seeds are drawn
+from scikeras._utils import route_params  # scikeras 0.13: which parameters go to `Model.fit`
+from scikeras.utils import metric_name
 from scikeras.wrappers import BaseWrapper
 from scikeras.wrappers import KerasClassifier as ScikerasClassifier
 from scikeras.wrappers import KerasRegressor as ScikerasRegressor
@@ -15,23 +22,44 @@ from sklearn.utils._param_validation import (  # scikit-learn 1.2 to 1.9: the wo
     Interval,
     StrOptions,
 )
+from sklearn.utils.metaestimators import _BaseComposition as BaseComposition  # scikit-learn 0.19 to 1.9
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight  # scikit-learn 0.22 to 1.9
 from tensorflow.python.eager import context  # TensorFlow 2: the global seed can be set in public, not read
 
+try:
+    from sklearn.utils._repr_html.estimator import _VisualBlock as VisualBlock
+except ImportError:  # TODO(scikit-learn>=1.7): drop this branch
+    from sklearn.utils._estimator_html_repr import _VisualBlock as VisualBlock
+
 __all__ = [
+    "BaseComposition",
     "BaseWrapper",
     "HasMethods",
     "Interval",
     "ScikerasClassifier",
     "ScikerasRegressor",
     "StrOptions",
+    "VisualBlock",
+    "batch_norm_layers",
+    "build_optimizer",
     "check_sample_weight",
-    "decode_classes",
     "decode_outputs",
     "encode_features",
+    "encode_target",
+    "encodes_features",
+    "extra_fit_callback",
+    "fit_arguments",
+    "fit_callbacks",
     "fit_context",
+    "fit_initialized",
+    "fit_override",
+    "history_of",
     "initialize",
     "is_one_hot_target",
+    "rebuild_model",
+    "recorded_initializers",
+    "recorded_seeds",
+    "replace_model",
     "seeded",
     "without_own_seed",
 ]
@@ -68,15 +96,18 @@ def seeded(seed):
         keras_generator = global_state.get_global_attribute(_KERAS_GENERATOR)
         random.seed(seed)
         np.random.seed(seed)
-        eager._set_global_seed(seed)
+        eager._seed, eager._rng = seed, random.Random(seed)
         global_state.set_global_attribute(_KERAS_GENERATOR, None)
         try:
             yield
         finally:
+            if eager._rng.getstate() != random.Random(seed).getstate():
+                # Stateful random operations ran. Their cached kernels would go on, not begin again, under the same
+                # seed; dropping all kernels costs 0.1 s, so it is done only then.
+                eager._set_global_seed(seed)
             random.setstate(before[0])
             np.random.set_state(before[1])
-            eager._set_global_seed(before[2])
-            eager._rng = before[3]
+            eager._seed, eager._rng = before[2:]
             global_state.set_global_attribute(_KERAS_GENERATOR, keras_generator)
 
 
@@ -99,12 +130,168 @@ def initialize(estimator, X, y):
     with without_own_seed(estimator):
         estimator.initialize(X, y)
     estimator._ensure_compiled_model()
+    estimator._check_model_compatibility(encode_target(estimator, y))
+    return estimator
+
+
+def build_optimizer(model):
+    """Give the optimizer its slots: Keras warns when it loads a model that was saved before."""
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+
+
+def rebuild_model(estimator, seed):
+    """A new compiled model, built as `estimator` built its own but under another seed."""
+    if isinstance(estimator.model, keras.Model):
+        build_optimizer(estimator.model)
+        with seeded(seed):  # copying draws seeds for initializers that are not used
+            return copy.deepcopy(estimator.model)
+    built = copy.copy(estimator)
+    with seeded(seed), without_own_seed(built):
+        built.model_ = built._build_keras_model()
+        built._ensure_compiled_model()
+    return built.model_
+
+
+def replace_model(estimator, unfitted, model, history):
+    """Make `unfitted`, a clone of `estimator`, a fitted estimator with another model.
+
+    What scikeras learns of the data in `initialize` is shared, since it is the same.
+
+    Parameters
+    ----------
+    estimator : scikeras estimator
+        Initialized.
+    unfitted : scikeras estimator
+        Changed in place.
+    model : keras.Model
+    history : dict of str to list of float
+
+    Returns
+    -------
+    scikeras estimator
+    """
+    learned = {name: value for name, value in vars(estimator).items() if name not in estimator.get_params(deep=False)}
+    for name in learned.keys() - vars(unfitted).keys():
+        setattr(unfitted, name, learned[name])
+    unfitted._random_state = None
+    unfitted.model_ = model
+    unfitted.history_ = history
+    unfitted._initialize_callbacks()
+    return unfitted
+
+
+def fit_override(estimator):
+    """Name of the method by which a subclass of scikeras' estimators trains in its own way, or None."""
+    for name in ("fit", "_fit", "_fit_keras_model", "_initialize"):
+        defining = next(cls for cls in type(estimator).__mro__ if name in vars(cls))
+        if defining.__module__.partition(".")[0] not in ("scikeras", "skensemble"):
+            return f"{defining.__name__}.{name}"
+    return None
+
+
+def fit_arguments(estimator):
+    """Arguments that scikeras would hand to `Model.fit`, but for callbacks, epochs included."""
+    arguments = route_params(estimator.get_params(), destination="fit", pass_filter=estimator._fit_kwargs)
+    arguments["epochs"] = getattr(estimator, "fit__epochs", estimator.epochs)
+    return {name: value for name, value in arguments.items() if not name.startswith("callbacks")}
+
+
+def fit_callbacks(estimator):
+    """Keras callbacks of an initialized scikeras estimator, one list."""
+    return keras.tree.flatten(estimator._fit_callbacks)
+
+
+@contextmanager
+def extra_fit_callback(estimator, callback):
+    """Call `callback` after all other Keras callbacks of an initialized scikeras estimator, in fits in the block."""
+    before = estimator._fit_callbacks
+    estimator._fit_callbacks = [*before, callback]
+    try:
+        yield
+    finally:
+        estimator._fit_callbacks = before
+
+
+def batch_norm_layers(model):
+    """Layers of a model, at any depth, that estimate the statistics of their inputs in training."""
+    layers = model._flatten_layers()  # Keras 3.8 to 3.15: no public way to reach the layers inside of layers
+    return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable]
+
+
+def history_of(logs):
+    """`history_` as scikeras names its entries, from the logs of Keras' `History`."""
+    history = defaultdict(list)
+    for name, values in logs.items():
+        if not (name == "loss" or name.startswith("val_")):
+            try:
+                name = metric_name(name)
+            except ValueError:
+                pass  # a metric of the user's own keeps its name
+        history[name] += values
+    return history
+
+
+@contextmanager
+def recorded_initializers():
+    """Record which initializer gave each variable built in the block its value, as a dict id(variable) -> initializer.
+
+    Keras 3 keeps the initializer of a variable only while its value is deferred.
+    """
+    record, original = {}, keras.Variable.__init__
+
+    def recording(variable, initializer, *args, **kwargs):
+        original(variable, initializer, *args, **kwargs)
+        record[id(variable)] = initializer
+
+    with _SEED_LOCK:
+        keras.Variable.__init__ = recording
+        try:
+            yield record
+        finally:
+            keras.Variable.__init__ = original
+
+
+@contextmanager
+def recorded_seeds():
+    """Record the seeds that Keras draws in the block for initializers and seed generators without one, as a list."""
+    drawn = []
+
+    def randint(*bounds):
+        drawn.append(random.randint(*bounds))
+        return drawn[-1]
+
+    with _SEED_LOCK:
+        seed_generator.python_random = types.SimpleNamespace(randint=randint)
+        try:
+            yield drawn
+        finally:
+            seed_generator.python_random = random
+
+
+def fit_initialized(estimator, X, y, sample_weight, **arguments):
+    """Train an initialized scikeras estimator; further arguments go to `Model.fit`.
+
+    scikeras 0.13 initializes again in `fit`, and forgets the classes that X and y lack.
+    """
+    epochs = fit_arguments(estimator)["epochs"]
+    estimator._fit(X, y, sample_weight, warm_start=True, epochs=epochs, initial_epoch=0, **arguments)
     return estimator
 
 
 def encode_features(estimator, X):
     """Features as the Keras model of a fitted scikeras estimator takes them."""
     return estimator.feature_encoder_.transform(X)
+
+
+def encodes_features(estimator):
+    """Whether a scikeras estimator transforms X in a way of its own before the network sees it."""
+    return type(estimator).feature_encoder is not BaseWrapper.feature_encoder
+
+
+def encode_target(estimator, y):
+    """Targets as the Keras model of an initialized scikeras estimator takes them."""
+    return estimator.target_encoder_.transform(y)
 
 
 def decode_outputs(estimator, outputs):
@@ -116,11 +303,6 @@ def decode_outputs(estimator, outputs):
         proba = np.asarray(estimator.target_encoder_.inverse_transform(outputs, return_proba=True))
         return proba.reshape(len(outputs), -1)
     return np.asarray(estimator.target_encoder_.inverse_transform(outputs))
-
-
-def decode_classes(estimator, proba):
-    """Predicted labels, shaped like y, that a fitted scikeras classifier reads from probabilities."""
-    return estimator.target_encoder_.inverse_transform(proba)
 
 
 def is_one_hot_target(y):

@@ -1,35 +1,253 @@
-"""Members of an ensemble before and after training: cloned, seeded and checked; their predictions as one array."""
+"""Members of an ensemble before and after training: seeded, checked, built when asked for; their predictions."""
+
+import dataclasses
+import warnings
+from collections.abc import Sequence
+from contextlib import contextmanager
 
 import numpy as np
-from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skensemble._combine import align_classes
-from skensemble._compat import BaseWrapper, ScikerasClassifier, decode_outputs, encode_features
+from skensemble._compat import (
+    BaseWrapper,
+    ScikerasClassifier,
+    ScikerasRegressor,
+    build_optimizer,
+    decode_outputs,
+    encode_features,
+    encodes_features,
+    rebuild_model,
+    replace_model,
+)
+from skensemble._program import State, get_program, signature, stack_variables, why_not_fusable, write_state
 
-# Rows that go through a network at once, in prediction: bounds the memory of the activations.
+# Rows that go through a network at once where it is called by itself: bounds the memory of the activations.
 PREDICTION_ROWS = 1024
 
 
-def spawn_seeds(random_state, n_members):
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One member to train.
+
+    Attributes
+    ----------
+    estimator : estimator
+        The user's, cloned before it is trained; members with the same one are copies of each other. A FrozenEstimator
+        is fitted already.
+    seed : int
+        Of its starting values, its dropout and the order of its rows.
+    rows : ndarray of int of shape (n_rows,), default=None
+        Rows of X to train on, some perhaps more than once; None means all.
+    validation_rows : ndarray of int of shape (n_validation_rows,), default=None
+        Rows of X that are evaluated after each epoch, instead of those of the estimator's own `validation_split`.
+    """
+
+    estimator: BaseEstimator
+    seed: int
+    rows: np.ndarray | None = None
+    validation_rows: np.ndarray | None = None
+
+
+@dataclasses.dataclass
+class Trained:
+    """Copies of one estimator after the fused training: one initialized estimator, and the values of every copy.
+
+    Attributes
+    ----------
+    template : scikeras estimator
+        Initialized; its model stands for the architecture, its values are not those of any member.
+    seeds : list of int
+    state : (trainable, non_trainable, optimizer)
+        Lists of arrays with one row a copy, as of `Program.stack`.
+    histories : list of dict of str to list of float
+    """
+
+    template: BaseEstimator
+    seeds: list
+    state: tuple
+    histories: list
+
+    def __getstate__(self):
+        build_optimizer(self.template.model_)
+        return vars(self)
+
+    def values(self, k):
+        """Variables of copy `k`, as of `read_state`."""
+        return tuple([v[k] for v in part] for part in self.state)
+
+    def build(self, k):
+        """Copy `k` as an ordinary fitted scikeras estimator."""
+        member = clone(self.template).set_params(random_state=self.seeds[k])
+        model = rebuild_model(self.template, self.seeds[k])
+        write_state(model, self.values(k))
+        return replace_model(self.template, member, model, self.histories[k])
+
+    def predict(self, copies, X):
+        """Outputs of some copies, (len(copies), n_samples, ...); `copies` holds indices."""
+        trainable, fixed, _ = self.state
+        if copies != list(range(len(self.seeds))):
+            trainable, fixed = ([v[copies] for v in part] for part in (trainable, fixed))
+        return _forward(self.template.model_, (trainable, fixed), X)
+
+
+class FittedMembers(Sequence):
+    """Fitted members in order; those of the fused training become scikeras estimators when they are first asked for.
+
+    Building a small Keras model takes longer than the fused training of a member, and prediction does not need it.
+
+    Parameters
+    ----------
+    entries : list of fitted estimator or (Trained, int)
+    """
+
+    def __init__(self, entries):
+        self._entries = list(entries)
+
+    def __len__(self):
+        return len(self._entries)
+
+    def __getitem__(self, i):
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        if isinstance(self._entries[i], tuple):
+            trained, k = self._entries[i]
+            self._entries[i] = trained.build(k)
+        return self._entries[i]
+
+    def __repr__(self):
+        return repr(list(self))
+
+    def __add__(self, other):
+        return FittedMembers([*self._entries, *other._entries])
+
+    def select(self, indices):
+        """Some of the members, those that were not built yet still unbuilt."""
+        return FittedMembers(self._entries[i] for i in indices)
+
+    def final_losses(self):
+        """Training loss of each member in its last epoch, 0 for those without epochs or that are no networks."""
+        losses = []
+        for entry in self._entries:
+            if isinstance(entry, tuple):
+                history = entry[0].histories[entry[1]]
+            else:
+                history = entry.history_ if isinstance(entry, BaseWrapper) else {}
+            losses.append([0.0, *history.get("loss", [])][-1])
+        return losses
+
+    def predict(self, X):
+        """Decoded predictions of all members, a list, each beside its scikeras estimator.
+
+        Members of one architecture go through one fused forward pass.
+        """
+        results = [None] * len(self)
+        for indices in self._groups():
+            first = unwrapped(self._entries[indices[0]])
+            if not isinstance(first, tuple | BaseWrapper):
+                results[indices[0]] = first, _predict_other(first, X)
+                continue
+            estimators, outputs = self._forward_group(indices, X)
+            for i, estimator, prediction in zip(indices, estimators, _decode(estimators, outputs), strict=True):
+                results[i] = estimator, prediction
+        return results
+
+    def _groups(self):
+        """Indices of members that share one forward pass."""
+        groups = {}
+        for i, entry in enumerate(self._entries):
+            if isinstance(entry, tuple):
+                key = id(entry[0])
+            else:
+                fitted = unwrapped(entry)
+                key = i
+                if isinstance(fitted, BaseWrapper):
+                    key = signature(fitted.model_), id(fitted) if encodes_features(fitted) else None
+            groups.setdefault(key, []).append(i)
+        return groups.values()
+
+    def _forward_group(self, indices, X):
+        entries = [self._entries[i] for i in indices]
+        if isinstance(entries[0], tuple):
+            trained = entries[0][0]
+            outputs = trained.predict([k for _, k in entries], encode_features(trained.template, X))
+            return [trained.template] * len(entries), outputs
+        estimators = [unwrapped(entry) for entry in entries]
+        models = [estimator.model_ for estimator in estimators]
+        X = encode_features(estimators[0], X)
+        if why_not_fusable(models[0]) is not None:
+            return estimators, [_forward_alone(model, X) for model in models]
+        return estimators, _forward(models[0], stack_variables(models), X)
+
+
+def _decode(estimators, outputs):
+    """Predictions from raw outputs, those of copies all at once: decoding takes as long as the networks themselves."""
+    if all(estimator is estimators[0] for estimator in estimators):
+        rows = np.reshape(outputs, (-1, *outputs[0].shape[1:]))
+        decoded = decode_outputs(estimators[0], rows)
+        return decoded.reshape(len(outputs), -1, *decoded.shape[1:])
+    return [decode_outputs(estimator, output) for estimator, output in zip(estimators, outputs, strict=True)]
+
+
+@contextmanager
+def _unnamed_columns():
+    """Let estimators that were fitted on a DataFrame take an array, whose columns were compared in `fit`."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
+        yield
+
+
+def _predict_other(estimator, X):
+    """Prediction of a scikit-learn estimator that is no network, shaped like that of one."""
+    with _unnamed_columns():
+        if not is_classifier(estimator):
+            return estimator.predict(X)
+        if hasattr(estimator, "predict_proba"):
+            proba = estimator.predict_proba(X)
+            return _present(proba, estimator.classes_) if isinstance(proba, list) else proba
+        predictions = estimator.predict(X)
+    if predictions.ndim == 2:
+        return predictions.astype(float)
+    return (predictions[:, np.newaxis] == estimator.classes_).astype(float)
+
+
+def _present(proba, classes):
+    """Probability of each label, where forests and neighbours give an array with a column for each value of it.
+
+    A label that was always or never there in training has one column.
+    """
+    return np.stack([(p * (known == 1)).sum(axis=1) for p, known in zip(proba, classes, strict=True)], axis=1)
+
+
+def unwrapped(estimator):
+    """The fitted estimator in a frozen one; any other as it is."""
+    return estimator.estimator if is_frozen(estimator) else estimator
+
+
+def draw_entropy(random_state):
+    """Number from which all seeds of an ensemble follow; a RandomState is advanced by one draw, None gives another."""
+    if random_state is None:
+        return np.random.SeedSequence().entropy
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(np.iinfo(np.int32).max))
+    return int(random_state)
+
+
+def spawn_seeds(entropy, n_members):
     """One seed per member; that of member i does not depend on how many members there are.
 
     Parameters
     ----------
-    random_state : int, numpy.random.RandomState or None
-        With None, other seeds in each call; a RandomState is advanced by one draw.
+    entropy : int
+        As of `draw_entropy`.
+    n_members : int
 
     Returns
     -------
     list of int
     """
-    if random_state is None:
-        entropy = None
-    elif isinstance(random_state, np.random.RandomState):
-        entropy = int(random_state.randint(np.iinfo(np.int32).max))
-    else:
-        entropy = int(random_state)
     children = np.random.SeedSequence(entropy).spawn(n_members)
     # Keras and scikit-learn take seeds that fit a signed 32-bit integer.
     return [int(child.generate_state(1)[0] >> 1) for child in children]
@@ -41,7 +259,7 @@ def is_frozen(estimator):
 
 
 def check_member(estimator, *, classifier, name="estimator"):
-    """Raise where `estimator` cannot be a member of an ensemble of this kind.
+    """Raise where `estimator` is not a scikeras estimator of the kind of the ensemble, or frozen and not fitted.
 
     Parameters
     ----------
@@ -52,45 +270,69 @@ def check_member(estimator, *, classifier, name="estimator"):
     name : str, default="estimator"
         What the message calls it.
     """
-    inner = estimator.estimator if is_frozen(estimator) else estimator
+    inner = unwrapped(estimator)
     if not isinstance(inner, BaseWrapper):
         raise TypeError(
             f"`{name}` must be a scikeras estimator: got {type(inner).__name__}. Wrap a Keras model in "
             "skensemble.KerasClassifier or skensemble.KerasRegressor."
         )
-    is_kind = isinstance(inner, ScikerasClassifier) or is_classifier(inner)
-    if classifier != is_kind:
-        wanted, other = ("classifier", "regressor") if classifier else ("regressor", "classifier")
-        if classifier and not is_regressor(inner) and not hasattr(inner, "predict_proba"):
-            other = "estimator without predict_proba"
-        raise TypeError(f"`{name}` must be a {wanted} in an ensemble of {wanted}s: got the {other} {inner!r}.")
+    check_kind(estimator, classifier=classifier, name=name)
+
+
+def check_kind(estimator, *, classifier, name):
+    """Raise where `estimator` is a classifier in an ensemble of regressors or the reverse, or frozen and not fitted."""
+    inner = unwrapped(estimator)
+    if isinstance(inner, BaseWrapper):  # a plain scikeras estimator is neither to scikit-learn 1.6 and later
+        is_kind = isinstance(inner, ScikerasClassifier if classifier else ScikerasRegressor)
+    else:
+        is_kind = isinstance(inner, BaseEstimator) and (is_classifier if classifier else is_regressor)(inner)
+    if not is_kind:
+        kind = "classifier" if classifier else "regressor"
+        raise TypeError(f"`{name}` must be a {kind}, as the ensemble is: got {type(inner).__name__}.")
     if is_frozen(estimator):
         check_is_fitted(inner)
 
 
-def make_members(estimator, seeds):
-    """Unfitted clones of `estimator`, one per seed, which is their `random_state`; frozen ones as they are."""
-    if is_frozen(estimator):
-        return [estimator] * len(seeds)
-    return [clone(estimator).set_params(random_state=seed) for seed in seeds]
-
-
-def check_frozen_members(members, X, classes):
-    """Raise where a fitted member saw other features or other classes than the ensemble."""
+def check_frozen_members(members, X, y, classes, feature_names=None):
+    """Raise where a fitted member saw other features, or predicts other classes or targets than the ensemble."""
+    n_targets = 1 if y.ndim == 1 else y.shape[1]
     for i, member in enumerate(members):
-        if not is_frozen(member):
+        if not is_frozen(member.estimator):
             continue
-        shape = member.X_shape_[1:]
-        if tuple(shape) != X.shape[1:]:
+        fitted = unwrapped(member.estimator)
+        shape = fitted.X_shape_[1:] if isinstance(fitted, BaseWrapper) else (getattr(fitted, "n_features_in_", None),)
+        if shape != (None,) and tuple(shape) != X.shape[1:]:
             raise ValueError(
                 f"Fitted members must have seen rows shaped like X: member {i} was fitted on rows of shape {shape}, "
                 f"X has rows of shape {X.shape[1:]}."
             )
-        if classes is not None and not np.isin(member.classes_, classes).all():
+        names = getattr(fitted, "feature_names_in_", None)
+        if names is not None and feature_names is not None and names.tolist() != feature_names.tolist():
             raise ValueError(
-                f"Fitted members must not know classes that y lacks: member {i} has classes {list(member.classes_)}, "
+                f"Fitted members must have seen the columns of X: member {i} was fitted on {names.tolist()}, X has "
+                f"{feature_names.tolist()}."
+            )
+        n_predicted = _count_targets(fitted, X)
+        if n_predicted != n_targets:
+            raise ValueError(
+                f"Fitted members must predict as many columns as y has: member {i} predicts {n_predicted}, y has "
+                f"{n_targets}."
+            )
+        known = getattr(fitted, "classes_", None)
+        if classes is not None and not np.isin(known, classes).all():
+            raise ValueError(
+                f"Fitted members must not know classes that y lacks: member {i} has classes {list(known)}, "
                 f"y has {list(classes)}."
             )
+
+
+def _count_targets(fitted, X):
+    if isinstance(fitted, ScikerasClassifier):
+        return fitted.n_classes_ if fitted.target_type_ == "multilabel-indicator" else 1
+    if isinstance(fitted, BaseWrapper):
+        return fitted.n_outputs_
+    with _unnamed_columns():
+        return np.size(fitted.predict(X[:1]))
 
 
 def predict_members(members, X, classes=None):
@@ -98,7 +340,7 @@ def predict_members(members, X, classes=None):
 
     Parameters
     ----------
-    members : sequence of fitted scikeras estimators
+    members : FittedMembers
     X : ndarray of shape (n_samples, ...)
         Validated.
     classes : ndarray of shape (n_classes,) or None
@@ -108,16 +350,20 @@ def predict_members(members, X, classes=None):
     -------
     ndarray of shape (n_members, n_samples, n_classes) or (n_members, n_samples[, n_outputs])
     """
-    predictions = []
-    for member in members:
-        fitted = member.estimator if is_frozen(member) else member
-        outputs = _forward(fitted.model_, encode_features(fitted, X))
-        prediction = decode_outputs(fitted, outputs)
-        predictions.append(prediction if classes is None else align_classes(prediction, fitted.classes_, classes))
+    predictions = [
+        prediction if classes is None else align_classes(prediction, estimator.classes_, classes)
+        for estimator, prediction in members.predict(X)
+    ]
     return np.stack(predictions)
 
 
-def _forward(model, X):
-    """Outputs of a Keras model, in chunks; calls the model itself, since `Model.predict` costs 70 ms a call."""
+def _forward(model, state, X):
+    """Outputs of all members with this architecture; `state` is (trainable, non_trainable), stacked."""
+    program = get_program(model, len((state[0] or state[1])[0]))
+    return program.predict(State(*state, [], None, None), X)
+
+
+def _forward_alone(model, X):
+    """Outputs of one model, in chunks; calls the model itself, since `Model.predict` costs 70 ms a call."""
     chunks = [X[start : start + PREDICTION_ROWS] for start in range(0, len(X), PREDICTION_ROWS)]
     return np.concatenate([np.asarray(model(chunk, training=False)) for chunk in chunks])

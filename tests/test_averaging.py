@@ -21,13 +21,16 @@ from sklearn.datasets import make_blobs, make_regression
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, r2_score
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, StratifiedKFold, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 
-from skensemble import KerasAveragingClassifier, KerasAveragingRegressor, KerasClassifier, KerasRegressor
+from skensemble import KerasAveragingClassifier, KerasAveragingRegressor, KerasClassifier, KerasRegressor, _base
+from skensemble._averaging import _validation_rows
+from skensemble._members import predict_members
+from skensemble._selection import greedy_weights, held_out_rows
 
 ROOT = Path(__file__).parents[1]
 
@@ -500,6 +503,381 @@ def test_engine_keras_is_keras():
     np.testing.assert_allclose(member.model_.predict(X, verbose=0), model.predict(X, verbose=0), **TRAINED_FLOAT32)
 
 
+# Rows that members draw
+
+
+@pytest.mark.parametrize(
+    ("max_samples", "n_drawn"), [(1.0, 60), (0.5, 30), (0.99, 59), (7, 7), (1, 1), (1e-9, 1)], ids=str
+)
+@pytest.mark.parametrize("bootstrap", [True, False])
+def test_rows_of_members(max_samples, n_drawn, bootstrap):
+    """`max_samples` is a number or a fraction of the rows; each member draws others, repeated with `bootstrap` only."""
+    params = {"bootstrap": bootstrap, "max_samples": max_samples, "estimator__optimizer__learning_rate": 0.0}
+    ensemble = quick_regressor(**params).fit(X_REGRESSION, Y_REGRESSION)
+    if n_drawn == 60 and not bootstrap:
+        assert not hasattr(ensemble, "estimators_samples_")
+        return
+    first, second = ensemble.estimators_samples_
+    assert len(first) == len(second) == n_drawn
+    assert ((first >= 0) & (first < 60)).all()
+    if n_drawn > 1:
+        assert not np.array_equal(first, second)
+    if bootstrap:
+        assert n_drawn < 30 or len(np.unique(first)) < n_drawn
+    else:
+        assert len(np.unique(first)) == n_drawn
+
+
+@pytest.mark.parametrize("bootstrap", [True, False])
+def test_members_are_trained_on_their_rows(bootstrap):
+    """A member is what Keras makes of its rows, each as often as it was drawn, from the member's starting values."""
+    params = {"bootstrap": bootstrap, "max_samples": 0.5, "estimator__shuffle": False, "estimator__batch_size": 20}
+    ensemble = quick_classifier(**params, estimator__epochs=3).fit(X, LABELS)
+    untrained = quick_classifier(**params, estimator__optimizer__learning_rate=0.0).fit(X, LABELS)
+    for member, start, rows in zip(
+        ensemble.estimators_, untrained.estimators_, ensemble.estimators_samples_, strict=True
+    ):
+        model = keras.models.clone_model(start.model_)
+        model.set_weights(start.model_.get_weights())
+        model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
+        history = model.fit(X[rows], Y[rows], shuffle=False, epochs=3, batch_size=20, verbose=0).history
+        np.testing.assert_allclose(member.history_["loss"], history["loss"], **TRAINED_FLOAT32)
+        np.testing.assert_allclose(member.model_.predict(X, verbose=0), model.predict(X, verbose=0), **TRAINED_FLOAT32)
+
+
+@pytest.mark.parametrize("class_weight", [None, "balanced", {"a": 1, "b": 2, "c": 3}])
+def test_members_that_did_not_draw_a_class(class_weight):
+    """A member whose rows lack a class knows it all the same."""
+    rows = np.flatnonzero((Y != 2) | (np.cumsum(Y == 2) == 1))  # one row of class "c"
+    ensemble = quick_classifier(n_estimators=4, bootstrap=True, estimator__class_weight=class_weight)
+    ensemble.fit(X[rows], LABELS[rows])
+    has_c = [np.isin("c", LABELS[rows][drawn]) for drawn in ensemble.estimators_samples_]
+    assert not all(has_c)
+    for member in ensemble.estimators_:
+        np.testing.assert_array_equal(member.classes_, ["a", "b", "c"])
+        assert np.isfinite(member.history_["loss"]).all()
+    assert ensemble.predict_members(X).shape == (4, 60, 3)
+    np.testing.assert_allclose(ensemble.predict_proba(X).sum(axis=1), 1, **FLOAT32)
+
+
+def test_weights_of_rows_follow_the_rows():
+    """Each drawn row keeps its weight."""
+    weights = np.random.default_rng(0).uniform(0, 2, size=60)
+    params = {**REPEATABLE, "bootstrap": True}
+    ensemble = quick_regressor(**params).fit(X_REGRESSION, Y_REGRESSION, sample_weight=weights)
+    start = quick_regressor(**{**params, "estimator__optimizer__learning_rate": 0.0}).fit(X_REGRESSION, Y_REGRESSION)
+    for member, untrained, rows in zip(
+        ensemble.estimators_, start.estimators_, ensemble.estimators_samples_, strict=True
+    ):
+        model = keras.models.clone_model(untrained.model_)
+        model.set_weights(untrained.model_.get_weights())
+        model.compile(keras.optimizers.SGD(0.05), "mse", run_eagerly=True)
+        data = X_REGRESSION[rows], Y_REGRESSION[rows]
+        model.fit(*data, sample_weight=weights[rows], shuffle=False, epochs=2, batch_size=60, verbose=0)
+        values = member.predict(X_REGRESSION)
+        np.testing.assert_allclose(values, model.predict(X_REGRESSION, verbose=0)[:, 0], **TRAINED_FLOAT32)
+
+
+def left_out_rows(ensemble):
+    """Whether each member left out each row, from the rows that it drew."""
+    return np.array([~np.isin(np.arange(60), rows) for rows in ensemble.estimators_samples_])
+
+
+def predict_left_out(ensemble, each):
+    """Mean over the members that left out a row, row by row; NaN where there is none."""
+    left_out = left_out_rows(ensemble)
+    by_hand = np.full(each.shape[1:], np.nan)
+    for row in range(60):
+        members = [k for k in range(len(each)) if left_out[k, row]]
+        if members:
+            by_hand[row] = np.mean([each[k, row] for k in members], axis=0)
+    return by_hand
+
+
+def test_out_of_bag_score():
+    """Each row is predicted by the mean of the members that did not draw it, and the score is the accuracy."""
+    params = {"n_estimators": 4, "max_samples": 0.2, "oob_score": True, "estimator__epochs": 2}
+    ensemble = quick_classifier(**params).fit(X, LABELS)
+    by_hand = predict_left_out(ensemble, np.stack([member.predict_proba(X) for member in ensemble.estimators_]))
+    assert left_out_rows(ensemble).any(axis=0).all()
+    assert 0 < left_out_rows(ensemble).mean() < 1
+    np.testing.assert_allclose(ensemble.oob_decision_function_, by_hand, **FLOAT32)
+    expected = accuracy_score(LABELS, np.array(["a", "b", "c"])[by_hand.argmax(axis=1)])
+    assert ensemble.oob_score_ == expected
+
+
+def test_out_of_bag_score_of_votes():
+    """With votes, what is averaged is the share of the votes, and ties go to the smallest label."""
+    params = {"n_estimators": 6, "max_samples": 0.2, "oob_score": True, "voting": "hard"}
+    ensemble = quick_classifier(**params).fit(X, LABELS)
+    votes = np.stack([member.predict(X)[:, np.newaxis] == ["a", "b", "c"] for member in ensemble.estimators_])
+    shares = predict_left_out(ensemble, votes.astype(float))
+    np.testing.assert_allclose(ensemble.oob_decision_function_, shares, atol=1e-12)
+    chosen = []
+    for row, left_out in enumerate(left_out_rows(ensemble).T):
+        counts = votes[left_out, row].sum(axis=0)
+        chosen.append("abc"[counts.argmax()])
+    assert ensemble.oob_score_ == accuracy_score(LABELS, chosen)
+
+
+def test_out_of_bag_score_of_labels():
+    """Several labels are decided one by one, and scored as rows that are right in all of them."""
+    indicators = np.column_stack([Y == 0, Y != 1]).astype(int)
+    ensemble = quick_classifier(n_estimators=4, max_samples=0.2, oob_score=True).fit(X, indicators)
+    by_hand = predict_left_out(ensemble, np.stack([member.predict_proba(X) for member in ensemble.estimators_]))
+    np.testing.assert_allclose(ensemble.oob_decision_function_, by_hand, **FLOAT32)
+    assert ensemble.oob_score_ == ((by_hand > 0.5) == indicators).all(axis=1).mean()
+
+
+@pytest.mark.parametrize("n_targets", [1, 2])
+def test_out_of_bag_score_of_regressors(n_targets):
+    """The score is R^2, or what a function makes of targets and predictions."""
+    y = Y_REGRESSION if n_targets == 1 else np.column_stack([Y_REGRESSION, -Y_REGRESSION])
+    params = {"n_estimators": 4, "max_samples": 0.2}
+    ensemble = quick_regressor(**params, oob_score=True).fit(X_REGRESSION, y)
+    each = np.stack([member.predict(X_REGRESSION) for member in ensemble.estimators_])
+    by_hand = predict_left_out(ensemble, each)
+    np.testing.assert_allclose(ensemble.oob_prediction_, by_hand, **FLOAT32)
+    assert ensemble.oob_score_ == pytest.approx(r2_score(y, by_hand), rel=1e-5)
+    other = quick_regressor(**params, oob_score=mean_absolute_error).fit(X_REGRESSION, y)
+    assert other.oob_score_ == pytest.approx(mean_absolute_error(y, by_hand), rel=1e-5)
+
+
+def test_rows_that_every_member_drew():
+    """A row without an out-of-bag prediction is NaN and not scored, with a warning that shows the caller's line."""
+    ensemble = quick_classifier(bootstrap=True, oob_score=True)
+    with pytest.warns(UserWarning, match="rows were drawn by every member and have no out-of-bag prediction") as caught:
+        ensemble.fit(X, LABELS)
+    assert caught[0].filename == __file__
+    judged = left_out_rows(ensemble).any(axis=0)
+    assert 0 < judged.mean() < 1
+    assert str(caught[0].message).startswith(f"{(~judged).sum()} rows")
+    np.testing.assert_array_equal(np.isnan(ensemble.oob_decision_function_).any(axis=1), ~judged)
+    by_hand = predict_left_out(ensemble, ensemble.predict_members(X))[judged]
+    assert ensemble.oob_score_ == (np.array(["a", "b", "c"])[by_hand.argmax(axis=1)] == LABELS[judged]).mean()
+
+
+def test_validation_on_rows_left_out():
+    """A member's `val_loss` is that of Keras on the rows that it left out."""
+    params = {"max_samples": 0.5, "oob_validation": True, "estimator__epochs": 2}
+    ensemble = quick_classifier(**params).fit(X, LABELS)
+    for member, left_out in zip(ensemble.estimators_, left_out_rows(ensemble), strict=True):
+        loss = member.model_.evaluate(X[left_out], Y[left_out], verbose=0)
+        assert member.history_["val_loss"][-1] == pytest.approx(loss, rel=1e-5)
+        assert len(member.history_["val_loss"]) == 2
+
+
+def test_early_stopping_on_rows_left_out():
+    """Each member stops where its own out-of-bag rows say so, and keeps its best epoch."""
+    stopping = keras.callbacks.EarlyStopping(patience=1, restore_best_weights=True)
+    params = {"estimator__callbacks": [stopping], "estimator__optimizer__learning_rate": 1.0, "estimator__epochs": 20}
+    ensemble = quick_classifier(bootstrap=True, oob_validation=True, **params).fit(X, LABELS)
+    rows = left_out_rows(ensemble)
+    n_rows = rows.sum(axis=1).min()
+    for member, left_out in zip(ensemble.estimators_, rows, strict=True):
+        losses = member.history_["val_loss"]
+        assert len(losses) < 20
+        assert losses[-1] >= min(losses)
+        validated = np.flatnonzero(left_out)[np.arange(n_rows) * left_out.sum() // n_rows]
+        loss = member.model_.evaluate(X[validated], Y[validated], verbose=0)
+        assert loss == pytest.approx(min(losses), rel=1e-4)
+
+
+def test_validation_rows_are_as_many_for_each():
+    """Members that left out more rows are validated on some of them, from the first part to the last."""
+    left_out = np.zeros((2, 12), bool)
+    left_out[0, [1, 5, 9]] = True
+    left_out[1, [0, 2, 4, 6, 8, 10]] = True
+    first, second = _validation_rows(left_out)
+    np.testing.assert_array_equal(first, [1, 5, 9])
+    np.testing.assert_array_equal(second, [0, 4, 8])
+
+
+@pytest.mark.slow
+def test_bagging_is_the_same_in_both_engines():
+    """Members that draw rows, validate on the others and are weighed by them are fused with Keras' result."""
+    member = KerasClassifier(hidden_layer_sizes=(3,), epochs=3, batch_size=20, shuffle=False)
+    rows = {"bootstrap": True, "max_samples": 0.5}
+    params = {**rows, "oob_score": True, "oob_validation": True, "weights": "greedy"}
+    fused = KerasAveragingClassifier(member, 8, engine="fused", random_state=0, **params).fit(X, LABELS)
+    reference = clone(fused).set_params(engine="keras", estimator__run_eagerly=True).fit(X, LABELS)
+    assert fused.engine_ == "fused"
+    np.testing.assert_allclose(fused.predict_members(X), reference.predict_members(X), **TRAINED_FLOAT32)
+    np.testing.assert_allclose(fused.oob_decision_function_, reference.oob_decision_function_, atol=0.05)
+    for one, other in zip(fused.estimators_, reference.estimators_, strict=True):
+        np.testing.assert_allclose(one.history_["val_loss"], other.history_["val_loss"], **TRAINED_FLOAT32)
+
+
+# Learned weights
+
+
+def test_greedy_weights_hold_out_rows():
+    """Members are trained on the other rows only; on those held out, no member and no equal weights are better."""
+    params = {"n_estimators": 3, "estimator__shuffle": False}
+    ensemble = quick_classifier(**params, weights="greedy", validation_fraction=0.3).fit(X, LABELS)
+    kept, held_out = held_out_rows(LABELS, 0.3, 0, stratify=True)
+    np.testing.assert_array_equal(np.unique(LABELS[held_out], return_counts=True)[1], [6, 6, 6])
+    alone = quick_classifier(**params).fit(X[kept], LABELS[kept])
+    np.testing.assert_allclose(ensemble.predict_members(X), alone.predict_members(X), **TRAINED_FLOAT32)
+    each = alone.predict_members(X[held_out]).astype(float)
+    each /= each.sum(axis=-1, keepdims=True)
+    loss = log_loss(LABELS[held_out], np.tensordot(ensemble.weights_, each, axes=1))
+    assert loss <= min(log_loss(LABELS[held_out], proba) for proba in [*each, each.mean(axis=0)]) + 1e-6
+    assert ensemble.weights_.sum() == pytest.approx(1)
+
+
+def test_greedy_weights_on_rows_left_out():
+    """Where members draw rows, they are judged on those that they left out, and all rows are there to be drawn."""
+    params = {"n_estimators": 3, "bootstrap": True}
+    ensemble = quick_regressor(**params, weights="greedy").fit(X_REGRESSION, Y_REGRESSION)
+    equal = quick_regressor(**params).fit(X_REGRESSION, Y_REGRESSION)
+    np.testing.assert_array_equal(ensemble.predict_members(X_REGRESSION), equal.predict_members(X_REGRESSION))
+    each = ensemble.predict_members(X_REGRESSION).astype(float)
+    expected = greedy_weights(each, Y_REGRESSION, valid=left_out_rows(ensemble), regression=True)
+    np.testing.assert_array_equal(ensemble.weights_, expected)
+
+
+def test_greedy_weights_of_fitted_members(trained):
+    """Where nothing is trained, the weights are chosen on all rows; a member that knows nothing gets none."""
+    rng = np.random.default_rng(0)
+    bad = KerasClassifier(**QUICK, random_state=0).fit(X, LABELS[rng.permutation(60)])
+    good = KerasClassifier(**LEARNS, random_state=0).fit(X, LABELS)
+    members = [FrozenEstimator(bad), FrozenEstimator(good)]
+    ensemble = KerasAveragingClassifier(members, n_estimators=2, weights="greedy").fit(X, LABELS)
+    assert ensemble.weights_[1] > 0.9
+
+
+def test_members_of_weight_zero_are_not_evaluated(trained, monkeypatch):
+    """Prediction evaluates the members that count, and no others unless they are asked for."""
+    ensemble = KerasAveragingClassifier(frozen(trained), n_estimators=3, weights=[1, 0, 3]).fit(X, LABELS)
+    evaluated = []
+
+    def counting(members, *args):
+        evaluated.append(len(members))
+        return predict_members(members, *args)
+
+    monkeypatch.setattr(_base, "predict_members", counting)
+    ensemble.predict(X)
+    ensemble.predict_proba(X)
+    ensemble.predict_uncertainty(X)
+    assert evaluated == [2, 2, 2]
+    assert ensemble.predict_members(X).shape == (3, 60, 3)
+    assert evaluated[-1] == 3
+
+
+# Growing
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"weights": "greedy"},
+        {"bootstrap": True, "max_samples": 0.5},
+        {"max_samples": 0.1, "weights": "greedy", "oob_score": True},
+    ],
+    ids=str,
+)
+def test_growing_is_training_all_at_once(params):
+    """Only new members are trained; with the same seed, all is as if they had been trained with the others."""
+    ensemble = quick_classifier(n_estimators=3, warm_start=True, **params).fit(X, LABELS)
+    before = list(ensemble.estimators_)
+    ensemble.set_params(n_estimators=4).fit(X, LABELS)
+    assert len(ensemble.estimators_) == 4
+    for old, kept in zip(before, ensemble.estimators_, strict=False):
+        assert kept is old
+    at_once = quick_classifier(n_estimators=4, **params).fit(X, LABELS)
+    np.testing.assert_allclose(ensemble.predict_members(X), at_once.predict_members(X), **TRAINED_FLOAT32)
+    np.testing.assert_allclose(ensemble.weights_, at_once.weights_)
+    np.testing.assert_allclose(ensemble.predict_proba(X), at_once.predict_proba(X), **TRAINED_FLOAT32)
+    if "oob_score" in params:
+        assert ensemble.oob_score_ == at_once.oob_score_
+        np.testing.assert_allclose(ensemble.oob_decision_function_, at_once.oob_decision_function_, **TRAINED_FLOAT32)
+
+
+@pytest.mark.slow
+def test_growing_of_fused_members():
+    """Fused members stay as they are when others are added, also in a copy from a file."""
+    member = KerasClassifier(hidden_layer_sizes=(3,), epochs=2, batch_size=20)
+    params = {"engine": "fused", "random_state": 0}
+    ensemble = KerasAveragingClassifier(member, 2, warm_start=True, **params).fit(X, LABELS)
+    first = ensemble.predict_members(X)
+    grown = pickle.loads(pickle.dumps(ensemble)).set_params(n_estimators=3).fit(X, LABELS)
+    np.testing.assert_array_equal(grown.predict_members(X)[:2], first)
+    at_once = KerasAveragingClassifier(member, 3, **params).fit(X, LABELS)
+    np.testing.assert_allclose(grown.predict_members(X), at_once.predict_members(X), **TRAINED_FLOAT32)
+
+
+@pytest.mark.parametrize("random_state", [None, 3])
+def test_growing_does_not_draw_the_seed_again(random_state):
+    """Without a fixed seed, new members are still others than the old ones, and rows of the old ones stay theirs."""
+    rng = None if random_state is None else np.random.RandomState(random_state)
+    ensemble = quick_regressor(random_state=rng, warm_start=True, max_samples=0.5).fit(X_REGRESSION, Y_REGRESSION)
+    rows = [drawn.copy() for drawn in ensemble.estimators_samples_]
+    ensemble.set_params(n_estimators=3).fit(X_REGRESSION, Y_REGRESSION)
+    for before, after in zip(rows, ensemble.estimators_samples_, strict=False):
+        np.testing.assert_array_equal(after, before)
+    each = ensemble.predict_members(X_REGRESSION)
+    assert not np.allclose(each[0], each[2], **TRAINED_FLOAT32)
+    assert not np.allclose(each[1], each[2], **TRAINED_FLOAT32)
+
+
+def test_without_warm_start_members_are_trained_anew():
+    """`fit` begins again, whatever was there."""
+    ensemble = quick_classifier().fit(X, LABELS)
+    before = ensemble.estimators_[0]
+    assert ensemble.set_params(n_estimators=3).fit(X, LABELS).estimators_[0] is not before
+
+
+def test_same_number_of_members_warns():
+    """Where no member is new, nothing is trained, and a warning says so; new weights are taken."""
+    ensemble = quick_classifier(warm_start=True).fit(X, LABELS)
+    before, engine = list(ensemble.estimators_), ensemble.engine_
+    with pytest.warns(UserWarning, match="fit trains no new member") as caught:
+        ensemble.set_params(weights=[3, 1]).fit(X, LABELS)
+    assert caught[0].filename == __file__
+    assert [one is other for one, other in zip(before, ensemble.estimators_, strict=True)] == [True, True]
+    np.testing.assert_array_equal(ensemble.weights_, [0.75, 0.25])
+    assert ensemble.engine_ == engine
+
+
+@pytest.mark.parametrize(
+    ("params", "data", "message"),
+    [
+        (
+            {"n_estimators": 1},
+            {},
+            "`n_estimators` must not be smaller than the 2 members there are: got n_estimators=1",
+        ),
+        ({}, {"X": X[:, :3]}, "the shape of X must be (60, 4), got (60, 3)"),
+        ({}, {"X": X[:50], "y": LABELS[:50]}, "the shape of X must be (60, 4), got (50, 4)"),
+        ({}, {"y": np.array(["a", "b", "d"])[Y]}, "the classes must be ['a', 'b', 'c'], got ['a', 'b', 'd']"),
+        ({}, {"y": np.column_stack([Y == 0, Y != 1]).astype(int)}, "the shape of y must be (60,), got (60, 2)"),
+        ({"bootstrap": True}, {}, "the rows that members draw must be None, got (True, 60)"),
+        ({"weights": "greedy"}, {}, "the validation_fraction for weights='greedy' must be None, got 0.2"),
+    ],
+)
+def test_bad_growth(params, data, message):
+    """Members are added to those there are on the same rows only; after the error, the ensemble is as before."""
+    ensemble = quick_classifier(warm_start=True).fit(X, LABELS)
+    before = ensemble.predict_proba(X)
+    ensemble.set_params(**{"n_estimators": 3, **params})
+    with pytest.raises(ValueError) as caught:
+        ensemble.fit(**{"X": X, "y": LABELS, **data})
+    assert message in str(caught.value)
+    np.testing.assert_array_equal(ensemble.predict_proba(X), before)
+
+
+def test_copies_of_one_fitted_member_warn(trained):
+    """A single fitted member is the same in every copy, which is probably not what was meant."""
+    ensemble = KerasAveragingClassifier(FrozenEstimator(trained.estimators_[0]), n_estimators=2)
+    with pytest.warns(UserWarning, match="its 2 copies predict the same") as caught:
+        ensemble.fit(X, LABELS)
+    assert caught[0].filename == __file__
+    np.testing.assert_allclose(ensemble.predict_proba(X), trained.estimators_[0].predict_proba(X), **FLOAT32)
+    ensemble.set_params(n_estimators=1).fit(X, LABELS)
+
+
 # Seeds
 
 
@@ -623,8 +1001,8 @@ def test_progress(capfd):
     ensemble = quick_classifier(verbose=1).fit(X, Y)
     losses = [member.history_["loss"][-1] for member in ensemble.estimators_]
     assert capfd.readouterr().out.splitlines() == [
-        f"member 1 of 2: loss {losses[0]:.4f}",
-        f"member 2 of 2: loss {losses[1]:.4f}",
+        f"member 1: loss {losses[0]:.4f}",
+        f"member 2: loss {losses[1]:.4f}",
     ]
 
 
@@ -678,7 +1056,7 @@ def must_not_build():
         ({"weights": [1, -1]}, ValueError, "finite and not negative: got [1.0, -1.0]"),
         ({"weights": [0, 0]}, ValueError, "must not all be 0"),
         ({"weights": [1, float("nan")]}, ValueError, "finite and not negative: got [1.0, nan]"),
-        ({"weights": "greedy"}, ValueError, "'weights' parameter"),
+        ({"weights": "learned"}, ValueError, "'weights' parameter"),
         ({"n_estimators": 0}, ValueError, "'n_estimators' parameter"),
         ({"n_estimators": 1.5}, ValueError, "'n_estimators' parameter"),
         ({"engine": "torch"}, ValueError, "'engine' parameter"),
@@ -688,6 +1066,27 @@ def must_not_build():
         ({"estimator": "mlp"}, ValueError, "'estimator' parameter"),
         ({"estimator": LogisticRegression()}, TypeError, "must be a scikeras estimator: got LogisticRegression"),
         ({"estimator": []}, ValueError, "got 0 members for n_estimators=2. Set n_estimators=0."),
+        ({"bootstrap": "yes"}, ValueError, "'bootstrap' parameter"),
+        ({"max_samples": 0}, ValueError, "'max_samples' parameter"),
+        ({"max_samples": 0.0}, ValueError, "'max_samples' parameter"),
+        ({"max_samples": 1.5}, ValueError, "'max_samples' parameter"),
+        ({"max_samples": 61}, ValueError, "must not exceed the rows of X without `bootstrap`: got 61 for 60 rows"),
+        ({"oob_score": True}, ValueError, "`oob_score` needs rows that members leave out"),
+        ({"oob_score": "accuracy"}, ValueError, "'oob_score' parameter"),
+        ({"oob_validation": True}, ValueError, "`oob_validation` needs rows that members leave out"),
+        ({"validation_fraction": 0.0}, ValueError, "'validation_fraction' parameter"),
+        ({"validation_fraction": 1.0}, ValueError, "'validation_fraction' parameter"),
+        ({"warm_start": 2}, ValueError, "'warm_start' parameter"),
+        (
+            {"weights": "greedy", "bootstrap": True, "max_samples": 5000},
+            ValueError,
+            "need rows that members leave out, but every member drew all rows: lower max_samples=5000",
+        ),
+        (
+            {"oob_validation": True, "bootstrap": True, "max_samples": 5000},
+            ValueError,
+            "needs rows that every member leaves out: one of them drew all rows",
+        ),
     ],
 )
 @pytest.mark.parametrize("cls", [KerasAveragingClassifier, KerasAveragingRegressor])
@@ -713,11 +1112,11 @@ def test_unknown_voting():
     [
         (
             KerasAveragingClassifier(KerasRegressor(must_not_build)),
-            "must be a classifier in an ensemble of classifiers: got the regressor",
+            "must be a classifier, as the ensemble is: got KerasRegressor",
         ),
         (
             KerasAveragingRegressor(KerasClassifier(must_not_build)),
-            "must be a regressor in an ensemble of regressors: got the classifier",
+            "must be a regressor, as the ensemble is: got KerasClassifier",
         ),
     ],
 )
@@ -766,6 +1165,22 @@ def test_no_row_counts(ensemble):
     member = KerasClassifier if ensemble is KerasAveragingClassifier else KerasRegressor
     with pytest.raises(ValueError, match="must not be 0 for every row|at least one non-zero number"):
         ensemble(member(must_not_build)).fit(X, Y, sample_weight=np.zeros(60))
+
+
+def test_no_drawn_row_counts():
+    """Each member needs a row that has a weight."""
+    weights = np.zeros(60)
+    weights[0] = 1
+    ensemble = KerasAveragingClassifier(KerasClassifier(must_not_build), max_samples=2, random_state=0)
+    with pytest.raises(ValueError, match="must not be 0 for every row that a member is trained on: it is for member 0"):
+        ensemble.fit(X, Y, sample_weight=weights)
+
+
+def test_rows_left_out_by_fitted_members(trained):
+    """Fitted members leave out no rows that the ensemble knows of."""
+    ensemble = KerasAveragingClassifier(frozen(trained), 3, bootstrap=True, oob_score=True)
+    with pytest.raises(ValueError, match="`oob_score` needs rows that members leave out"):
+        ensemble.fit(X, LABELS)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 import runpy
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import joblib
+import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -55,10 +57,30 @@ def test_digits_ensemble(run_example, tmp_path):
 def test_model_averaging(run_example, tmp_path):
     """The spread of five networks is clearly below that of one, which the example itself asserts."""
     printed = run_example("plot_model_averaging.py", "--members", "10")
-    assert "25 single networks: mean" in printed
+    assert "150 single networks: mean" in printed
     assert "first 10 networks, votes" in printed
     assert written_files(tmp_path) == ["output/model_averaging.png"]
     assert (tmp_path / "output" / "model_averaging.png").read_bytes().startswith(PNG_SIGNATURE)
+
+
+@pytest.mark.slow
+def test_snapshot(run_example, tmp_path):
+    """The example prints the tutorial's table, and every variant's mean and spread; it leaves a figure alone."""
+    printed = run_example("plot_snapshot.py", "--repeats", "2", "--epochs", "20")
+    assert "per epoch (tutorial)" in printed
+    assert "the best number to combine is" in printed
+    assert written_files(tmp_path) == ["output/snapshot.png"]
+    assert (tmp_path / "output" / "snapshot.png").read_bytes().startswith(PNG_SIGNATURE)
+
+
+@pytest.mark.slow
+def test_polyak(run_example, tmp_path):
+    """An average wanders less than single epochs, which the example itself asserts; it leaves a figure alone."""
+    printed = run_example("plot_polyak.py", "--repeats", "2", "--epochs", "30", "--checkpoints", "10")
+    assert "exponential weights" in printed
+    assert "From epoch to epoch one run wanders by" in printed
+    assert written_files(tmp_path) == ["output/polyak.png"]
+    assert (tmp_path / "output" / "polyak.png").read_bytes().startswith(PNG_SIGNATURE)
 
 
 def test_model_averaging_needs_two_repeats(run_example, capsys):
@@ -67,6 +89,62 @@ def test_model_averaging_needs_two_repeats(run_example, capsys):
         run_example("plot_model_averaging.py", "--repeats", "1")
     assert stopped.value.code == 2
     assert "--repeats must be at least 2" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_convnets(run_example, tmp_path):
+    """Three ConvNets, alone, in pairs and together: seven error rates, the figure, weights and logs of each network."""
+    logs = ["--tensorboard"] if find_spec("tensorboard") else []  # TensorFlow no longer brings it
+    lines = run_example("plot_convnets.py", "--epochs", "5", *logs).splitlines()
+    rates = {
+        line[:35].strip(): float(line[35:-1]) for line in lines if line.endswith("%") and "one network" not in line
+    }
+    singles = ["ConvPool-CNN-C", "All-CNN-C", "NiN"]
+    assert list(rates)[:3] == singles
+    assert [name.count(" + ") for name in rates] == [0, 0, 0, 1, 1, 1, 2]
+    assert rates[" + ".join(singles)] < np.mean([rates[name] for name in singles])
+
+    files = written_files(tmp_path)
+    assert [name for name in files if "logs" not in name] == [
+        *sorted(f"output/{name}.weights.h5" for name in singles),
+        "output/convnets.png",
+    ]
+    for name in singles:
+        assert any(file.startswith(f"output/logs/{name}/train/events") for file in files) == bool(logs)
+    assert (tmp_path / "output" / "convnets.png").read_bytes().startswith(PNG_SIGNATURE)
+
+
+@pytest.mark.slow
+def test_convnets_on_cifar10(run_example, monkeypatch):
+    """With `--cifar10` the networks are trained on what Keras' loader gives, here generated images of its shape."""
+    rng = np.random.default_rng(0)
+    colors = rng.integers(0, 200, size=(10, 1, 1, 3))
+
+    def load_data():
+        y = rng.integers(0, 10, size=(400, 1))
+        X = (colors[y[:, 0]] + rng.integers(0, 56, size=(400, 32, 32, 3))).astype("uint8")
+        return (X[:300], y[:300]), (X[300:], y[300:])
+
+    monkeypatch.setattr(keras.datasets.cifar10, "load_data", load_data)
+    printed = run_example("plot_convnets.py", "--cifar10", "--filters", "12", "--epochs", "3")
+    assert "Training 3 networks for 3 epochs on 300 images" in printed
+    assert "ConvPool-CNN-C + All-CNN-C + NiN" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--filters", "2"], "--filters must be at least 6"),
+        (["--tensorboard"], "--tensorboard needs the package tensorboard"),
+    ],
+)
+def test_convnets_refuse(run_example, capsys, monkeypatch, options, message):
+    """Networks without filters, and logs that nothing can write, are refused before anything is trained."""
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(SystemExit) as stopped:
+        run_example("plot_convnets.py", *options)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_every_example_has_a_test():

@@ -1,13 +1,25 @@
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import scikeras.wrappers
+from sklearn.base import clone, is_classifier
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
+from sklearn.tree import DecisionTreeClassifier
 
 from skensemble import KerasClassifier, KerasRegressor, _members
-from skensemble._members import check_frozen_members, check_member, make_members, predict_members, spawn_seeds
+from skensemble._members import (
+    FittedMembers,
+    Member,
+    check_frozen_members,
+    check_member,
+    draw_entropy,
+    predict_members,
+    spawn_seeds,
+)
 
 INT32_MAX = 2**31 - 1
 
@@ -28,8 +40,9 @@ def small_regressor(**params):
 @pytest.mark.parametrize("random_state", [0, 1, INT32_MAX, np.int64(5)])
 def test_seed_of_a_member_depends_on_its_place_alone(random_state):
     """The first seeds of many members are the seeds of few members."""
-    many = spawn_seeds(random_state, 50)
-    assert spawn_seeds(random_state, 3) == many[:3]
+    entropy = draw_entropy(random_state)
+    many = spawn_seeds(entropy, 50)
+    assert spawn_seeds(entropy, 3) == many[:3]
     assert len(set(many)) == 50
     assert all(type(seed) is int and 0 <= seed <= INT32_MAX for seed in many)
 
@@ -42,10 +55,10 @@ def test_other_seed_other_members():
 def test_random_state_instance_is_advanced():
     """A RandomState gives other seeds each time, and the same ones from the same state."""
     rng = np.random.RandomState(0)
-    first, second = spawn_seeds(rng, 3), spawn_seeds(rng, 3)
+    first, second = draw_entropy(rng), draw_entropy(rng)
     assert first != second
     rng = np.random.RandomState(0)
-    assert [spawn_seeds(rng, 3), spawn_seeds(rng, 3)] == [first, second]
+    assert [draw_entropy(rng), draw_entropy(rng)] == [first, second]
 
 
 def test_without_random_state_seeds_differ():
@@ -53,9 +66,9 @@ def test_without_random_state_seeds_differ():
     before = np.random.get_state()
     try:
         np.random.seed(0)
-        first = spawn_seeds(None, 3)
+        first = draw_entropy(None)
         np.random.seed(0)
-        assert spawn_seeds(None, 3) != first
+        assert draw_entropy(None) != first
     finally:
         np.random.set_state(before)
 
@@ -85,9 +98,14 @@ def test_scikeras_estimators_are_members(estimator, classifier):
         (LogisticRegression(), True, TypeError, "must be a scikeras estimator: got LogisticRegression"),
         (KerasClassifier, True, TypeError, "must be a scikeras estimator"),
         (FrozenEstimator(LogisticRegression()), True, TypeError, "got LogisticRegression"),
-        (KerasRegressor(), True, TypeError, "must be a classifier in an ensemble of classifiers: got the regressor"),
-        (KerasClassifier(), False, TypeError, "must be a regressor in an ensemble of regressors: got the classifier"),
-        (scikeras.wrappers.BaseWrapper(lambda: None), True, TypeError, "got the estimator without predict_proba"),
+        (KerasRegressor(), True, TypeError, "must be a classifier, as the ensemble is: got KerasRegressor"),
+        (KerasClassifier(), False, TypeError, "must be a regressor, as the ensemble is: got KerasClassifier"),
+        (
+            scikeras.wrappers.BaseWrapper(lambda: None),
+            True,
+            TypeError,
+            "must be a classifier, as the ensemble is: got BaseWrapper",
+        ),
         (FrozenEstimator(KerasClassifier()), True, NotFittedError, "not fitted yet"),
     ],
 )
@@ -103,17 +121,6 @@ def test_bad_member_is_named():
         check_member(LogisticRegression(), classifier=True, name="estimator[3]")
 
 
-def test_members_are_clones_with_seeds():
-    """Each member is an unfitted clone that carries its seed; the estimator keeps its own."""
-    estimator = KerasClassifier(random_state=7, epochs=3, optimizer__learning_rate=0.5)
-    members = make_members(estimator, [11, 12])
-    assert [member.random_state for member in members] == [11, 12]
-    assert estimator.random_state == 7
-    for member in members:
-        expected = estimator.get_params() | {"random_state": member.random_state}
-        assert member.get_params() == expected
-
-
 # Predictions of fitted members
 
 
@@ -121,7 +128,7 @@ def test_predictions_are_those_of_keras(blobs):
     """Probabilities are what `keras.Model.predict` says, one row of the first axis a member."""
     X, y = blobs
     members = [small_classifier().fit(X, y) for _ in range(2)]
-    proba = predict_members(members, X, np.arange(3))
+    proba = predict_members(FittedMembers(members), X, np.arange(3))
     assert proba.shape == (2, 60, 3)
     for member, got in zip(members, proba, strict=True):
         np.testing.assert_allclose(got, member.model_.predict(X, verbose=0), rtol=1e-5, atol=1e-7)
@@ -131,7 +138,7 @@ def test_one_output_makes_two_columns(blobs):
     """One sigmoid output is the probability of the larger class."""
     X, y = blobs
     member = small_classifier().fit(X, y == 2)
-    (proba,) = predict_members([member], X, np.array([False, True]))
+    (proba,) = predict_members(FittedMembers([member]), X, np.array([False, True]))
     outputs = member.model_.predict(X, verbose=0)[:, 0]
     np.testing.assert_allclose(proba, np.column_stack([1 - outputs, outputs]), rtol=1e-5, atol=1e-6)
 
@@ -141,7 +148,7 @@ def test_regression_keeps_the_shape_of_y(regression):
     X, y = regression
     for target in (y, np.column_stack([y, -y])):
         member = small_regressor().fit(X, target)
-        values = predict_members([member], X)
+        values = predict_members(FittedMembers([member]), X)
         assert values.shape == (1, *target.shape)
         np.testing.assert_allclose(values[0].reshape(60, -1), member.model_.predict(X, verbose=0), rtol=1e-5, atol=1e-6)
 
@@ -153,7 +160,7 @@ def test_chunks_change_nothing(blobs, monkeypatch, n_rows):
     member = small_classifier().fit(X, y)
     expected = member.model_.predict(X[:n_rows], verbose=0)
     monkeypatch.setattr(_members, "PREDICTION_ROWS", 4)
-    (proba,) = predict_members([member], X[:n_rows], np.arange(3))
+    (proba,) = predict_members(FittedMembers([member]), X[:n_rows], np.arange(3))
     np.testing.assert_allclose(proba, expected, rtol=1e-5, atol=1e-7)
 
 
@@ -162,7 +169,7 @@ def test_columns_follow_the_classes(blobs):
     X, y = blobs
     labels = np.array(["a", "b", "c"])[y]
     members = [small_classifier().fit(X[labels != left_out], labels[labels != left_out]) for left_out in "ca"]
-    proba = predict_members([FrozenEstimator(member) for member in members], X, np.array(["a", "b", "c"]))
+    proba = predict_members(FittedMembers(map(FrozenEstimator, members)), X, np.array(["a", "b", "c"]))
     assert (proba[0, :, 2] == 0).all()
     assert (proba[1, :, 0] == 0).all()
     np.testing.assert_allclose(proba[0, :, :2], members[0].predict_proba(X), rtol=1e-5, atol=1e-6)
@@ -179,7 +186,7 @@ def test_prediction_does_not_train(blobs):
 
     member = KerasClassifier(build, epochs=1, run_eagerly=True).fit(X, y)
     before = [variable.numpy() for variable in member.model_.variables]
-    first, second = predict_members([member, member], X, np.arange(3))
+    first, second = predict_members(FittedMembers([member, member]), X, np.arange(3))
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(first, member.model_.predict(X, verbose=0), rtol=1e-5, atol=1e-6)
     for variable, value in zip(member.model_.variables, before, strict=True):
@@ -197,8 +204,69 @@ def test_prediction_does_not_train(blobs):
 def test_frozen_members_that_do_not_fit(blobs, n_features, classes, message):
     """A fitted member that saw other features, or classes that y lacks, is refused."""
     X, y = blobs
-    member = FrozenEstimator(small_classifier().fit(X, y))
-    check_frozen_members([member, KerasClassifier()], X, np.arange(4))
+    member = Member(FrozenEstimator(small_classifier().fit(X, y)), 0)
+    check_frozen_members([member, Member(KerasClassifier(), 0)], X, y, np.arange(4))
     with pytest.raises(ValueError) as caught:
-        check_frozen_members([member], np.zeros((3, n_features)), np.array(classes))
+        check_frozen_members([member], np.zeros((60, n_features)), y, np.array(classes))
     assert message in str(caught.value)
+
+
+def test_frozen_members_of_other_columns(blobs):
+    """A member that was fitted on columns of other names, or in another order, is refused; arrays have no names."""
+    X, y = blobs
+    frame = pd.DataFrame(X, columns=list("wxyz"))
+    for fitted in (small_classifier().fit(frame, y), LogisticRegression().fit(frame, y)):
+        member = Member(FrozenEstimator(fitted), 0)
+        for names in (None, np.array(list("wxyz"))):
+            check_frozen_members([member], X, y, np.arange(3), names)
+        with pytest.raises(ValueError, match=r"member 0 was fitted on \['w', 'x', 'y', 'z'\], X has \['x', 'w'"):
+            check_frozen_members([member], X, y, np.arange(3), np.array(list("xwyz")))
+
+
+@pytest.mark.parametrize("other", [LinearRegression(), DecisionTreeClassifier(random_state=0)])
+def test_frozen_members_of_other_targets(blobs, other):
+    """A member that predicts another number of targets or labels is refused, network or not."""
+    X, y = blobs
+    two = np.column_stack([y == 0, y != 1]).astype(int)
+    three = np.column_stack([two, y == 2])
+    network = small_classifier() if is_classifier(other) else small_regressor()
+    for fitted in (clone(network).fit(X, two), clone(other).fit(X, two)):
+        member = Member(FrozenEstimator(fitted), 0)
+        check_frozen_members([member], X, two, None)
+        for target, n_targets in ((three, 3), (y, 1)):
+            with pytest.raises(ValueError, match=f"member 0 predicts 2, y has {n_targets}"):
+                check_frozen_members([member], X, target, None)
+
+
+# Estimators that are no networks
+
+
+def test_probabilities_of_estimators_that_are_no_networks(blobs):
+    """Forests, which give a list for several labels, and networks give the same shape; so do constant labels."""
+    X, y = blobs
+    labels = np.column_stack([y == 0, np.ones(60), np.zeros(60), y != 1]).astype(int)
+    forest = RandomForestClassifier(5, random_state=0).fit(X, labels)
+    (proba,) = predict_members(FittedMembers([forest]), X)
+    first, _, _, last = forest.predict_proba(X)
+    np.testing.assert_array_equal(proba, np.column_stack([first[:, 1], np.ones(60), np.zeros(60), last[:, 1]]))
+
+
+def test_decisions_count_as_probabilities(blobs):
+    """A classifier without probabilities gives 1 for the label that it chooses, 0 for the others."""
+    X, y = blobs
+    labels = np.array(["a", "b", "c"])[y]
+    ridge = RidgeClassifier().fit(X, labels)
+    (proba,) = predict_members(FittedMembers([ridge]), X, np.array(["a", "b", "c"]))
+    np.testing.assert_array_equal(proba, ridge.predict(X)[:, np.newaxis] == ["a", "b", "c"])
+    indicators = np.column_stack([y == 0, y != 1]).astype(int)
+    ridge = RidgeClassifier().fit(X, indicators)
+    (proba,) = predict_members(FittedMembers([ridge]), X)
+    np.testing.assert_array_equal(proba, ridge.predict(X))
+
+
+def test_names_of_columns_do_not_warn(blobs):
+    """A member that was fitted on a DataFrame predicts from the array of the ensemble."""
+    X, y = blobs
+    logistic = LogisticRegression().fit(pd.DataFrame(X, columns=list("wxyz")), y)
+    (proba,) = predict_members(FittedMembers([logistic]), X, np.arange(3))
+    np.testing.assert_array_equal(proba, LogisticRegression().fit(X, y).predict_proba(X))

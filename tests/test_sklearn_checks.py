@@ -5,9 +5,22 @@ import inspect
 import keras
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.tree import DecisionTreeRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skensemble import KerasAveragingClassifier, KerasAveragingRegressor, KerasClassifier, KerasRegressor
+from skensemble import (
+    KerasAveragingClassifier,
+    KerasAveragingRegressor,
+    KerasClassifier,
+    KerasRegressor,
+    KerasVotingClassifier,
+    KerasVotingRegressor,
+    PolyakWeightClassifier,
+    PolyakWeightRegressor,
+    SnapshotEnsembleClassifier,
+    SnapshotEnsembleRegressor,
+)
 
 # Checks fit many times: one step an epoch keeps them short.
 NETWORK = {"hidden_layer_sizes": (20,), "epochs": 15, "batch_size": -1}
@@ -21,6 +34,16 @@ ESTIMATORS = [
     KerasRegressor(**REGRESSOR, random_state=0),
     KerasAveragingClassifier(KerasClassifier(**CLASSIFIER), n_estimators=2, random_state=0),
     KerasAveragingRegressor(KerasRegressor(**REGRESSOR), n_estimators=2, random_state=0),
+    KerasVotingClassifier(
+        [("network", KerasClassifier(**CLASSIFIER)), ("logistic", LogisticRegression())], random_state=0
+    ),
+    KerasVotingRegressor(
+        [("network", KerasRegressor(**REGRESSOR)), ("tree", DecisionTreeRegressor(random_state=0))], random_state=0
+    ),
+    SnapshotEnsembleClassifier(KerasClassifier(**CLASSIFIER), n_estimators=2, random_state=0),
+    SnapshotEnsembleRegressor(KerasRegressor(**REGRESSOR), n_estimators=2, random_state=0),
+    PolyakWeightClassifier(KerasClassifier(**CLASSIFIER), n_checkpoints=2, random_state=0),
+    PolyakWeightRegressor(KerasRegressor(**REGRESSOR), n_checkpoints=2, random_state=0),
 ]
 
 WEIGHTS = {
@@ -45,6 +68,12 @@ FAILED_CHECKS = {
     KerasRegressor: WEIGHTS | SPARSE_WEIGHTS | MIXINS | FLOAT_TYPE,
     KerasAveragingClassifier: WEIGHTS,
     KerasAveragingRegressor: WEIGHTS,
+    KerasVotingClassifier: WEIGHTS,
+    KerasVotingRegressor: WEIGHTS,
+    SnapshotEnsembleClassifier: WEIGHTS,
+    SnapshotEnsembleRegressor: WEIGHTS,
+    PolyakWeightClassifier: WEIGHTS,
+    PolyakWeightRegressor: WEIGHTS,
 }
 
 

@@ -1,0 +1,111 @@
+"""Keras callbacks of members that are trained together: which can run at the ends of epochs, and running them there."""
+
+import keras
+
+_BATCH_HOOKS = (
+    "on_batch_begin",
+    "on_batch_end",
+    "on_train_batch_begin",
+    "on_train_batch_end",
+    "on_test_batch_begin",
+    "on_test_batch_end",
+)
+# Callbacks that look at nothing but logs and the learning rate: the other variables need not be in the model for them.
+_LOGS_ONLY = (
+    keras.callbacks.ReduceLROnPlateau,
+    keras.callbacks.LearningRateScheduler,
+    keras.callbacks.CSVLogger,
+    keras.callbacks.TerminateOnNaN,
+    keras.callbacks.History,
+)
+
+
+def why_not_per_epoch(callbacks):
+    """Reason, in words, why these callbacks cannot be run at the ends of epochs only; None where they can."""
+    for callback in callbacks:
+        name = type(callback).__name__
+        if isinstance(callback, keras.callbacks.SwapEMAWeights | keras.callbacks.BackupAndRestore):
+            return f"the callback {name} works inside of Keras' own fit only"
+        if not _acts_per_epoch(callback) and _batch_hooks(callback):
+            return f"the callback {name} acts on every batch ({', '.join(_batch_hooks(callback))})"
+    return None
+
+
+def _acts_per_epoch(callback):
+    """Whether Keras' own callback leaves its batch hooks idle with these arguments."""
+    if type(callback) is keras.callbacks.TerminateOnNaN:
+        return not getattr(callback, "raise_error", False)  # the program stops the member at the step
+    if type(callback) is keras.callbacks.ModelCheckpoint:
+        return callback.save_freq == "epoch"
+    if type(callback) is keras.callbacks.TensorBoard:
+        return callback.update_freq == "epoch" and not callback._should_trace and not callback.write_steps_per_second
+    return False
+
+
+def _batch_hooks(callback):
+    # Keras marks the hooks that its base class leaves empty.
+    return [hook for hook in _BATCH_HOOKS if not getattr(getattr(callback, hook), "_is_default", False)]
+
+
+def _reads_logs_only(callback):
+    if type(callback) is keras.callbacks.EarlyStopping:
+        return not callback.restore_best_weights
+    return type(callback) in _LOGS_ONLY
+
+
+def _has_schedule(model):
+    """Whether the learning rate follows from the number of steps, a variable of the optimizer."""
+    return isinstance(model.optimizer.get_config()["learning_rate"], dict)
+
+
+class MemberCallbacks:
+    """The callbacks of one member around its epochs, called as `Model.fit` calls them.
+
+    Parameters
+    ----------
+    callbacks : list of keras.callbacks.Callback
+    model : keras.Model
+        The member's own.
+    epochs, steps : int
+        Epochs of the training, steps of an epoch.
+
+    Attributes
+    ----------
+    callbacks : list of keras.callbacks.Callback
+    reads_variables : bool
+        Whether the member's variables must be in the model when the callbacks are called, and be read back after.
+    stops_on_nan : bool
+        Whether `TerminateOnNaN` is among the callbacks.
+    stopped : bool
+        Whether a callback has ended the training of this member.
+    """
+
+    def __init__(self, callbacks, model, epochs, steps):
+        self.model, self.callbacks = model, callbacks
+        self.reads_variables = _has_schedule(model) or not all(_reads_logs_only(callback) for callback in callbacks)
+        self.stops_on_nan = any(isinstance(callback, keras.callbacks.TerminateOnNaN) for callback in callbacks)
+        self.stopped = False
+        self._list = keras.callbacks.CallbackList(
+            callbacks, add_history=True, add_progbar=False, verbose=0, epochs=epochs, steps=steps, model=model
+        )
+        self._logs = None
+
+    def begin(self):
+        self.model.stop_training = False
+        self._list.on_train_begin()
+
+    def begin_epoch(self, epoch):
+        self._list.on_epoch_begin(epoch)
+
+    def end_epoch(self, epoch, logs):
+        """Call the hooks of the validation, where `logs` holds some, and of the end of the epoch."""
+        validation = {name.removeprefix("val_"): value for name, value in logs.items() if name.startswith("val_")}
+        if validation:
+            self._list.on_test_begin()
+            self._list.on_test_end(validation)
+        self._list.on_epoch_end(epoch, logs)
+        self._logs = logs
+        self.stopped = self.model.stop_training
+
+    def end(self):
+        self._list.on_train_end(self._logs)

@@ -1,0 +1,546 @@
+"""Polyak averaging: the variables of one network, averaged over the ends of the last epochs of one run."""
+
+import numbers
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from skensemble._base import BaseKerasEnsemble, KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
+from skensemble._batch_norm import estimate_statistics, has_batch_norm
+from skensemble._combine import average_variables, checkpoint_weights, normalize_weights, weighted_mean, weighted_std
+from skensemble._compat import HasMethods, Interval, StrOptions, encode_features, fit_context
+from skensemble._members import Member, predict_members, spawn_seeds
+from skensemble._selection import held_out_rows
+from skensemble._training import fit_trajectory
+from skensemble._trajectory import Checkpoints, Trajectory, run_epochs, run_estimator
+from skensemble.wrappers import unchanged_on_error
+
+_WEIGHTINGS = ("uniform", "linear", "exponential")
+# Checkpoints that `n_checkpoints="auto"` chooses from, at most.
+_MOST_CHECKPOINTS = 20
+
+
+class _BasePolyakWeight(BaseKerasEnsemble):
+    _parameter_constraints = {
+        "estimator": [HasMethods(["fit", "predict"]), None],
+        "n_checkpoints": [Interval(numbers.Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "weights": ["array-like", StrOptions(set(_WEIGHTINGS))],
+        "decay": [Interval(numbers.Real, 0, None, closed="neither")],
+        "update_batch_norm": ["boolean"],
+        "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
+        "engine": [StrOptions({"auto", "fused", "keras"})],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    @property
+    def estimator_(self):
+        """The averaged network, an ordinary fitted scikeras estimator."""
+        return self._averaged[0]
+
+    def predict_members(self, X):
+        """What the network predicts with each of the averaged checkpoints.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_checkpoints, n_samples, n_classes) or (n_checkpoints, n_samples[, n_outputs])
+            Newest first. Probabilities for classifiers, values for regressors.
+        """
+        check_is_fitted(self)
+        used = self._checkpoints.take(range(self.n_checkpoints_))
+        return predict_members(used.members(), self._validate_X(X), self._member_classes())
+
+    def reweight(self, *, n_checkpoints=None, weights=None, decay=None, X=None):
+        """Average the checkpoints in another way, without training.
+
+        Parameters
+        ----------
+        n_checkpoints : int, default=None
+            Number of checkpoints, the newest ones, at most as many as were kept; None leaves it as it is.
+        weights : {"uniform", "linear", "exponential"} or array-like of shape (n_checkpoints,), default=None
+            How much each counts, newest first; None leaves it as it is.
+        decay : float, default=None
+            Of exponential weights, in epochs; None leaves it as it is.
+        X : array-like of shape (n_samples, n_features, ...), default=None
+            The training rows. They are needed where the network has BatchNormalization and `update_batch_norm=True`.
+
+        Returns
+        -------
+        object
+            Itself. `estimator_`, `weights_` and `n_checkpoints_` have changed.
+        """
+        check_is_fitted(self)
+        n_checkpoints = self.n_checkpoints_ if n_checkpoints is None else n_checkpoints
+        weights = self._weighting if weights is None else weights
+        decay = self._decay if decay is None else decay
+        self._check_average(n_checkpoints, weights, decay, len(self._checkpoints))
+        if self._estimates_statistics() and n_checkpoints > 1:
+            if X is None:
+                raise ValueError(
+                    "`X` must hold the training rows: the network has BatchNormalization, whose statistics are "
+                    "estimated for each average. Pass them, or fit with update_batch_norm=False to average the "
+                    "statistics too."
+                )
+            X = encode_features(self._checkpoints.template, self._validate_X(X))
+        with unchanged_on_error(self):
+            self._average(n_checkpoints, weights, decay, X)
+            return self
+
+    def _fit(self, X, y, sample_weight, *, classifier):
+        estimator = run_estimator(self.estimator, classifier=classifier)
+        n_epochs = run_epochs(estimator)
+        automatic = isinstance(self.n_checkpoints, str)
+        if automatic and not isinstance(self.weights, str):
+            raise ValueError(
+                f'`weights` must be a string where n_checkpoints="auto" chooses the weighting: got {self.weights!r}. '
+                "Give `n_checkpoints` as a number to use weights of your own."
+            )
+        n_kept = max(1, min(n_epochs, _MOST_CHECKPOINTS)) if automatic else self.n_checkpoints
+        if n_kept > n_epochs:
+            raise ValueError(
+                f"`n_checkpoints` must not be above the epochs of `estimator`, each of which ends with a checkpoint: "
+                f"got n_checkpoints={n_kept} for epochs={n_epochs}. Train longer or average fewer."
+            )
+        if not automatic:
+            self._check_average(n_kept, self.weights, self.decay, n_kept)
+        (seed,) = spawn_seeds(self.random_state, 1)
+        rows, held_out = None, None
+        if automatic:
+            rows, held_out = held_out_rows(y, self.validation_fraction, seed, stratify=classifier)
+        run = fit_trajectory(
+            Member(estimator, seed, rows),
+            Trajectory(n_kept),
+            X,
+            y,
+            sample_weight,
+            engine=self.engine,
+            verbose=self.verbose,
+        )
+        newest_first = range(len(run.checkpoints))[::-1]
+        self._checkpoints, self._batch_size = run.checkpoints.take(newest_first), run.batch_size
+        self.checkpoints_ = self._checkpoints.members()
+        self.engine_, self.engine_reason_ = run.engine, run.reason
+        X_trained = None
+        if self._estimates_statistics():
+            X_trained = encode_features(self._checkpoints.template, X[run.rows])
+        n_checkpoints, weights = len(self._checkpoints), self.weights
+        if automatic:
+            weights_of_rows = None if sample_weight is None else sample_weight[held_out]
+            n_checkpoints, weights = self._choose_average(X[held_out], y[held_out], weights_of_rows, X_trained)
+        self._average(n_checkpoints, weights, self.decay, X_trained)
+        return self
+
+    @staticmethod
+    def _check_average(n_checkpoints, weights, decay, n_kept):
+        if not isinstance(n_checkpoints, numbers.Integral) or not 1 <= n_checkpoints <= n_kept:
+            raise ValueError(
+                f"`n_checkpoints` must be from 1 to the number of checkpoints that were kept: got {n_checkpoints!r}, "
+                f"{n_kept} were kept."
+            )
+        if not decay > 0:
+            raise ValueError(f"`decay` must be above 0: got {decay!r}.")
+        if not isinstance(weights, str):
+            normalize_weights(weights, n_checkpoints)
+        elif weights not in _WEIGHTINGS:
+            raise ValueError(f"`weights` must be one of {', '.join(_WEIGHTINGS)} or an array: got {weights!r}.")
+
+    def _estimates_statistics(self):
+        return self.update_batch_norm and has_batch_norm(self._checkpoints.template.model_)
+
+    def _average(self, n_checkpoints, weights, decay, X):
+        """Average the newest checkpoints; `X` holds the encoded rows of the statistics, where they are estimated."""
+        self._weighting = weights if isinstance(weights, str) else np.array(weights, dtype=np.float64)
+        self._decay, self.n_checkpoints_ = decay, n_checkpoints
+        self.weights_ = checkpoint_weights(weights, n_checkpoints, decay)
+        self._statistics = self._stage_statistics(weights, n_checkpoints, decay, X)
+        newest = self._checkpoints
+        average = self._average_variables(weights, n_checkpoints, decay, self._statistics)
+        trainable, fixed = ([v[np.newaxis] for v in part] for part in average)
+        state = (trainable, fixed, newest.state[2])  # the optimizer's are those of the newest
+        averaged = Checkpoints(newest.template, newest.seeds[:1], state, newest.histories[:1], newest.epochs[:1])
+        self._averaged = averaged.members()
+
+    def _average_variables(self, weights, n_checkpoints, decay, statistics=None):
+        """(trainable, non_trainable) of the average of the newest checkpoints."""
+        trainable, fixed, _ = self._checkpoints.state
+        shares = checkpoint_weights(weights, n_checkpoints, decay)
+        trainable, fixed = ([average_variables(v[:n_checkpoints], shares) for v in part] for part in (trainable, fixed))
+        if statistics is not None:
+            for i, values in statistics[n_checkpoints - 1].items():
+                fixed[i] = values
+        return trainable, fixed
+
+    def _stage_statistics(self, weights, n_checkpoints, decay, X):
+        """Statistics of BatchNormalization for each stage; a checkpoint alone keeps those of its training."""
+        if not self._estimates_statistics() or n_checkpoints == 1:
+            return None
+        states = (self._average_variables(weights, n, decay) for n in range(2, n_checkpoints + 1))
+        return [{}, *estimate_statistics(self._checkpoints.template.model_, states, X, self._batch_size)]
+
+    def _predict_stages(self, X, weights, n_checkpoints, decay, statistics):
+        """Predictions of the averages of the newest 1, 2, ..., n_checkpoints; X is validated."""
+        newest = self._checkpoints
+        stages = [self._average_variables(weights, n, decay, statistics) for n in range(1, n_checkpoints + 1)]
+        trainable, fixed = ([np.stack(v) for v in zip(*part, strict=True)] for part in zip(*stages, strict=True))
+        seeds, histories = newest.seeds[:1] * n_checkpoints, newest.histories[:1] * n_checkpoints
+        epochs = newest.epochs[:1] * n_checkpoints
+        stages = Checkpoints(newest.template, seeds, (trainable, fixed, []), histories, epochs)
+        return predict_members(stages.members(), X, self._member_classes())
+
+    def _counted_members(self, X):
+        """Predictions and weights of the checkpoints that are averaged."""
+        return self.predict_members(X), self.weights_
+
+    def _predict_average(self, X):
+        """What the averaged network predicts, with one member in front."""
+        check_is_fitted(self)
+        return predict_members(self._averaged, self._validate_X(X), self._member_classes())
+
+    def _stages(self, X):
+        check_is_fitted(self)
+        arguments = (self._weighting, self.n_checkpoints_, self._decay, self._statistics)
+        for prediction in self._predict_stages(self._validate_X(X), *arguments):
+            yield prediction[np.newaxis], np.ones(1)
+
+    def _choose_average(self, X, y, sample_weight, X_trained):
+        """Number of checkpoints and weighting with the smallest loss on held-out rows; the newest alone comes first."""
+        best = np.inf, 1, "uniform"
+        n_kept = len(self._checkpoints)
+        if sample_weight is not None and not sample_weight.any():
+            sample_weight = None
+        for weights in _WEIGHTINGS:
+            statistics = self._stage_statistics(weights, n_kept, self.decay, X_trained)
+            predictions = self._predict_stages(X, weights, n_kept, self.decay, statistics)
+            losses = [np.average(self._losses(prediction, y), weights=sample_weight) for prediction in predictions]
+            n_checkpoints = int(np.argmin(losses)) + 1
+            best = min(best, (losses[n_checkpoints - 1], n_checkpoints, weights), key=lambda candidate: candidate[0])
+        return best[1:]
+
+
+class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
+    """Average the variables of one network over the ends of the last epochs of its training.
+
+    Towards its end, training wanders around a minimum; the average of where it has been is closer to the middle than
+    the last step [1]_ [2]_, and depends less on chance. It is one network: prediction costs what one network costs.
+
+    Parameters
+    ----------
+    estimator : scikeras classifier, default=None
+        The network, trained once. None means `KerasClassifier()`, a multilayer perceptron.
+    n_checkpoints : int or "auto", default=10
+        How many epochs, the last ones, are averaged. "auto" chooses the number (up to 20) and the weighting that do
+        best on held-out rows; the last epoch alone is a candidate, so that the average is never worse there.
+    weights : {"uniform", "linear", "exponential"} or array-like of shape (n_checkpoints,), default="uniform"
+        How much each checkpoint counts, newest first. "linear" falls as n, n - 1, ..., 1, "exponential" as
+        exp(-i / decay). An array must not be negative; it is scaled to sum to 1. Chosen as well with
+        `n_checkpoints="auto"`.
+    decay : float, default=2.0
+        Epochs over which an exponential weight falls to 1 / e; the larger, the more equal the weights.
+    update_batch_norm : bool, default=True
+        Whether the statistics of BatchNormalization are estimated again for the averaged variables, by one pass over
+        the training rows. With False they are averaged like the other variables.
+    validation_fraction : float, default=0.2
+        Fraction of the rows that are held out for `n_checkpoints="auto"`, and are not trained on.
+    engine : {"auto", "fused", "keras"}, default="auto"
+        How the network is trained. "fused": the whole run as one TensorFlow program, with Keras' result in a fraction
+        of the time; an error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where possible,
+        else keras; `engine_reason_` says why.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the starting values, of dropout, of the order of rows, and of the rows that are held out.
+    verbose : int, default=0
+        Above 0, progress is printed.
+
+    Attributes
+    ----------
+    estimator_ : scikeras classifier
+        The averaged network.
+    checkpoints_ : list of scikeras classifiers
+        The network as it was at the ends of the last epochs, newest first; `history_` of each ends with its epoch.
+    classes_ : ndarray of shape (n_classes,)
+        Labels in the order of the columns of `predict_proba`.
+    n_checkpoints_ : int
+        How many of `checkpoints_` are averaged: fewer than asked for where a callback stopped the run before.
+    weights_ : ndarray of shape (n_checkpoints_,)
+        How much each counts, newest first; sums to 1.
+    engine_ : str
+        The engine that trained the network: "fused" or "keras".
+    engine_reason_ : str
+        Why this engine.
+    n_features_in_ : int
+        Size of the second dimension of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns of X, where X was a DataFrame with string names.
+
+    See Also
+    --------
+    PolyakWeightRegressor : The same for regression.
+    SnapshotEnsembleClassifier : The predictions, not the variables, of several networks from one run.
+
+    Notes
+    -----
+    `reweight` gives another average of the checkpoints without training. `staged_predict` and `staged_predict_proba`
+    yield the averages of the newest 1, 2, ... checkpoints. `predict_members` and `predict_uncertainty` are those of the
+    checkpoints, as if they were an ensemble.
+
+    Only floating-point variables have a mean: counters and seeds are taken from the newest checkpoint.
+
+    Where a callback stops the run, the last epochs before the stop are averaged; where `EarlyStopping` restores the
+    best variables, the last epochs up to the best one.
+
+    An average over all steps, not over epochs, is kept by the optimizer itself: give `estimator` an optimizer such as
+    `keras.optimizers.Adam(use_ema=True, ema_momentum=0.99)`. Each checkpoint then holds its moving averages, and
+    `n_checkpoints=1` predicts with those of the last step. `keras.callbacks.SwapEMAWeights` is not needed.
+
+    References
+    ----------
+    .. [1] Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", SIAM Journal on Control and
+       Optimization 30 (1992).
+    .. [2] Izmailov, Podoprikhin, Garipov, Vetrov and Wilson, "Averaging Weights Leads to Wider Optima and Better
+       Generalization", UAI 2018.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skensemble import KerasClassifier, PolyakWeightClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> member = KerasClassifier(hidden_layer_sizes=(10,), epochs=5)
+    >>> ensemble = PolyakWeightClassifier(member, n_checkpoints=3, random_state=0).fit(X, y)
+    >>> ensemble.predict_proba(X[:4]).shape
+    (4, 3)
+    >>> ensemble.reweight(weights="linear").weights_  # 3/6, 2/6, 1/6
+    array([0.5       , 0.33333333, 0.16666667])
+    """
+
+    voting = "soft"  # for the methods of all classifiers: one network has no votes to count
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        n_checkpoints=10,
+        weights="uniform",
+        decay=2.0,
+        update_batch_norm=True,
+        validation_fraction=0.2,
+        engine="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.estimator = estimator
+        self.n_checkpoints = n_checkpoints
+        self.weights = weights
+        self.decay = decay
+        self.update_batch_norm = update_batch_norm
+        self.validation_fraction = validation_fraction
+        self.engine = engine
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, sample_weight=None):
+        """Train the network once and average its checkpoints.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            Two or more dimensions (tables, sequences, images); converted to Keras' float type.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels of any kind that scikit-learn takes, or an indicator matrix of several labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row in the loss; rows of weight 0 are left out.
+
+        Returns
+        -------
+        PolyakWeightClassifier
+            Itself, fitted.
+        """
+        with unchanged_on_error(self):
+            X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=False)
+            self._validate_classes(y)
+            return self._fit(X, y, sample_weight, classifier=True)
+
+    def predict(self, X):
+        """Label of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
+            The class to which the averaged network gives the largest probability.
+        """
+        return self._choose(self._predict_average(X), np.ones(1))
+
+    def predict_proba(self, X):
+        """Probability of each class, from the averaged network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Columns in the order of `classes_`; with several labels per row, the probability of each label.
+        """
+        return self._predict_average(X)[0]
+
+    def _losses(self, proba, y):
+        """Log-loss of each row, summed over labels."""
+        if self._multilabel:
+            proba = np.where(y == 1, proba, 1 - proba)
+        else:
+            proba = proba[np.arange(len(y)), np.searchsorted(self.classes_, y)]
+        losses = -np.log(np.clip(np.asarray(proba, dtype=np.float64), np.finfo(np.float32).eps, 1))
+        return losses.reshape(len(y), -1).sum(axis=1)
+
+
+class PolyakWeightRegressor(KerasEnsembleRegressorMixin, _BasePolyakWeight):
+    """Average the variables of one network over the ends of the last epochs of its training.
+
+    See `PolyakWeightClassifier`.
+
+    Parameters
+    ----------
+    estimator : scikeras regressor, default=None
+        The network, trained once. None means `KerasRegressor()`, a multilayer perceptron.
+    n_checkpoints : int or "auto", default=10
+        How many epochs, the last ones, are averaged. "auto" chooses the number (up to 20) and the weighting that do
+        best on held-out rows; the last epoch alone is a candidate, so that the average is never worse there.
+    weights : {"uniform", "linear", "exponential"} or array-like of shape (n_checkpoints,), default="uniform"
+        How much each checkpoint counts, newest first. "linear" falls as n, n - 1, ..., 1, "exponential" as
+        exp(-i / decay). An array must not be negative; it is scaled to sum to 1. Chosen as well with
+        `n_checkpoints="auto"`.
+    decay : float, default=2.0
+        Epochs over which an exponential weight falls to 1 / e; the larger, the more equal the weights.
+    update_batch_norm : bool, default=True
+        Whether the statistics of BatchNormalization are estimated again for the averaged variables, by one pass over
+        the training rows. With False they are averaged like the other variables.
+    validation_fraction : float, default=0.2
+        Fraction of the rows that are held out for `n_checkpoints="auto"`, and are not trained on.
+    engine : {"auto", "fused", "keras"}, default="auto"
+        How the network is trained. "fused": the whole run as one TensorFlow program, with Keras' result in a fraction
+        of the time; an error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where possible,
+        else keras; `engine_reason_` says why.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the starting values, of dropout, of the order of rows, and of the rows that are held out.
+    verbose : int, default=0
+        Above 0, progress is printed.
+
+    Attributes
+    ----------
+    estimator_ : scikeras regressor
+        The averaged network.
+    checkpoints_ : list of scikeras regressors
+        The network as it was at the ends of the last epochs, newest first; `history_` of each ends with its epoch.
+    n_checkpoints_ : int
+        How many of `checkpoints_` are averaged: fewer than asked for where a callback stopped the run before.
+    weights_ : ndarray of shape (n_checkpoints_,)
+        How much each counts, newest first; sums to 1.
+    engine_ : str
+        The engine that trained the network: "fused" or "keras".
+    engine_reason_ : str
+        Why this engine.
+    n_features_in_ : int
+        Size of the second dimension of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns of X, where X was a DataFrame with string names.
+
+    See Also
+    --------
+    PolyakWeightClassifier : The same for classification, with notes that hold here too.
+    SnapshotEnsembleRegressor : The predictions, not the variables, of several networks from one run.
+
+    References
+    ----------
+    Izmailov, Podoprikhin, Garipov, Vetrov and Wilson, "Averaging Weights Leads to Wider Optima and Better
+    Generalization", UAI 2018.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skensemble import KerasRegressor, PolyakWeightRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> member = KerasRegressor(hidden_layer_sizes=(10,), epochs=5)
+    >>> ensemble = PolyakWeightRegressor(member, n_checkpoints=3, random_state=0).fit(X, y)
+    >>> len(list(ensemble.staged_predict(X[:4])))
+    3
+    """
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        n_checkpoints=10,
+        weights="uniform",
+        decay=2.0,
+        update_batch_norm=True,
+        validation_fraction=0.2,
+        engine="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.estimator = estimator
+        self.n_checkpoints = n_checkpoints
+        self.weights = weights
+        self.decay = decay
+        self.update_batch_norm = update_batch_norm
+        self.validation_fraction = validation_fraction
+        self.engine = engine
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, sample_weight=None):
+        """Train the network once and average its checkpoints.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            Two or more dimensions (tables, sequences, images); converted to Keras' float type.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row in the loss; rows of weight 0 are left out.
+
+        Returns
+        -------
+        PolyakWeightRegressor
+            Itself, fitted.
+        """
+        with unchanged_on_error(self):
+            X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=True)
+            return self._fit(X, y, sample_weight, classifier=False)
+
+    def predict(self, X, return_std=False):
+        """Values from the averaged network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+        return_std : bool, default=False
+            Whether to return the spread of the checkpoints too.
+
+        Returns
+        -------
+        mean : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        std : ndarray of the same shape
+            Weighted standard deviation over the predictions of the checkpoints, in the units of y; only with
+            `return_std=True`. It tells how far the network still moved, not the noise of y.
+        """
+        values = weighted_mean(self._predict_average(X), np.ones(1))
+        return (values, weighted_std(*self._counted_members(X))) if return_std else values
+
+    def _losses(self, values, y):
+        """Squared error of each row, summed over outputs."""
+        return np.square(np.asarray(values, dtype=np.float64) - y).reshape(len(y), -1).sum(axis=1)

@@ -1,0 +1,752 @@
+"""The fused program gives Keras' own results, member by member."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, losses, metrics, optimizers
+
+from skensemble import _program, _program_state
+from skensemble._program import get_program, load_data, read_state, signature, why_not_fusable, write_state
+
+N_ROWS, N_FEATURES, BATCH_SIZE = 22, 4, 8
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "xla"])
+def xla(request, monkeypatch):
+    """Run with XLA in every program, or in none."""
+    monkeypatch.setattr(_program, "XLA_MIN_STEPS", 0 if request.param else 10**9)
+    return request.param
+
+
+@pytest.fixture
+def no_xla(monkeypatch):
+    """Most behaviours do not depend on XLA, whose compilation takes a second."""
+    monkeypatch.setattr(_program, "FORCE_XLA", None)
+
+
+def make_data(target="class", shape=(N_FEATURES,), n_rows=N_ROWS, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_rows, *shape)).astype("float32")
+    return X, {
+        "class": rng.integers(0, 3, n_rows).astype("int32"),
+        "one hot": np.eye(3, dtype="float32")[rng.integers(0, 3, n_rows)],
+        "binary": rng.integers(0, 2, (n_rows, 1)).astype("int32"),
+        "number": rng.normal(size=n_rows).astype("float32"),
+        "numbers": rng.normal(size=(n_rows, 3)).astype("float32"),
+    }[target]
+
+
+def dense(hidden=(), out=3, activation="softmax", shape=(N_FEATURES,)):
+    """A function that builds a small network; `hidden` are functions that make layers."""
+
+    def build():
+        made = [make() for make in hidden] or [layers.Dense(5, activation="tanh")]
+        return keras.Sequential([keras.Input(shape), *made, layers.Dense(out, activation=activation)])
+
+    return build
+
+
+def make_members(
+    build, n_members, optimizer=lambda: optimizers.SGD(0.1), loss="sparse_categorical_crossentropy", **compile_args
+):
+    members = []
+    for _ in range(n_members):
+        model = build()
+        args = {name: value() if callable(value) else value for name, value in compile_args.items()}
+        model.compile(optimizer=optimizer(), loss=loss, **args)
+        members.append(model)
+    return members
+
+
+def row_orders(n_epochs, n_members, n_rows=N_ROWS, n_draw=None, seed=0):
+    """Rows that each member visits, the same in every epoch: Keras, unshuffled, can follow."""
+    rng = np.random.default_rng(seed)
+    rows = [rng.permutation(n_rows) if n_draw is None else rng.integers(0, n_rows, n_draw) for _ in range(n_members)]
+    return np.tile(np.array(rows), (n_epochs, 1, 1))
+
+
+def fit_fused(members, X, y, orders, sample_weight=None, **run):
+    program = get_program(members[0], len(members))
+    state, logs = program.run(
+        program.stack([read_state(m) for m in members]),
+        (X, y, sample_weight),
+        orders,
+        **{"batch_size": BATCH_SIZE, **run},
+    )
+    return program, program.finalize(state), logs
+
+
+def fit_keras(
+    model, start, X, y, rows, n_epochs, sample_weight=None, batch_size=BATCH_SIZE, validation=None, callbacks=()
+):
+    """What `Model.fit` makes of one member: its variables and its history. One model serves all: Keras traces once."""
+    write_state(model, start)
+    args = {}
+    if validation is not None:
+        args = {"validation_data": validation[:-1], "validation_batch_size": validation[-1]}
+    weight = None if sample_weight is None else sample_weight[rows]
+    history = model.fit(
+        X[rows],
+        y[rows],
+        sample_weight=weight,
+        batch_size=batch_size,
+        epochs=n_epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=list(callbacks),
+        **args,
+    )
+    return read_state(model), history.history
+
+
+def assert_equal_variables(ours, theirs, tolerance=2e-5):
+    for part, a, b in zip(("trainable", "non_trainable", "optimizer"), ours, theirs, strict=True):
+        assert len(a) == len(b), part
+        for i, (left, right) in enumerate(zip(a, b, strict=True)):
+            np.testing.assert_allclose(left, right, rtol=tolerance, atol=tolerance, err_msg=f"{part} {i}")
+
+
+def assert_equal_logs(logs, history, k, tolerance=2e-5):
+    assert list(logs) == list(history)
+    for name, values in history.items():
+        np.testing.assert_allclose(logs[name][:, k], values, rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+def check_against_keras(
+    members,
+    X,
+    y,
+    n_epochs=2,
+    tolerance=2e-5,
+    orders=None,
+    sample_weight=None,
+    validation=None,
+    batch_size=BATCH_SIZE,
+    predict=True,
+):
+    """Train `members` fused and with `Model.fit`, and compare variables, history and predictions."""
+    orders = row_orders(n_epochs, len(members), len(X)) if orders is None else orders
+    program = get_program(members[0], len(members))
+    start = program.stack([read_state(m) for m in members])
+    run = {"batch_size": batch_size, "validation": validation}
+    state, logs = program.run(start, (X, y, sample_weight), orders, **run)
+    state = program.finalize(state)
+    predictions = program.predict(state, X) if predict else None
+    for k in range(len(members)):
+        weight = sample_weight[k] if sample_weight is not None and sample_weight.ndim == 2 else sample_weight
+        given = None
+        if validation is not None:
+            *parts, rows_v, batch_v = validation
+            given = (*(part[rows_v[k]] for part in parts if part is not None), batch_v)
+        expected, history = fit_keras(
+            members[0], program.unstack(start, k), X, y, orders[0, k], len(orders), weight, batch_size, given
+        )
+        assert_equal_logs(logs, history, k, tolerance)
+        assert_equal_variables(program.unstack(state, k), expected, tolerance)
+        if predict:
+            np.testing.assert_allclose(predictions[k], members[0].predict(X, verbose=0), rtol=tolerance, atol=tolerance)
+    return program, state, logs
+
+
+SCHEDULE = optimizers.schedules.CosineDecay(0.05, 6, warmup_target=0.1, warmup_steps=3)
+OPTIMIZERS = {
+    "SGD": lambda: optimizers.SGD(0.1),
+    "momentum": lambda: optimizers.SGD(0.1, momentum=0.9),
+    "nesterov": lambda: optimizers.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "RMSprop": lambda: optimizers.RMSprop(0.01),
+    "centered": lambda: optimizers.RMSprop(0.01, centered=True, momentum=0.5),
+    "Adam": lambda: optimizers.Adam(0.01),
+    "amsgrad": lambda: optimizers.Adam(0.01, amsgrad=True, clipvalue=0.05),
+    "AdamW": lambda: optimizers.AdamW(0.01, weight_decay=0.1),
+    "Adamax": lambda: optimizers.Adamax(0.01),
+    "Nadam": lambda: optimizers.Nadam(0.01),
+    "Adagrad": lambda: optimizers.Adagrad(0.05),
+    "Adadelta": lambda: optimizers.Adadelta(1.0),
+    "Adafactor": lambda: optimizers.Adafactor(0.01),
+    "Ftrl": lambda: optimizers.Ftrl(0.05, l1_regularization_strength=0.01, l2_shrinkage_regularization_strength=0.01),
+    "Lion": lambda: optimizers.Lion(0.003),
+    "Lamb": lambda: optimizers.Lamb(0.01),
+    "clipnorm": lambda: optimizers.Adam(0.01, clipnorm=0.1),
+    "global_clipnorm": lambda: optimizers.SGD(0.1, global_clipnorm=0.1),
+    "ema": lambda: optimizers.Adam(0.01, use_ema=True, ema_momentum=0.9),
+    "ema overwrite": lambda: optimizers.SGD(0.1, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=2),
+    "ema of some": lambda: optimizers.Lamb(0.01, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=2),
+    "accumulation": lambda: optimizers.Adam(0.01, gradient_accumulation_steps=2),
+    "accumulation ema": lambda: optimizers.SGD(
+        0.1, momentum=0.5, gradient_accumulation_steps=2, use_ema=True, ema_momentum=0.9
+    ),
+    "schedule": lambda: optimizers.SGD(SCHEDULE, momentum=0.9),
+    "schedule mapped": lambda: optimizers.Lamb(SCHEDULE),
+    "loss_scale_factor": lambda: optimizers.SGD(0.1, loss_scale_factor=4.0),
+}
+if hasattr(optimizers, "Muon"):  # newer than Keras 3.8
+    OPTIMIZERS["Muon"] = lambda: optimizers.Muon(0.01)
+
+
+@pytest.mark.usefixtures("no_xla")
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers(name):
+    """Every optimizer of Keras, with its options, does what it does in `Model.fit`."""
+    check_against_keras(make_members(dense(), 2, OPTIMIZERS[name]), *make_data(), predict=False)
+
+
+@pytest.mark.parametrize("name", ["Adam", "clipnorm", "ema overwrite"])
+def test_xla_gives_the_same(name, monkeypatch):
+    """With XLA the results are Keras' too."""
+    monkeypatch.setattr(_program, "FORCE_XLA", "all")
+    members = make_members(
+        dense([lambda: layers.Dense(5, use_bias=False), layers.BatchNormalization]),
+        2,
+        OPTIMIZERS[name],
+        metrics=["accuracy"],
+    )
+    program, _, _ = check_against_keras(members, *make_data(), tolerance=1e-4)
+    assert program.xla_works
+
+
+class Halve(layers.Layer):
+    """A layer of the user's."""
+
+    def call(self, x):
+        return x / 2
+
+
+def convolutional():
+    return keras.Sequential(
+        [
+            keras.Input((6, 6, 1)),
+            layers.Conv2D(3, 3, activation="relu"),
+            layers.MaxPooling2D(2),
+            layers.BatchNormalization(),
+            layers.Flatten(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+
+
+def attention():
+    inputs = keras.Input((5, 4))
+    x = layers.MultiHeadAttention(2, 3)(inputs, inputs)
+    x = layers.LayerNormalization()(x + inputs)
+    return keras.Model(inputs, layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling1D()(x)))
+
+
+def frozen():
+    return keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Dense(6, trainable=False),
+            layers.BatchNormalization(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+
+
+def user_functions():
+    return keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Lambda(lambda x: 2 * x),
+            layers.Dense(4, activation=lambda x: x + 1),
+            Halve(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+
+
+LAYERS = {
+    "batch normalization": (dense([lambda: layers.Dense(5), layers.BatchNormalization, layers.ReLU]), (4,)),
+    "constraints": (dense([lambda: layers.Dense(5, kernel_constraint="max_norm", bias_constraint="non_neg")]), (4,)),
+    "regularizers": (
+        dense(
+            [
+                lambda: layers.Dense(5, kernel_regularizer="l2", activity_regularizer="l1"),
+                lambda: layers.ActivityRegularization(0.1),
+            ]
+        ),
+        (4,),
+    ),
+    "frozen": (frozen, (4,)),
+    "the user's functions": (user_functions, (4,)),
+    "conv1d": (
+        dense(
+            [lambda: layers.Conv1D(3, 2, activation="relu"), lambda: layers.AveragePooling1D(2), layers.Flatten],
+            shape=(6, 2),
+        ),
+        (6, 2),
+    ),
+    "conv2d": (convolutional, (6, 6, 1)),
+    "lstm": (dense([lambda: layers.LSTM(3)], shape=(5, 2)), (5, 2)),
+    "gru": (dense([lambda: layers.GRU(3)], shape=(5, 2)), (5, 2)),
+    "attention": (attention, (5, 4)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*includes a `lambda`:UserWarning")  # Keras, of a model that holds a Lambda
+@pytest.mark.usefixtures("no_xla")
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers(name):
+    """Layers with statistics, recurrence, convolutions, regularizers and constraints train as in `Model.fit`."""
+    build, shape = LAYERS[name]
+    members = make_members(build, 2, OPTIMIZERS["nesterov"], metrics=["accuracy"])
+    check_against_keras(members, *make_data(shape=shape), tolerance=1e-4)
+
+
+@pytest.mark.usefixtures("no_xla")
+@pytest.mark.parametrize("optimizer", ["SGD", "nesterov", "Adam", "Adagrad", "Lamb"])
+def test_embedding(optimizer):
+    """Sparse gradients of embeddings give what Keras makes of them."""
+    build = dense([lambda: layers.Embedding(6, 3), layers.Flatten], shape=(4,))
+    X = np.random.default_rng(0).integers(0, 6, (N_ROWS, 4)).astype("int32")
+    members = make_members(build, 2, OPTIMIZERS[optimizer])
+    check_against_keras(members, X, make_data()[1], predict=False)
+
+
+LOSSES = {
+    "sparse": (
+        "class",
+        "softmax",
+        3,
+        "sparse_categorical_crossentropy",
+        [lambda: "accuracy", metrics.SparseCategoricalCrossentropy],
+    ),
+    "categorical": (
+        "one hot",
+        "softmax",
+        3,
+        "categorical_crossentropy",
+        [lambda: "accuracy", metrics.Precision, metrics.AUC, metrics.F1Score],
+    ),
+    "binary": ("binary", "sigmoid", 1, "binary_crossentropy", [lambda: "accuracy", metrics.AUC, metrics.Recall]),
+    "logits": ("class", None, 3, lambda: losses.SparseCategoricalCrossentropy(from_logits=True), [lambda: "acc"]),
+    "mse": ("number", None, 1, "mse", [lambda: "mae", metrics.RootMeanSquaredError, metrics.R2Score]),
+    "huber": ("numbers", None, 3, lambda: losses.Huber(0.5), [lambda: "mse"]),
+    "the user's": ("numbers", None, 3, lambda: cubic, [lambda: cubic]),
+}
+
+
+def cubic(y_true, y_pred):
+    return keras.ops.mean(keras.ops.abs(y_true - y_pred) ** 3, axis=-1)
+
+
+@pytest.mark.usefixtures("no_xla")
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_and_metrics(name):
+    """Losses and metrics are Keras' own, in training and in validation."""
+    target, activation, out, loss, made = LOSSES[name]
+    X, y = make_data(target)
+    members = make_members(
+        dense(out=out, activation=activation),
+        2,
+        loss=loss() if callable(loss) else loss,
+        metrics=lambda: [make() for make in made],
+    )
+    if name == "the user's":
+        members = make_members(dense(out=out, activation=activation), 2, loss=cubic, metrics=lambda: [cubic])
+    rows_v = np.array([[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]])
+    check_against_keras(members, X, y, validation=(X, y, None, rows_v, 3), predict=False)
+
+
+@pytest.mark.usefixtures("no_xla")
+@pytest.mark.parametrize("per_member", [False, True])
+def test_sample_weight(per_member):
+    """Weights of rows, shared or of each member, weigh the loss and the weighted metrics, also in validation."""
+    X, y = make_data()
+    weight = np.random.default_rng(1).uniform(0, 2, (2, N_ROWS) if per_member else N_ROWS).astype("float32")
+    members = make_members(
+        dense(),
+        2,
+        metrics=lambda: ["accuracy"],
+        weighted_metrics=lambda: ["accuracy", metrics.SparseCategoricalCrossentropy(name="entropy")],
+    )
+    wv = np.linspace(0, 1, N_ROWS).astype("float32")
+    validation = X, y, wv, np.array([[0, 1, 2, 3], [7, 8, 9, 10]]), 3
+    check_against_keras(members, X, y, sample_weight=weight, validation=validation, predict=False)
+
+
+@pytest.mark.usefixtures("no_xla")
+@pytest.mark.parametrize(
+    ("n_members", "batch_size", "n_draw"), [(1, 8, None), (20, 22, None), (2, 100, None), (2, 5, 30), (2, 5, 3)]
+)
+def test_batches_and_rows(n_members, batch_size, n_draw):
+    """Batches that divide the rows, or not, or exceed them; bootstrap rows, more or fewer; one member and twenty."""
+    members = make_members(
+        dense([lambda: layers.Dense(4, use_bias=False), layers.BatchNormalization]),
+        n_members,
+        lambda: optimizers.Adam(0.01),
+    )
+    orders = row_orders(2, n_members, n_draw=n_draw)
+    check_against_keras(
+        members[:n_members], *make_data(), orders=orders, batch_size=batch_size, predict=False, tolerance=1e-4
+    )
+
+
+@pytest.mark.usefixtures("no_xla")
+def test_dropout():
+    """Dropout draws from each member's own seed generator, as in `Model.fit`."""
+    X, y = np.ones((N_ROWS, 4), "float32"), make_data()[1]
+    check_against_keras(make_members(dense([lambda: layers.Dropout(0.5), lambda: layers.Dense(5)]), 2), X, y)
+
+
+def trained(members=None, n_epochs=3, xla=None, X=None, y=None, split=(), **run):
+    """Variables of all members, logs and the program after `n_epochs`, the calls split after the epochs in `split`."""
+    members = members or make_members(
+        dense([lambda: layers.Dropout(0.3), lambda: layers.Dense(5, "relu")]),
+        2,
+        lambda: optimizers.Adam(0.01),
+        metrics=["accuracy"],
+    )
+    data = make_data()
+    X, y = (data[0] if X is None else X), (data[1] if y is None else y)
+    program = get_program(members[0], len(members))
+    state = program.stack([read_state(m) for m in members])
+    rng = np.random.default_rng(0)
+    orders = np.array([[rng.permutation(len(X)) for _ in members] for _ in range(n_epochs)])
+    logs = []
+    for part in np.split(orders, split):
+        state, log = program.run(
+            state, (X, y, None), part, **{"batch_size": BATCH_SIZE, "expected_steps": 10**6, **run}
+        )
+        logs.append(log)
+    logs = {name: np.concatenate([log[name] for log in logs]) for name in logs[0]}
+    return [program.unstack(state, k) for k in range(len(members))], logs, program, state
+
+
+def assert_same(ours, theirs):
+    for a, b in zip(ours[0], theirs[0], strict=True):
+        for left, right in zip([*itertools.chain(*a)], [*itertools.chain(*b)], strict=True):
+            np.testing.assert_array_equal(left, right)
+    for name in theirs[1]:
+        np.testing.assert_array_equal(ours[1][name], theirs[1][name])
+
+
+@pytest.mark.parametrize("compiled", ["all", "update", None])
+def test_the_split_of_epochs_changes_nothing(compiled, monkeypatch):
+    """Epochs in one call or in several: equal bit for bit, with one trace of the program."""
+    monkeypatch.setattr(_program, "FORCE_XLA", compiled)
+    members = make_members(
+        dense([lambda: layers.Dropout(0.3), lambda: layers.Dense(5, "relu")]),
+        2,
+        lambda: optimizers.Adam(0.01),
+        metrics=["accuracy"],
+    )
+    whole = trained(members, 5)
+    n_traces = whole[2].n_traces
+    assert_same(trained(members, 5, split=(1, 2, 4)), whole)
+    monkeypatch.setattr(_program, "SEGMENT_EPOCHS", 2)
+    assert_same(trained(members, 5), whole)
+    assert whole[2].n_traces == n_traces + 1  # another segment length is another program
+
+
+@pytest.mark.usefixtures("no_xla")
+def test_members_do_not_depend_on_each_other():
+    """A member trained with others, or with fewer of them, comes out the same to float tolerance."""
+    members = make_members(dense(), 3, metrics=["accuracy"])
+    X, y = make_data()
+    orders = row_orders(2, 3)
+    together = fit_fused(members, X, y, orders)
+    alone = fit_fused(members[1:2], X, y, orders[:, 1:2])
+    assert_equal_variables(alone[0].unstack(alone[1], 0), together[0].unstack(together[1], 1), 1e-6)
+
+
+@pytest.mark.usefixtures("no_xla")
+@pytest.mark.parametrize("weighted", [False, True])
+def test_streaming(weighted, monkeypatch, tmp_path):
+    """X that is too large to hold is gathered chunk by chunk from a memory map, with the same result."""
+    members = make_members(dense(), 2, lambda: optimizers.Adam(0.01), metrics=["accuracy"])
+    X, y = make_data(n_rows=50)
+    weight = np.random.default_rng(0).uniform(size=(2, 50)) if weighted else None
+    rates = np.linspace(0.01, 0.02, 3 * 7).reshape(3, 7)
+    validation = X, y, None, np.tile(np.arange(11), (2, 1)), 4
+    run = {"learning_rates": rates, "validation": validation, "sample_weight": weight}
+    orders = row_orders(3, 2, 50)
+    resident = fit_fused(members, X, y, orders, **run)
+    np.save(tmp_path / "X.npy", X.astype("float64"))
+    monkeypatch.setattr(_program_state, "RESIDENT_BYTES", 10)
+    monkeypatch.setattr(_program_state, "CHUNK_BYTES", 2 * 2 * 8 * N_FEATURES * 8)  # two steps of both members
+    streamed = fit_fused(members, np.load(tmp_path / "X.npy", mmap_mode="r"), y, orders, **run)
+    for name, values in resident[2].items():
+        np.testing.assert_allclose(streamed[2][name], values, rtol=1e-5)
+    for k in range(2):
+        assert_equal_variables(streamed[0].unstack(streamed[1], k), resident[0].unstack(resident[1], k), 1e-6)
+
+
+@pytest.mark.usefixtures("no_xla")
+def test_learning_rate_of_each_member():
+    """Members of one program may have different learning rates."""
+    members = make_members(dense(), 2)
+    members[1].optimizer.learning_rate = 0.5
+    assert signature(members[0]) == signature(members[1])
+    check_against_keras(members, *make_data(), predict=False)
+
+
+@pytest.mark.usefixtures("no_xla")
+@pytest.mark.parametrize("optimizer", ["Adam", "clipnorm"])
+def test_learning_rate_of_each_step(optimizer):
+    """Learning rates per step are what a callback sets before each batch."""
+    members = make_members(dense(), 1, OPTIMIZERS[optimizer])
+    X, y = make_data()
+    orders, rates = row_orders(2, 1), np.linspace(0.1, 0.001, 6).reshape(2, 3)
+    start = read_state(members[0])
+    program, state, logs = fit_fused(members, X, y, orders, learning_rates=rates)
+    steps = iter(rates.ravel())
+    callback = keras.callbacks.LambdaCallback(
+        on_train_batch_begin=lambda batch, logs: setattr(members[0].optimizer, "learning_rate", next(steps))
+    )
+    members[0].optimizer.build(members[0].trainable_variables)
+    expected, history = fit_keras(
+        members[0], program.unstack(program.stack([start]), 0), X, y, orders[0, 0], 2, callbacks=[callback]
+    )
+    assert_equal_logs(logs, history, 0)
+    assert_equal_variables(program.unstack(state, 0), expected)
+
+
+def test_learning_rates_need_a_variable():
+    """A schedule leaves no learning rate to set."""
+    with pytest.raises(ValueError, match="LearningRateSchedule"):
+        fit_fused(
+            make_members(dense(), 1, OPTIMIZERS["schedule"]),
+            *make_data(),
+            row_orders(1, 1),
+            learning_rates=np.ones((1, 3)),
+        )
+
+
+@pytest.mark.usefixtures("no_xla")
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+def test_a_diverging_member(monkeypatch):
+    """A member whose loss becomes NaN stops where Keras' TerminateOnNaN stops it, and disturbs nobody."""
+    members = make_members(dense(out=1, activation=None), 2, loss="mse", metrics=["mae"])
+    X, y = make_data("number")
+    X[9] = np.nan
+    orders = np.tile(np.array([np.r_[0:9, 9:20], np.r_[0:9, 10:21]]), (3, 1, 1))
+    program = get_program(members[0], 2)
+    start = program.stack([read_state(m) for m in members])
+    state, logs = program.run(start, (X, y, None), orders, batch_size=BATCH_SIZE, stop_on_nan=True)
+    assert state.active.tolist() == [False, True]
+    assert state.epochs_run.tolist() == [1, 3]
+    for k in range(2):
+        terminate = keras.callbacks.TerminateOnNaN()
+        expected, history = fit_keras(
+            members[0], program.unstack(start, k), X, y, orders[0, k], 3, callbacks=[terminate]
+        )
+        ran = {name: values[: state.epochs_run[k]] for name, values in logs.items()}
+        assert_equal_logs(ran, history, k)
+        assert_equal_variables(program.unstack(state, k), expected)
+    again, _ = program.run(state, (X, y, None), orders, batch_size=BATCH_SIZE)
+    assert_equal_variables(program.unstack(again, 0), program.unstack(state, 0), 0)
+
+
+@pytest.mark.usefixtures("no_xla")
+@pytest.mark.parametrize(("build", "shape"), [(dense(), (4,)), (convolutional, (6, 6, 1))])
+def test_predict(build, shape):
+    """One traced forward pass gives what `Model.predict` gives, whatever the number of rows, in chunks or whole."""
+    members = make_members(build, 3)
+    program = get_program(members[0], 3)
+    state = program.stack([(*read_state(m)[:2], []) for m in members])
+    X = make_data(shape=shape)[0]
+    program.predict(state, X[:1])
+    n_traces = program.n_traces
+    for n_rows, chunk_rows in ((1, None), (5, None), (22, 4)):
+        got = program.predict(state, X[:n_rows], chunk_rows=chunk_rows)
+        for k, model in enumerate(members):
+            np.testing.assert_allclose(got[k], model.predict(X[:n_rows], verbose=0), rtol=1e-5, atol=1e-6)
+    assert program.n_traces == n_traces
+
+
+def test_one_program_for_all_lengths():
+    """Other rows, other numbers of epochs and the same architecture built again are not traced again."""
+    members = make_members(dense(), 2, metrics=["accuracy"])
+    program = fit_fused(members, *make_data(), row_orders(2, 2))[0]
+    n_traces = program.n_traces
+    again = fit_fused(make_members(dense(), 2, metrics=["accuracy"]), *make_data(n_rows=30, seed=1), row_orders(7, 2))[
+        0
+    ]
+    assert again is program
+    assert program.n_traces == n_traces
+
+
+def test_targets_of_another_shape():
+    """What "accuracy" means is chosen anew for targets of another shape."""
+    X, y = make_data("binary")
+    for target in (y, y[:, 0], y):
+        members = make_members(dense(out=1, activation="sigmoid"), 1, loss="binary_crossentropy", metrics=["accuracy"])
+        _, _, logs = fit_fused(members, X, target, row_orders(1, 1))
+        assert 0 <= logs["accuracy"].item() <= 1
+
+
+def test_the_cache_is_bounded(monkeypatch):
+    """The least recently used program is forgotten."""
+    monkeypatch.setattr(_program, "CACHE_SIZE", 2)
+    models = [make_members(dense([lambda n=n: layers.Dense(n)]), 1)[0] for n in (2, 3, 4)]
+    first, second, _ = (get_program(model, 1) for model in models)
+    assert get_program(models[1], 1) is second
+    assert get_program(models[0], 1) is not first
+    assert len(_program._PROGRAMS) == 2
+
+
+def test_the_users_model_is_not_changed():
+    """Tracing and running leave the model, Python's random numbers and TensorFlow's alone."""
+    import random
+
+    members = make_members(
+        dense([layers.BatchNormalization]),
+        1,
+        lambda: optimizers.Adam(0.1),
+        metrics=lambda: [metrics.AUC()],
+        loss="categorical_crossentropy",
+    )
+    before, state = [*itertools.chain(*read_state(members[0]))], random.getstate()
+    program = fit_fused(members, *make_data("one hot"), row_orders(1, 1))[0]
+    assert random.getstate() == state
+    assert not members[0].optimizer.built
+    for a, b in zip(before, [*itertools.chain(*read_state(members[0]))], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not {id(v) for v in program.member.model.variables} & {id(v) for v in members[0].variables}
+
+
+def compiled(build=None, **changes):
+    model = (build or dense())()
+    model.compile(
+        **{
+            "optimizer": optimizers.Adam(0.01),
+            "loss": "sparse_categorical_crossentropy",
+            "metrics": ["accuracy"],
+            **changes,
+        }
+    )
+    return model
+
+
+SAME = {
+    "learning rate": lambda: compiled(optimizer=optimizers.Adam(0.5)),
+    "names": lambda: compiled(dense([lambda: layers.Dense(5, activation="tanh", name="mine")])),
+    "initializers": lambda: compiled(
+        dense([lambda: layers.Dense(5, activation="tanh", kernel_initializer=keras.initializers.Zeros())])
+    ),
+}
+DIFFERENT = {
+    "width": lambda: compiled(dense([lambda: layers.Dense(6, activation="tanh")])),
+    "activation": lambda: compiled(dense([lambda: layers.Dense(5, activation="relu")])),
+    "frozen": lambda: compiled(dense([lambda: layers.Dense(5, activation="tanh", trainable=False)])),
+    "regularizer": lambda: compiled(dense([lambda: layers.Dense(5, activation="tanh", kernel_regularizer="l2")])),
+    "loss": lambda: compiled(loss="mse"),
+    "loss weights": lambda: compiled(loss_weights=[0.5]),
+    "metrics": lambda: compiled(metrics=None),
+    "weighted metrics": lambda: compiled(metrics=None, weighted_metrics=["accuracy"]),
+    "optimizer": lambda: compiled(optimizer=optimizers.SGD(0.01)),
+    "optimizer option": lambda: compiled(optimizer=optimizers.Adam(0.01, amsgrad=True)),
+    "schedule": lambda: compiled(optimizer=optimizers.Adam(SCHEDULE)),
+    "user's loss": lambda: compiled(loss=cubic),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_same_signature(name):
+    """State and names are no part of the program."""
+    assert signature(SAME[name]()) == signature(compiled())
+    assert hash(signature(SAME[name]())) == hash(signature(compiled()))
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_different_signature(name):
+    """All that changes the program changes the signature."""
+    assert signature(DIFFERENT[name]()) != signature(compiled())
+    assert signature(DIFFERENT[name]()) == signature(DIFFERENT[name]())
+
+
+def test_functions_enter_the_signature_by_what_they_are():
+    """Two functions of one name differ; one function defined again by the same code with the same values does not."""
+
+    def make(power):
+        def loss(y_true, y_pred):
+            return keras.ops.mean((y_true - y_pred) ** power)
+
+        return loss
+
+    assert signature(compiled(loss=make(2))) == signature(compiled(loss=make(2)))
+    assert signature(compiled(loss=make(2))) != signature(compiled(loss=make(4)))
+
+
+class OwnStep(keras.Sequential):
+    def train_step(self, data):
+        return super().train_step(data)
+
+
+class OwnApply(optimizers.SGD):
+    def apply(self, grads, trainable_variables=None):
+        return super().apply(grads, trainable_variables)
+
+
+def two_inputs():
+    inputs = [keras.Input((2,)), keras.Input((2,))]
+    return keras.Model(inputs, layers.Dense(3)(layers.Concatenate()(inputs)))
+
+
+def all_frozen():
+    model = dense()()
+    model.trainable = False
+    return model
+
+
+NOT_FUSABLE = {
+    "its own train_step": lambda: compiled(lambda: OwnStep([keras.Input((4,)), layers.Dense(3)])),
+    "2 inputs": lambda: compiled(two_inputs),
+    "run_eagerly": lambda: compiled(run_eagerly=True),
+    "loss scaling": lambda: compiled(optimizer=optimizers.LossScaleOptimizer(optimizers.SGD(0.1))),
+    "its own apply": lambda: compiled(optimizer=OwnApply(0.1)),
+    "rate is a function": lambda: compiled(optimizer=optimizers.SGD(lambda: 0.1)),
+    "nothing to train": lambda: compiled(all_frozen),
+    "not compiled": lambda: dense()(),
+    "is stateful": lambda: compiled(
+        lambda: keras.Sequential([keras.Input(batch_shape=(2, 5, 2)), layers.LSTM(2, stateful=True)])
+    ),
+    "not built": lambda: compiled(lambda: keras.Sequential([layers.Dense(3)])),
+}
+
+
+@pytest.mark.parametrize("reason", NOT_FUSABLE)
+def test_why_not_fusable(reason):
+    """What cannot be fused says why, and is refused with the same words."""
+    model = NOT_FUSABLE[reason]()
+    assert reason in why_not_fusable(model)
+    if model.built and model.compiled:
+        with pytest.raises(_program.NotFusable, match=reason):
+            get_program(model, 2)
+
+
+def test_fusable():
+    """An ordinary model has no reason not to be fused."""
+    assert why_not_fusable(compiled()) is None
+
+
+@pytest.mark.usefixtures("no_xla")
+def test_random_numbers_without_a_generator():
+    """A layer that draws from Keras' global generator would repeat itself in a traced program: refused."""
+
+    class Noise(layers.Layer):
+        def call(self, x):
+            return x + keras.random.normal(keras.ops.shape(x))
+
+    with pytest.raises(_program.NotFusable, match="SeedGenerator"):
+        fit_fused(make_members(dense([Noise]), 2), *make_data(), row_orders(1, 2))
+
+
+def test_load_data_once():
+    """Data loaded once trains as the arrays do."""
+    members = make_members(dense(), 2)
+    X, y = make_data()
+    program, expected, _ = fit_fused(members, X.astype("float64"), y, row_orders(1, 2))
+    state, _ = program.run(
+        program.stack([read_state(m) for m in members]), load_data(X, y), row_orders(1, 2), batch_size=BATCH_SIZE
+    )
+    assert_equal_variables(program.unstack(state, 0), program.unstack(expected, 0), 0)
+    assert tf.is_tensor(load_data(X, y).X)

@@ -1,0 +1,562 @@
+import contextlib
+import pickle
+import subprocess
+import sys
+import warnings
+
+import joblib
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import scikeras.wrappers
+from comparison import TRAINED_FLOAT32, assert_same_members, ensemble_of, fit_with_keras
+from keras import callbacks as kc
+from sklearn.base import clone
+from sklearn.datasets import make_blobs
+from sklearn.model_selection import GridSearchCV
+from sklearn.preprocessing import FunctionTransformer
+
+from skensemble import KerasClassifier, KerasRegressor, _program, _training
+from skensemble._program import NotFusable, get_program, read_state
+
+X, Y = make_blobs(n_samples=60, n_features=4, centers=3, cluster_std=4.0, random_state=0)
+X = X.astype("float32") / 5
+LABELS = np.array(["a", "b", "c"])[Y]
+TARGET = X[:, 0] - X[:, 1] ** 2
+WEIGHT = np.arange(60) % 4 / 2
+for array in (X, Y, LABELS, TARGET, WEIGHT):
+    array.flags.writeable = False
+
+SMALL = {"hidden_layer_sizes": (4,), "batch_size": 24, "epochs": 2, "optimizer__learning_rate": 0.05}
+
+n_built = 0
+
+
+def classifier(**params):
+    """Unfitted classifier of a few steps."""
+    return KerasClassifier(**{**SMALL, **params})
+
+
+def regressor(**params):
+    """Unfitted regressor of a few steps."""
+    return KerasRegressor(**{**SMALL, **params})
+
+
+def build_network(meta):
+    """Not compiled, one hidden layer; counted in `n_built`."""
+    global n_built
+    n_built += 1
+    n_classes = meta["n_classes_"]
+    shape = meta["X_shape_"][1:]
+    return keras.Sequential(
+        [
+            keras.Input(shape),
+            keras.layers.Flatten(),
+            keras.layers.Dense(4, activation="relu"),
+            keras.layers.Dense(n_classes, activation="softmax"),
+        ]
+    )
+
+
+def plain_scikeras(**params):
+    """Scikeras' own classifier, which prints by default."""
+    return scikeras.wrappers.KerasClassifier(
+        build_network, loss="sparse_categorical_crossentropy", optimizer="adam", batch_size=24, epochs=2, **params
+    )
+
+
+def states_of(ensemble):
+    """All variables of all members, one list."""
+    return [v for member in ensemble.estimators_ for part in read_state(member.model_) for v in part]
+
+
+def assert_equal(first, second):
+    """Equal bit for bit."""
+    for value, expected in zip(states_of(first), states_of(second), strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
+# Keras' own fit
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("params", "y", "sample_weight"),
+    [
+        ({}, Y, None),
+        ({"validation_split": 0.3, "metrics": ["accuracy"], "fit__validation_freq": 2, "epochs": 4}, LABELS, None),
+        ({"validation_split": 0.3, "validation_batch_size": 7, "metrics": ["accuracy"]}, Y, WEIGHT),
+        ({"validation_split": 0.9, "batch_size": -1, "validation_batch_size": -1}, Y, WEIGHT),
+        ({"class_weight": {"a": 5.0, "b": 1.0, "c": 0.0}, "batch_size": 7}, LABELS, None),
+        ({"class_weight": "balanced", "fit__validation_freq": [1, 3], "validation_split": 0.2}, LABELS[::-1], WEIGHT),
+        (
+            {"batch_size": None, "metrics": ["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(2, name="top")]},
+            Y,
+            None,
+        ),
+        ({"loss": "categorical_crossentropy", "metrics": ["accuracy", keras.metrics.AUC(name="area")]}, Y, None),
+        ({"optimizer": "sgd", "optimizer__learning_rate": keras.optimizers.schedules.CosineDecay(0.5, 6)}, Y, None),
+        ({"fit__validation_data": (X[:20], Y[:20]), "validation_split": 0.3}, Y, None),
+        ({"fit__validation_data": (X[:20], Y[:20], WEIGHT[:20])}, Y, None),
+        ({"metrics": ["accuracy"]}, Y == 1, None),
+        ({"metrics": ["accuracy"]}, np.column_stack([Y == 1, X[:, 0] > 0, X[:, 1] > 0]).astype(int), None),
+        ({"fit__epochs": 1, "fit__batch_size": 30, "epochs": 5}, Y, None),
+    ],
+)
+def test_classifiers_are_those_of_keras(params, y, sample_weight):
+    """Without shuffling, what is trained and recorded is what Keras' own fit trains and records."""
+    y = np.asarray(y)
+    fused = ensemble_of(classifier(shuffle=False, **params)).fit(X, y, sample_weight=sample_weight)
+    assert_same_members(fused, fit_with_keras(fused, X, y, sample_weight), X)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("params", "y", "sample_weight"),
+    [
+        ({"metrics": ["mae", "r2_score"], "validation_split": 0.25}, TARGET, None),
+        ({"loss": "huber"}, np.column_stack([TARGET, -TARGET]), WEIGHT),
+        ({}, np.round(TARGET).astype(int), None),
+    ],
+)
+def test_regressors_are_those_of_keras(params, y, sample_weight):
+    """The same for one target and for several."""
+    fused = ensemble_of(regressor(shuffle=False, **params)).fit(X, y, sample_weight=sample_weight)
+    assert_same_members(fused, fit_with_keras(fused, X, y, sample_weight), X)
+
+
+@pytest.mark.slow
+def test_one_member():
+    """An ensemble of one is that member."""
+    fused = ensemble_of(classifier(shuffle=False), n_estimators=1).fit(X, Y)
+    assert_same_members(fused, fit_with_keras(fused, X, Y), X)
+
+
+@pytest.mark.slow
+def test_images_and_data_frames():
+    """X may have more than two dimensions, or be a DataFrame."""
+    images = X.reshape(60, 2, 2)
+    fused = ensemble_of(KerasClassifier(build_network, shuffle=False, batch_size=24, epochs=2)).fit(images, Y)
+    assert_same_members(fused, fit_with_keras(fused, images, Y), images)
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    of_frame, of_array = (ensemble_of(classifier()).fit(data, Y) for data in (frame, X))
+    np.testing.assert_array_equal(of_frame.predict_proba(frame), of_array.predict_proba(X))
+
+
+@pytest.mark.slow
+def test_plain_scikeras_members(capsys):
+    """Scikeras' own estimators are trained too; their `verbose=1` does not print."""
+    fused = ensemble_of(plain_scikeras(shuffle=False)).fit(X, LABELS)
+    assert capsys.readouterr().out == ""
+    assert_same_members(fused, fit_with_keras(fused, X, LABELS), X)
+
+
+@pytest.mark.parametrize("engine", ["fused", "keras"])
+def test_outputs_that_do_not_fit(engine):
+    """Scikeras' complaint about a loss that the builder ignored comes from both engines."""
+
+    def build():
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        return model
+
+    ensemble = ensemble_of(KerasClassifier(build, loss="mean_squared_error", epochs=1), engine=engine)
+    with pytest.raises(ValueError, match="loss=mean_squared_error but model compiled with sparse_categorical"):
+        ensemble.fit(X, Y)
+
+
+# Members after training
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Three members of the fused engine; nobody changes them."""
+    return ensemble_of(KerasClassifier(build_network, epochs=2, optimizer__learning_rate=0.05), n_estimators=3).fit(
+        X, LABELS
+    )
+
+
+def test_members_are_built_when_asked_for():
+    """Two models are built for the training, one for each member that is asked for, and each only once."""
+    global n_built
+    n_built = 0
+    ensemble = ensemble_of(KerasClassifier(build_network, epochs=1), n_estimators=5).fit(X, Y)
+    ensemble.predict(X)
+    assert n_built == 2
+    member = ensemble.estimators_[3]
+    assert n_built == 3
+    assert ensemble.estimators_[3] is member
+    assert ensemble.estimators_[-2] is member
+    assert n_built == 3
+
+
+def test_members_are_a_sequence(trained):
+    """`estimators_` has length, order, slices and indices from the end, like the list of any ensemble."""
+    members = trained.estimators_
+    assert len(members) == 3
+    assert [m.random_state for m in members] == [members[i].random_state for i in range(3)]
+    assert members[1:] == [members[1], members[2]]
+    assert members[::-1] == [members[2], members[1], members[0]]
+    assert members[-1] is members[2]
+    assert next(reversed(members)) is members[2]
+    assert members[0] in members
+    assert repr(members) == repr([members[0], members[1], members[2]])
+    with pytest.raises(IndexError):
+        members[3]
+
+
+def test_members_predict_as_the_ensemble(trained):
+    """Each of `estimators_` is an ordinary fitted estimator."""
+    for member, proba in zip(trained.estimators_, trained.predict_members(X), strict=True):
+        np.testing.assert_allclose(member.predict_proba(X), proba, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(member.model_.predict(X, verbose=0), proba, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(member.classes_, trained.classes_)
+        assert member.n_features_in_ == 4
+        assert len(member.history_["loss"]) == 2
+        assert int(member.model_.optimizer.iterations) == 4
+
+
+@pytest.mark.slow
+def test_training_goes_on():
+    """`partial_fit` goes on from the variables of the fused training, slots included, and the ensemble follows."""
+    fused = ensemble_of(classifier(shuffle=False)).fit(X, Y)
+    reference = fit_with_keras(fused, X, Y)
+    before = fused.predict_members(X)
+    for ensemble in (fused, reference):
+        ensemble.estimators_[1].set_params(run_eagerly=True).partial_fit(X, Y)
+    after = fused.predict_members(X)
+    np.testing.assert_allclose(after[0], before[0], rtol=1e-5, atol=1e-6)
+    assert np.abs(after[1] - before[1]).max() > 1e-3
+    assert_same_members(fused, reference, X)
+    assert len(fused.estimators_[1].history_["loss"]) == 3
+
+
+def test_members_can_be_copied_and_saved(trained, tmp_path):
+    """A member pickles, clones and saves its model like any scikeras estimator."""
+    member = trained.estimators_[0]
+    expected = member.predict_proba(X)
+    again = pickle.loads(pickle.dumps(member))
+    np.testing.assert_array_equal(again.predict_proba(X), expected)
+    assert again.history_ == member.history_
+    for value, expected_value in zip(again.model_.optimizer.variables, member.model_.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(value, expected_value)
+    assert not hasattr(clone(member), "model_")
+    member.model_.save(tmp_path / "member.keras")
+    loaded = keras.models.load_model(tmp_path / "member.keras")
+    np.testing.assert_array_equal(loaded.predict(X, verbose=0), expected)
+
+
+LOAD = """
+import sys, warnings
+warnings.simplefilter("error", UserWarning)
+import joblib, numpy as np
+ensemble, X, proba, values = joblib.load(sys.argv[1])
+assert ensemble.engine_ == "fused"
+np.testing.assert_array_equal(ensemble.predict_members(X), proba)
+for member, value in zip(ensemble.estimators_, values, strict=True):
+    np.testing.assert_array_equal(member.model_.get_weights()[0], value)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("built", [False, True])
+def test_file_in_another_process(tmp_path, built):
+    """A dumped ensemble predicts the same in a fresh process, bit for bit, and its members can be built there."""
+    ensemble = ensemble_of(classifier(dropout=0.1)).fit(X, LABELS)
+    proba = ensemble.predict_members(X)
+    values = [values[0] for values in (read_state(m.model_)[0] for m in clone_of(ensemble).estimators_)]
+    if built:
+        values = [member.model_.get_weights()[0] for member in ensemble.estimators_]
+        proba = ensemble.predict_members(X)
+    joblib.dump((ensemble, X, proba, values), tmp_path / "ensemble")
+    subprocess.run([sys.executable, "-c", LOAD, tmp_path / "ensemble"], check=True)
+
+
+def clone_of(ensemble):
+    """A pickled copy, whose members are built instead of those of the ensemble."""
+    return pickle.loads(pickle.dumps(ensemble))
+
+
+# The same result
+
+
+@pytest.mark.slow
+def test_same_seed_same_result():
+    """Two runs are equal bit for bit, shuffling and dropout included; another seed gives another result."""
+    ensemble = ensemble_of(classifier(dropout=0.3))
+    first, second = clone(ensemble).fit(X, Y), clone(ensemble).fit(X, Y)
+    assert_equal(first, second)
+    other = clone(ensemble).set_params(random_state=1).fit(X, Y)
+    assert not np.array_equal(other.predict_proba(X), first.predict_proba(X))
+
+
+@pytest.mark.slow
+def test_number_of_members_changes_nothing():
+    """Member i is the same in a smaller and in a larger ensemble."""
+    few, many = (ensemble_of(classifier(), n_estimators=n).fit(X, Y) for n in (2, 5))
+    np.testing.assert_allclose(few.predict_members(X), many.predict_members(X)[:2], **TRAINED_FLOAT32)
+
+
+@pytest.mark.slow
+def test_number_of_jobs_changes_nothing():
+    """Members trained in two processes are those trained in one."""
+    one, two = (ensemble_of(classifier(), n_estimators=3, n_jobs=n).fit(X, LABELS) for n in (1, 2))
+    np.testing.assert_allclose(one.predict_members(X), two.predict_members(X), **TRAINED_FLOAT32)
+    assert two.engine_ == "fused"
+    assert [m.history_.keys() for m in two.estimators_] == [m.history_.keys() for m in one.estimators_]
+
+
+@pytest.mark.slow
+def test_segments_change_nothing(monkeypatch):
+    """However many epochs run at once, the result is the same bit for bit."""
+    ensemble = ensemble_of(classifier(epochs=5, validation_split=0.2))
+    whole = clone(ensemble).fit(X, Y)
+    monkeypatch.setattr(_training, "_ORDER_BYTES", 2 * 2 * 48 * 4)
+    parts = clone(ensemble).fit(X, Y)
+    monkeypatch.setattr(_program, "SEGMENT_EPOCHS", 1)
+    single = clone(ensemble).fit(X, Y)
+    assert_equal(whole, parts)
+    assert_equal(whole, single)
+    for member, of_parts in zip(whole.estimators_, parts.estimators_, strict=True):
+        assert member.history_ == of_parts.history_
+        assert len(member.history_["val_loss"]) == 5
+
+
+# Members that diverge
+
+
+@pytest.mark.slow
+def test_member_that_diverges(monkeypatch):
+    """A member whose loss is not finite is named in a warning and does not disturb the others."""
+    ensemble = ensemble_of(classifier(epochs=3), n_estimators=3)
+    healthy = clone(ensemble).fit(X, Y)
+    initialize_members = _training.initialize_members
+
+    def diverging(*args):
+        states = initialize_members(*args)
+        states[1][0][0] = np.full_like(states[1][0][0], 1e38)
+        return states
+
+    monkeypatch.setattr(_training, "initialize_members", diverging)
+    with pytest.warns(RuntimeWarning, match=r"The loss of members \[1\] is not finite"):
+        ensemble.fit(X, Y)
+    for k in (0, 2):
+        for value, expected in zip(
+            read_state(ensemble.estimators_[k].model_)[0], read_state(healthy.estimators_[k].model_)[0], strict=True
+        ):
+            np.testing.assert_array_equal(value, expected)
+    assert not np.isfinite(ensemble.estimators_[1].history_["loss"][-1])
+
+
+# What cannot be fused
+
+
+class OwnStep(keras.Model):
+    """A model with a training step of its own."""
+
+    def train_step(self, data):
+        return super().train_step(data)
+
+
+def build_own_step():
+    """Functional model of a subclass."""
+    inputs = keras.Input((4,))
+    return OwnStep(inputs, keras.layers.Dense(3, activation="softmax")(inputs))
+
+
+class OwnTraining(KerasClassifier):
+    """Trains in its own way."""
+
+    def _fit_keras_model(self, *args, **kwargs):
+        self.trained_alone_ = True
+        super()._fit_keras_model(*args, **kwargs)
+
+
+class OwnFit(KerasClassifier):
+    """Changes the data before the training."""
+
+    def fit(self, X, y, sample_weight=None, **kwargs):
+        self.fitted_alone_ = True
+        return super().fit(X, y, sample_weight=sample_weight, **kwargs)
+
+
+class TwoInputs(KerasClassifier):
+    """A network with two inputs."""
+
+    @property
+    def feature_encoder(self):
+        return FunctionTransformer(split_columns)
+
+
+def split_columns(X):
+    """The first two columns and the last two."""
+    return [X[:, :2], X[:, 2:]]
+
+
+def build_two_inputs():
+    """Functional model of two inputs."""
+    inputs = [keras.Input((2,)), keras.Input((2,))]
+    outputs = keras.layers.Dense(3, activation="softmax")(keras.layers.Concatenate()(inputs))
+    return keras.Model(inputs, outputs)
+
+
+class PerBatch(kc.Callback):
+    """Act on batches."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        pass
+
+
+QUICK = {"epochs": 1, "batch_size": -1}
+NOT_FUSABLE = [
+    (KerasClassifier(build_own_step, **QUICK), "the model has its own train_step"),
+    (classifier(run_eagerly=True, **QUICK), "the model is compiled with run_eagerly=True"),
+    (classifier(callbacks=[PerBatch()], **QUICK), "the callback PerBatch acts on every batch"),
+    (classifier(fit__steps_per_epoch=1, **QUICK), "the argument 'steps_per_epoch' of Model.fit is not known"),
+    (classifier(fit__shuffle="batch", **QUICK), "rows are shuffled all together or not at all: got shuffle='batch'"),
+    (OwnTraining(**QUICK), "OwnTraining._fit_keras_model trains in a way of its own"),
+    (OwnFit(**QUICK), "OwnFit.fit trains in a way of its own"),
+    (TwoInputs(build_two_inputs, epochs=1), "the model has 2 inputs"),
+]
+
+
+@pytest.mark.parametrize(("member", "reason"), NOT_FUSABLE)
+def test_fused_engine_raises_the_reason(member, reason):
+    """`engine="fused"` raises why Keras' result cannot be given, before anything is trained."""
+    ensemble = ensemble_of(member)
+    with pytest.raises(NotFusable) as caught:
+        ensemble.fit(X, Y)
+    assert isinstance(caught.value, ValueError)
+    assert str(caught.value).startswith("engine='fused' is not possible: ")
+    assert reason in str(caught.value)
+    assert not hasattr(ensemble, "estimators_")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("member", "reason"), NOT_FUSABLE)
+def test_auto_engine_falls_back(member, reason):
+    """`engine="auto"` trains with Keras' own fit then, and says why."""
+    ensemble = ensemble_of(member, engine="auto", n_estimators=1).fit(X, Y)
+    assert ensemble.engine_ == "keras"
+    assert ensemble.engine_reason_.startswith("Keras' own fit, because ")
+    assert reason in ensemble.engine_reason_
+    assert ensemble.predict(X).shape == (60,)
+
+
+# Memory and traces
+
+
+class CountedRows(np.memmap):
+    """A memory map that remembers the largest number of bytes it was asked for at once."""
+
+    largest = 0
+
+    def __getitem__(self, key):
+        part = super().__getitem__(key)
+        if isinstance(part, np.ndarray):
+            CountedRows.largest = max(CountedRows.largest, part.nbytes)
+        return part
+
+    def __array__(self, *args, **kwargs):
+        CountedRows.largest = max(CountedRows.largest, self.nbytes)
+        return np.asarray(self.view(np.ndarray), *args)
+
+
+@pytest.mark.slow
+def test_memory_map(tmp_path, monkeypatch):
+    """X larger than the bound stays on the disk: batches are gathered, with the result of X in memory."""
+    ensemble = ensemble_of(classifier(batch_size=7))
+    resident = clone(ensemble).fit(X, Y)
+    np.asarray(X).tofile(tmp_path / "X")
+    on_disk = np.memmap(tmp_path / "X", "float32", "r", shape=X.shape).view(CountedRows)
+    bounds = sys.modules[_training.load_data.__module__]
+    monkeypatch.setattr(bounds, "RESIDENT_BYTES", 100)
+    monkeypatch.setattr(bounds, "CHUNK_BYTES", 300)
+    fit = _training._Fit
+
+    class OnDisk(fit):
+        def __init__(self, template, copies, X, *args):
+            super().__init__(template, copies, on_disk, *args)
+
+    monkeypatch.setattr(_training, "_Fit", OnDisk)
+    streamed = clone(ensemble).fit(X, Y)
+    for value, expected in zip(states_of(streamed), states_of(resident), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
+    assert 0 < CountedRows.largest <= X.nbytes / 2
+
+
+def n_traces(ensemble):
+    """Functions traced so far by the program of a fitted ensemble."""
+    return get_program(ensemble.estimators_[0].model_, ensemble.n_estimators).n_traces
+
+
+def test_prediction_traces_once(trained, monkeypatch):
+    """Any number of rows is predicted by the same function, in chunks of bounded size."""
+    whole = trained.predict_members(X)
+    n_before = n_traces(trained)
+    monkeypatch.setattr(_program, "PREDICT_VALUES", 1)  # chunks have 32 rows at least
+    for n_rows in (1, 2, 31, 32, 33, 60):
+        np.testing.assert_allclose(trained.predict_members(X[:n_rows]), whole[:, :n_rows], rtol=1e-5, atol=1e-6)
+    assert n_traces(trained) == n_before
+
+
+@pytest.mark.slow
+def test_search_over_learning_rates_traces_once(monkeypatch):
+    """Candidates of a grid search, and refits, share one program: nothing is traced for the second."""
+    programs, counts = [], []
+    get = _training.get_program
+
+    def watched(*args):
+        programs.append(get(*args))
+        counts.append(programs[-1].n_traces)
+        return programs[-1]
+
+    monkeypatch.setattr(_training, "get_program", watched)
+    ensemble = ensemble_of(classifier(hidden_layer_sizes=(5,)))
+    GridSearchCV(ensemble, {"estimator__optimizer__learning_rate": [0.1, 0.01, 0.001]}, cv=3, refit=False).fit(X, Y)
+    assert len(programs) == 9
+    assert len({id(program) for program in programs}) == 1
+    assert counts[1:] == [counts[1]] * 8
+
+
+# Progress and data
+
+
+def test_progress(capsys):
+    """With `verbose` a line tells the epoch and the mean loss; without it nothing is printed."""
+    ensemble = ensemble_of(classifier()).fit(X, Y)
+    assert capsys.readouterr().out == ""
+    ensemble.set_params(verbose=1).fit(X, Y)
+    mean = np.mean([member.history_["loss"][-1] for member in ensemble.estimators_])
+    assert f"2 members, epoch 2 of 2, mean: loss {mean:.4f}" in capsys.readouterr().out
+
+
+def test_nothing_of_the_user_changes():
+    """Data (read-only here), estimator and weights stay as they are; nothing warns."""
+    member = classifier(class_weight="balanced")
+    before = member.get_params()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(None):
+        warnings.simplefilter("error")
+        ensemble = ensemble_of(member).fit(X, Y, sample_weight=WEIGHT)
+    assert member.get_params() == before
+    assert not hasattr(member, "model_")
+    assert ensemble.estimator is member
+
+
+def test_split_that_leaves_nothing():
+    """A `validation_split` that leaves no row is refused."""
+    with pytest.raises(ValueError, match="`validation_split` must leave rows to train and to validate on: got 0.99"):
+        ensemble_of(classifier(validation_split=0.99)).fit(X[::20], Y[::20] + np.arange(3))
+
+
+@pytest.mark.slow
+def test_no_epochs():
+    """With no epochs members are as they were built."""
+    fused = ensemble_of(classifier(epochs=0)).fit(X, Y)
+    reference = fit_with_keras(fused, X, Y)
+    np.testing.assert_allclose(fused.predict_members(X), reference.predict_members(X), rtol=1e-5, atol=1e-6)
+    assert [dict(member.history_) for member in fused.estimators_] == [{}, {}]
+    for ours, theirs in zip(fused.estimators_, reference.estimators_, strict=True):
+        for value, expected in zip(ours.model_.get_weights(), theirs.model_.get_weights(), strict=True):
+            np.testing.assert_array_equal(value, expected)

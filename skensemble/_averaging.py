@@ -19,6 +19,9 @@ from skensemble._members import (
 )
 from skensemble.wrappers import KerasClassifier, KerasRegressor, unchanged_on_error
 
+#: What only a fit leaves behind whose members drew rows.
+_LEARNED_OF_ROWS = ("estimators_samples_", "oob_score_", "oob_decision_function_", "oob_prediction_")
+
 
 class _BaseKerasAveraging(BaseKerasEnsemble):
     _parameter_constraints = {
@@ -47,6 +50,8 @@ class _BaseKerasAveraging(BaseKerasEnsemble):
         self._remember_data(X, y, draws, must_agree=bool(fitted))
         if not fitted:
             self._entropy = draw_entropy(self.random_state)
+        for name in _LEARNED_OF_ROWS:
+            vars(self).pop(name, None)
         members, left_out = self._make_members(len(X), draws, classifier)
         self._check_frozen(members, X, y)
         self._fit_independent(members[len(fitted) :], X, y, sample_weight, fitted=fitted, left_out=left_out)

@@ -22,7 +22,7 @@ from skensemble._compat import (
     rebuild_model,
     replace_model,
 )
-from skensemble._program import State, get_program, signature, stack_variables, why_not_fusable, write_state
+from skensemble._program import State, get_program, signature, stack_values, why_not_fusable, write_state
 
 # Rows that go through a network at once where it is called by itself: bounds the memory of the activations.
 PREDICTION_ROWS = 1024
@@ -85,12 +85,41 @@ class Trained:
         write_state(model, self.values(k))
         return replace_model(self.template, member, model, self.histories[k])
 
-    def predict(self, copies, X):
-        """Outputs of some copies, (len(copies), n_samples, ...); `copies` holds indices."""
-        trainable, fixed, _ = self.state
-        if copies != list(range(len(self.seeds))):
-            trainable, fixed = ([v[copies] for v in part] for part in (trainable, fixed))
-        return _forward(self.template.model_, (trainable, fixed), X)
+    def predict(self, copies, built, X):
+        """Outputs of some copies, (len(copies), n_samples, ...).
+
+        Parameters
+        ----------
+        copies : list of int
+        built : list of Built or None
+            Copies that were built have their values in their models, where they may have been trained further.
+        X : ndarray of shape (n_samples, ...)
+        """
+        state = self.state[:2]
+        if any(copy is not None for copy in built):
+            values = [
+                self.values(k)[:2] if copy is None else copy.values() for k, copy in zip(copies, built, strict=True)
+            ]
+            state = stack_values(values)
+        elif copies != list(range(len(self.seeds))):
+            state = tuple([v[copies] for v in part] for part in state)
+        return _forward(self.template.model_, state, X)
+
+
+class Built:
+    """A copy that was built, and the variables that the forward pass reads: finding them takes longer than reading."""
+
+    def __init__(self, estimator):
+        self.estimator, self.model = estimator, estimator.model_
+        self.variables = self.model.trainable_variables, self.model.non_trainable_variables
+
+    def values(self):
+        """Values of the variables as they are now, (trainable, non_trainable)."""
+        return tuple([v.value for v in part] for part in self.variables)
+
+    def is_current(self):
+        """Whether the estimator still has the model it was built with: another `fit` gives it a new one."""
+        return self.estimator.model_ is self.model
 
 
 class FittedMembers(Sequence):
@@ -105,6 +134,14 @@ class FittedMembers(Sequence):
 
     def __init__(self, entries):
         self._entries = list(entries)
+        self._built = {}
+
+    def __getstate__(self):
+        return {"_entries": [self._current(i) for i in range(len(self))], "_built": {}}
+
+    def _current(self, i):
+        """Member `i`: its estimator where there is one, else (Trained, int)."""
+        return self._built[i].estimator if i in self._built else self._entries[i]
 
     def __len__(self):
         return len(self._entries)
@@ -112,20 +149,26 @@ class FittedMembers(Sequence):
     def __getitem__(self, i):
         if isinstance(i, slice):
             return [self[k] for k in range(*i.indices(len(self)))]
-        if isinstance(self._entries[i], tuple):
+        i = range(len(self))[i]
+        if isinstance(self._entries[i], tuple) and i not in self._built:
             trained, k = self._entries[i]
-            self._entries[i] = trained.build(k)
-        return self._entries[i]
+            self._built[i] = Built(trained.build(k))
+        return self._current(i)
 
     def __repr__(self):
         return repr(list(self))
 
     def __add__(self, other):
-        return FittedMembers([*self._entries, *other._entries])
+        both = self.select(range(len(self)))
+        both._entries += other._entries
+        both._built.update({len(self) + i: built for i, built in other._built.items()})
+        return both
 
     def select(self, indices):
         """Some of the members, those that were not built yet still unbuilt."""
-        return FittedMembers(self._entries[i] for i in indices)
+        selected = FittedMembers(self._entries[i] for i in indices)
+        selected._built = {new: self._built[i] for new, i in enumerate(indices) if i in self._built}
+        return selected
 
     def final_losses(self):
         """Training loss of each member in its last epoch, 0 for those without epochs or that are no networks."""
@@ -158,10 +201,10 @@ class FittedMembers(Sequence):
         """Indices of members that share one forward pass."""
         groups = {}
         for i, entry in enumerate(self._entries):
-            if isinstance(entry, tuple):
+            if isinstance(entry, tuple) and (i not in self._built or self._built[i].is_current()):
                 key = id(entry[0])
             else:
-                fitted = unwrapped(entry)
+                fitted = unwrapped(self._current(i))
                 key = i
                 if isinstance(fitted, BaseWrapper):
                     key = signature(fitted.model_), id(fitted) if encodes_features(fitted) else None
@@ -169,17 +212,18 @@ class FittedMembers(Sequence):
         return groups.values()
 
     def _forward_group(self, indices, X):
-        entries = [self._entries[i] for i in indices]
-        if isinstance(entries[0], tuple):
+        entries, built = [self._entries[i] for i in indices], [self._built.get(i) for i in indices]
+        if isinstance(entries[0], tuple) and (built[0] is None or built[0].is_current()):
             trained = entries[0][0]
-            outputs = trained.predict([k for _, k in entries], encode_features(trained.template, X))
+            outputs = trained.predict([k for _, k in entries], built, encode_features(trained.template, X))
             return [trained.template] * len(entries), outputs
-        estimators = [unwrapped(entry) for entry in entries]
+        estimators = [unwrapped(self._current(i)) for i in indices]
         models = [estimator.model_ for estimator in estimators]
         X = encode_features(estimators[0], X)
         if why_not_fusable(models[0]) is not None:
             return estimators, [_forward_alone(model, X) for model in models]
-        return estimators, _forward(models[0], stack_variables(models), X)
+        values = [Built(estimator).values() for estimator in estimators]
+        return estimators, _forward(models[0], stack_values(values), X)
 
 
 def _decode(estimators, outputs):

@@ -35,7 +35,7 @@ from skensemble._program_state import (
     present,
     read_state,
     specs_of,
-    stack_variables,
+    stack_values,
     write_state,
 )
 from skensemble._pure_optimizer import FlatOptimizer, is_elementwise, is_linear
@@ -50,7 +50,7 @@ __all__ = [
     "load_data",
     "read_state",
     "signature",
-    "stack_variables",
+    "stack_values",
     "why_not_fusable",
     "write_state",
 ]

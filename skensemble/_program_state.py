@@ -68,10 +68,9 @@ def write_state(model, arrays):
                 variable.assign(value)
 
 
-def stack_variables(models):
-    """(trainable, non_trainable) variables of built models of one architecture, tensors with one row a model."""
-    parts = [[m.trainable_variables for m in models], [m.non_trainable_variables for m in models]]
-    return tuple([tf.stack([v.value for v in variables]) for variables in zip(*part, strict=True)] for part in parts)
+def stack_values(values):
+    """Lists of (trainable, non_trainable) values of models of one architecture as tensors with one row a model."""
+    return tuple([tf.stack(column) for column in zip(*part, strict=True)] for part in zip(*values, strict=True))
 
 
 Data = namedtuple("Data", "X y sample_weight")

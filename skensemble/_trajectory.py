@@ -212,11 +212,11 @@ class Checkpoints(Trained):
             member.model_.optimizer.build(member.model_.trainable_variables)
         return member
 
-    def predict(self, copies, X):
+    def predict(self, copies, built, X):
         """Outputs of some copies, (len(copies), n_samples, ...); `copies` holds indices."""
         model = self.template.model_
         if why_not_fusable(model) is None:
-            return super().predict(copies, X)
+            return super().predict(copies, built, X)
         outputs = []
         for k in copies:
             write_state(model, (*self.values(k)[:2], []))

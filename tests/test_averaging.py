@@ -657,6 +657,14 @@ def test_rows_that_every_member_drew():
     assert ensemble.oob_score_ == (np.array(["a", "b", "c"])[by_hand.argmax(axis=1)] == LABELS[judged]).mean()
 
 
+def test_no_scores_of_an_earlier_fit():
+    """A fit without rows of their own leaves no score and no rows of an earlier one behind."""
+    ensemble = quick_classifier(n_estimators=4, max_samples=0.2, oob_score=True).fit(X, LABELS)
+    ensemble.set_params(max_samples=1.0, oob_score=False).fit(X, LABELS)
+    for name in ("estimators_samples_", "oob_score_", "oob_decision_function_"):
+        assert not hasattr(ensemble, name)
+
+
 def test_validation_on_rows_left_out():
     """A member's `val_loss` is that of Keras on the rows that it left out."""
     params = {"max_samples": 0.5, "oob_validation": True, "estimator__epochs": 2}

@@ -9,7 +9,7 @@ from comparison import TRAINED_FLOAT32, assert_same_members, ensemble_of, fit_wi
 from keras import callbacks as kc
 from sklearn.datasets import make_blobs
 
-from skensemble import KerasClassifier, _training
+from skensemble import KerasClassifier, _fused
 from skensemble._callbacks import why_not_per_epoch
 
 X, Y = make_blobs(n_samples=60, n_features=4, centers=3, cluster_std=4.0, random_state=0)
@@ -382,7 +382,7 @@ def test_no_reason():
 def test_variables_are_copied_for_those_who_look(monkeypatch):
     """Callbacks that read logs only do not cost a copy of every variable in every epoch."""
     n_writes = []
-    write = _training.write_state
-    monkeypatch.setattr(_training, "write_state", lambda *args: n_writes.append(write(*args)))
+    write = _fused.write_state
+    monkeypatch.setattr(_fused, "write_state", lambda *args: n_writes.append(write(*args)))
     ensemble_of(member_with(kc.ReduceLROnPlateau(), epochs=5)).fit(X, Y)
     assert len(n_writes) == 2 * 2

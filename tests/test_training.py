@@ -17,7 +17,7 @@ from sklearn.datasets import make_blobs
 from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import FunctionTransformer
 
-from skensemble import KerasClassifier, KerasRegressor, _program, _training
+from skensemble import KerasClassifier, KerasRegressor, _fused, _program
 from skensemble._program import NotFusable, get_program, read_state
 
 X, Y = make_blobs(n_samples=60, n_features=4, centers=3, cluster_std=4.0, random_state=0)
@@ -312,7 +312,7 @@ def test_segments_change_nothing(monkeypatch):
     """However many epochs run at once, the result is the same bit for bit."""
     ensemble = ensemble_of(classifier(epochs=5, validation_split=0.2))
     whole = clone(ensemble).fit(X, Y)
-    monkeypatch.setattr(_training, "_ORDER_BYTES", 2 * 2 * 48 * 4)
+    monkeypatch.setattr(_fused, "_ORDER_BYTES", 2 * 2 * 48 * 4)
     parts = clone(ensemble).fit(X, Y)
     monkeypatch.setattr(_program, "SEGMENT_EPOCHS", 1)
     single = clone(ensemble).fit(X, Y)
@@ -331,14 +331,14 @@ def test_member_that_diverges(monkeypatch):
     """A member whose loss is not finite is named in a warning and does not disturb the others."""
     ensemble = ensemble_of(classifier(epochs=3), n_estimators=3)
     healthy = clone(ensemble).fit(X, Y)
-    initialize_members = _training.initialize_members
+    initialize_members = _fused.initialize_members
 
     def diverging(*args):
         states = initialize_members(*args)
         states[1][0][0] = np.full_like(states[1][0][0], 1e38)
         return states
 
-    monkeypatch.setattr(_training, "initialize_members", diverging)
+    monkeypatch.setattr(_fused, "initialize_members", diverging)
     with pytest.warns(RuntimeWarning, match=r"The loss of members \[1\] is not finite"):
         ensemble.fit(X, Y)
     for k in (0, 2):
@@ -470,16 +470,16 @@ def test_memory_map(tmp_path, monkeypatch):
     resident = clone(ensemble).fit(X, Y)
     np.asarray(X).tofile(tmp_path / "X")
     on_disk = np.memmap(tmp_path / "X", "float32", "r", shape=X.shape).view(CountedRows)
-    bounds = sys.modules[_training.load_data.__module__]
+    bounds = sys.modules[_fused.load_data.__module__]
     monkeypatch.setattr(bounds, "RESIDENT_BYTES", 100)
     monkeypatch.setattr(bounds, "CHUNK_BYTES", 300)
-    fit = _training._Fit
+    fit = _fused._Fit
 
     class OnDisk(fit):
         def __init__(self, template, copies, X, *args):
             super().__init__(template, copies, on_disk, *args)
 
-    monkeypatch.setattr(_training, "_Fit", OnDisk)
+    monkeypatch.setattr(_fused, "_Fit", OnDisk)
     streamed = clone(ensemble).fit(X, Y)
     for value, expected in zip(states_of(streamed), states_of(resident), strict=True):
         np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
@@ -505,14 +505,14 @@ def test_prediction_traces_once(trained, monkeypatch):
 def test_search_over_learning_rates_traces_once(monkeypatch):
     """Candidates of a grid search, and refits, share one program: nothing is traced for the second."""
     programs, counts = [], []
-    get = _training.get_program
+    get = _fused.get_program
 
     def watched(*args):
         programs.append(get(*args))
         counts.append(programs[-1].n_traces)
         return programs[-1]
 
-    monkeypatch.setattr(_training, "get_program", watched)
+    monkeypatch.setattr(_fused, "get_program", watched)
     ensemble = ensemble_of(classifier(hidden_layer_sizes=(5,)))
     GridSearchCV(ensemble, {"estimator__optimizer__learning_rate": [0.1, 0.01, 0.001]}, cv=3, refit=False).fit(X, Y)
     assert len(programs) == 9

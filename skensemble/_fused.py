@@ -1,0 +1,257 @@
+"""The fused engine: members of one architecture through one program, with their own rows, histories and callbacks."""
+
+import dataclasses
+
+import numpy as np
+from sklearn.base import clone
+
+from skensemble._callbacks import MemberCallbacks, why_not_per_epoch
+from skensemble._compat import (
+    encode_features,
+    encode_target,
+    fit_arguments,
+    fit_callbacks,
+    fit_override,
+    history_of,
+    rebuild_model,
+    replace_model,
+)
+from skensemble._initial_values import initialize_members
+from skensemble._members import Trained
+from skensemble._program import NotFusable, get_program, load_data, read_state, why_not_fusable, write_state
+from skensemble._rows import evaluated_epochs, given_batch_size, rows_of, train_batch_size, weights_of
+
+# Row orders that are drawn at once take at most so many bytes.
+_ORDER_BYTES = 32 * 2**20
+# Lines of progress, about, of a training that nothing else interrupts.
+_REPORTS = 10
+# Arguments of `Model.fit` that the fused program repeats; any other one needs Keras' own fit.
+_FUSED_ARGUMENTS = {
+    "batch_size",
+    "epochs",
+    "initial_epoch",
+    "shuffle",
+    "validation_batch_size",
+    "validation_data",
+    "validation_freq",
+    "validation_split",
+    "verbose",
+}
+
+
+def clone_member(copy):
+    return clone(copy.estimator).set_params(random_state=copy.seed)
+
+
+def print_progress(what, history):
+    print(f"{what}: {', '.join(f'{name} {values[-1]:.4f}' for name, values in history.items())}", flush=True)
+
+
+def fit_fused(copies, X, y, sample_weight, verbose, recorder=None):
+    """Entries for `FittedMembers` of copies that are trained by one program."""
+    template = clone_member(copies[0])
+    _check_fusable_estimator(template)
+    try:
+        states = initialize_members(template, [copy.seed for copy in copies], X, y)
+    except ValueError as error:
+        if "another architecture" not in str(error):
+            raise
+        raise NotFusable(str(error)) from error
+    reason = why_not_fusable(template.model_) or why_not_per_epoch(fit_callbacks(template))
+    if reason is not None:
+        raise NotFusable(reason)
+    run = _run_watched if fit_callbacks(template) else _run_unwatched
+    entries = [None] * len(copies)
+    for group in _groups_of_equal_length(template, copies, X, y, sample_weight):
+        fit = _Fit(template, [copies[i] for i in group], X, y, sample_weight, recorder)
+        program = get_program(template.model_, len(group))
+        fitted = run(fit, program, program.stack([states[i] for i in group]), verbose)
+        for i, entry in zip(group, fitted, strict=True):
+            entries[i] = entry
+    return entries
+
+
+def _groups_of_equal_length(template, copies, X, y, sample_weight):
+    """Indices of the copies that have as many rows to train and to validate on: steps are taken in common."""
+    groups = {}
+    for i, copy in enumerate(copies):
+        rows, held_out = rows_of(template, copy, X, y, sample_weight)
+        groups.setdefault((len(rows), None if held_out is None else len(held_out)), []).append(i)
+    return groups.values()
+
+
+def _check_fusable_estimator(estimator):
+    override = fit_override(estimator)
+    if override is not None:
+        raise NotFusable(f"{override} trains in a way of its own")
+    arguments = fit_arguments(estimator)
+    unknown = sorted(name for name in arguments.keys() - _FUSED_ARGUMENTS if arguments[name] is not None)
+    if unknown:
+        raise NotFusable(f"the argument {unknown[0]!r} of Model.fit is not known to the fused program")
+    if arguments.get("initial_epoch"):
+        raise NotFusable("the fused program starts at epoch 0, not at a later `initial_epoch`")
+    if arguments.get("shuffle") not in (None, True, False):
+        raise NotFusable(f"rows are shuffled all together or not at all: got shuffle={arguments['shuffle']!r}")
+
+
+class _Fit:
+    """What the members of a group train on: encoded data, rows, validation rows, batches and epochs."""
+
+    def __init__(self, template, copies, X, y, sample_weight, recorder=None):
+        arguments = fit_arguments(template)
+        self.template, self.seeds = template, [copy.seed for copy in copies]
+        self.epochs = arguments["epochs"]
+        self.shuffle = arguments.get("shuffle", True)
+        rows, held_out = zip(*[rows_of(template, copy, X, y, sample_weight) for copy in copies], strict=True)
+        self.rows = np.stack(rows).astype("int32")
+        self.batch_size = train_batch_size(template, self.rows.shape[1])
+        self.n_steps = -(-self.rows.shape[1] // self.batch_size)
+        weights = weights_of(template, copies, y, sample_weight)
+        self.data = load_data(encode_features(template, X), encode_target(template, y), weights)
+        self.validation = self._validation(arguments, held_out)
+        self.evaluates = evaluated_epochs(arguments.get("validation_freq", 1))
+        self._generators = [np.random.default_rng(seed) for seed in self.seeds]
+        self.recorder = recorder
+        if recorder is not None:
+            recorder.start(template.model_, fit_callbacks(template), rows[0], self.batch_size)
+
+    def _validation(self, arguments, held_out):
+        data = self.data
+        if held_out[0] is None:
+            if arguments.get("validation_data") is None:
+                return None
+            data = load_data(*arguments["validation_data"])
+            held_out = [np.arange(len(data.X))] * len(self.seeds)
+        n_rows = self.rows.shape[1]
+        return (
+            *data,
+            np.stack(held_out),
+            given_batch_size(arguments.get("validation_batch_size"), n_rows, self.batch_size),
+        )
+
+    def orders(self, n_epochs):
+        """Rows in the order in which each member visits them in the next epochs, (n_epochs, n_members, n_rows)."""
+        order = np.broadcast_to(self.rows, (n_epochs, *self.rows.shape))
+        if not self.shuffle:
+            return order
+        return np.stack([g.permuted(order[:, k], axis=1) for k, g in enumerate(self._generators)], axis=1)
+
+    def run(self, program, state, first_epoch, n_epochs, *, stop_on_nan=False):
+        """Train for the next epochs; returns the state and logs of arrays of shape (n_epochs, n_members)."""
+        evaluates = self.validation is not None and self.evaluates(first_epoch)
+        return program.run(
+            state,
+            self.data,
+            self.orders(n_epochs),
+            batch_size=self.batch_size,
+            learning_rates=None if self.recorder is None else self.recorder.epoch_rates(first_epoch, n_epochs),
+            validation=self.validation if evaluates else None,
+            stop_on_nan=stop_on_nan,
+            expected_steps=self.epochs * self.n_steps,
+        )
+
+    def record(self, epoch, program, state, callbacks=()):
+        """Let the recorder keep the state at the end of an epoch, as Keras would leave it if it were the last."""
+        if self.recorder is not None and self.recorder.wants(epoch):
+            self.recorder.record(epoch, program.unstack(program.finalize(state), 0), callbacks)
+
+    def segments(self, n_reports=1):
+        """(first epoch, number of epochs) of the runs in which Python need not look, in order: `n_reports` or more."""
+        longest = max(1, min(_ORDER_BYTES // max(1, self.rows.nbytes), -(-self.epochs // n_reports)))
+        cuts = [] if self.recorder is None else [end + 1 for end in self.recorder.last_ends(self.epochs)]
+        start = 0
+        while start < self.epochs:
+            stop = min([self.epochs, start + longest, *(cut for cut in cuts if cut > start)])
+            if self.validation is not None:
+                evaluates = self.evaluates(start)
+                stop = next((e for e in range(start + 1, stop) if self.evaluates(e) != evaluates), stop)
+            yield start, stop - start
+            start = stop
+
+
+def _run_unwatched(fit, program, state, verbose):
+    """Train to the last epoch without looking."""
+    histories = [{} for _ in fit.seeds]
+    for start, n_epochs in fit.segments(_REPORTS if verbose else 1):
+        state, logs = fit.run(program, state, start, n_epochs)
+        fit.record(start + n_epochs - 1, program, state)
+        _append_logs(histories, logs)
+        if verbose:
+            means = {name: values.mean(axis=1) for name, values in logs.items()}
+            print_progress(f"{len(fit.seeds)} members, epoch {start + n_epochs} of {fit.epochs}, mean", means)
+    state = program.finalize(state)
+    arrays = tuple([np.asarray(v) for v in part] for part in (state.trainable, state.non_trainable, state.optimizer))
+    trained = Trained(fit.template, fit.seeds, arrays, [history_of(history) for history in histories])
+    return [(trained, k) for k in range(len(fit.seeds))]
+
+
+def _append_logs(histories, logs):
+    for name, values in logs.items():
+        for history, column in zip(histories, values.T, strict=True):
+            history.setdefault(name, []).extend(column.tolist())
+
+
+def _run_watched(fit, program, state, verbose):
+    """Train epoch by epoch and call each member's Keras callbacks in between."""
+    members = [_build(fit.template, seed) for seed in fit.seeds]
+    models = [member.model_ for member in members]
+    for model in models:
+        _build_metrics(model, fit.data)
+    watchers = [MemberCallbacks(fit_callbacks(m), m.model_, fit.epochs, fit.n_steps) for m in members]
+    for k, watcher in enumerate(watchers):
+        write_state(models[k], program.unstack(state, k))
+        watcher.begin()
+    running = list(range(len(members)))
+    for epoch in range(fit.epochs):
+        for k in running:
+            watchers[k].begin_epoch(epoch)
+        state = _read_models(program, state, models, running, watchers[0].reads_variables)
+        state, logs = fit.run(program, state, epoch, 1, stop_on_nan=watchers[0].stops_on_nan)
+        for k in running:
+            models[k].stop_training |= not state.active[k]
+            if watchers[k].reads_variables:
+                write_state(models[k], program.unstack(state, k))
+            watchers[k].end_epoch(epoch, {name: float(values[0, k]) for name, values in logs.items()})
+        fit.record(epoch, program, state, watchers[0].callbacks)
+        if verbose:
+            means = {name: values[:, running].mean(axis=1) for name, values in logs.items()}
+            print_progress(f"{len(running)} of {len(members)} members, epoch {epoch + 1} of {fit.epochs}, mean", means)
+        for k in [k for k in running if watchers[k].stopped or epoch + 1 == fit.epochs]:
+            _end_member(members[k], watchers[k], program.unstack(state, k))
+            running.remove(k)
+        if not running:
+            break
+    return members
+
+
+def _build(template, seed):
+    member = clone(template).set_params(random_state=seed)
+    return replace_model(template, member, rebuild_model(template, seed), history_of({}))
+
+
+def _build_metrics(model, data):
+    """Let Keras choose the metrics by one row: callbacks ask them whether more is better."""
+    x, y = np.asarray(data.X[:1]), np.asarray(data.y[:1])
+    model.compute_metrics(x, y, model(x))
+    model.reset_metrics()
+
+
+def _read_models(program, state, models, running, everything):
+    """The state after what callbacks changed in the models: the learning rates, or everything."""
+    if everything:
+        values = [read_state(m) if k in running else program.unstack(state, k) for k, m in enumerate(models)]
+        return dataclasses.replace(program.stack(values), active=state.active)
+    return program.set_learning_rates(state, [model.optimizer.learning_rate for model in models])
+
+
+def _end_member(member, watcher, values):
+    """Leave a member as Keras leaves a model at the end of `fit`."""
+    model = member.model_
+    if not watcher.reads_variables:
+        rate = np.asarray(model.optimizer.learning_rate)
+        write_state(model, values)
+        if rate != np.asarray(model.optimizer.learning_rate):
+            model.optimizer.learning_rate = rate
+    model.optimizer.finalize_variable_values(model.trainable_weights)
+    watcher.end()
+    member.history_ = history_of(model.history.history)

@@ -53,6 +53,7 @@ __all__ = [
     "fit_context",
     "fit_initialized",
     "fit_override",
+    "has_own_encoders",
     "history_of",
     "initialize",
     "is_one_hot_target",
@@ -287,6 +288,12 @@ def encode_features(estimator, X):
 def encodes_features(estimator):
     """Whether a scikeras estimator transforms X in a way of its own before the network sees it."""
     return type(estimator).feature_encoder is not BaseWrapper.feature_encoder
+
+
+def has_own_encoders(estimator):
+    """Whether a scikeras estimator transforms X or y in a way of its own."""
+    defaults = {ScikerasClassifier.target_encoder, ScikerasRegressor.target_encoder}
+    return encodes_features(estimator) or type(estimator).target_encoder not in defaults
 
 
 def encode_target(estimator, y):

@@ -1,9 +1,10 @@
 """The fused engine: members of one architecture through one program, with their own rows, histories and callbacks."""
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 
 from skensemble._callbacks import MemberCallbacks, why_not_per_epoch
 from skensemble._compat import (
@@ -12,13 +13,14 @@ from skensemble._compat import (
     fit_arguments,
     fit_callbacks,
     fit_override,
+    has_own_encoders,
     history_of,
     rebuild_model,
     replace_model,
 )
 from skensemble._initial_values import initialize_members
-from skensemble._members import Trained
-from skensemble._program import NotFusable, get_program, load_data, read_state, why_not_fusable, write_state
+from skensemble._members import Member, Trained
+from skensemble._program import NotFusable, get_program, load_data, read_state, signature, why_not_fusable, write_state
 from skensemble._rows import evaluated_epochs, given_batch_size, rows_of, train_batch_size, weights_of
 
 # Row orders that are drawn at once take at most so many bytes.
@@ -47,8 +49,31 @@ def print_progress(what, history):
     print(f"{what}: {', '.join(f'{name} {values[-1]:.4f}' for name, values in history.items())}", flush=True)
 
 
-def fit_fused(copies, X, y, sample_weight, verbose, recorder=None):
-    """Entries for `FittedMembers` of copies that are trained by one program."""
+class Candidate(NamedTuple):
+    """A member ready for the fused engine.
+
+    Attributes
+    ----------
+    template : scikeras estimator
+        Initialized; one for all copies of an estimator.
+    copy : Member
+    state : (trainable, non_trainable, optimizer)
+        Its starting values, as of `read_state`.
+    """
+
+    template: BaseEstimator
+    copy: Member
+    state: tuple
+
+
+def prepare_copies(copies, X, y):
+    """Candidates for members that have the same estimator.
+
+    Raises
+    ------
+    NotFusable
+        With the reason in words.
+    """
     template = clone_member(copies[0])
     _check_fusable_estimator(template)
     try:
@@ -60,24 +85,39 @@ def fit_fused(copies, X, y, sample_weight, verbose, recorder=None):
     reason = why_not_fusable(template.model_) or why_not_per_epoch(fit_callbacks(template))
     if reason is not None:
         raise NotFusable(reason)
-    run = _run_watched if fit_callbacks(template) else _run_unwatched
-    entries = [None] * len(copies)
-    for group in _groups_of_equal_length(template, copies, X, y, sample_weight):
-        fit = _Fit(template, [copies[i] for i in group], X, y, sample_weight, recorder)
-        program = get_program(template.model_, len(group))
-        fitted = run(fit, program, program.stack([states[i] for i in group]), verbose)
-        for i, entry in zip(group, fitted, strict=True):
-            entries[i] = entry
-    return entries
+    return [Candidate(template, copy, state) for copy, state in zip(copies, states, strict=True)]
 
 
-def _groups_of_equal_length(template, copies, X, y, sample_weight):
-    """Indices of the copies that have as many rows to train and to validate on: steps are taken in common."""
+def group_by_program(candidates, X, y, sample_weight):
+    """Indices of the candidates whose steps can be taken in common, in groups."""
     groups = {}
-    for i, copy in enumerate(copies):
-        rows, held_out = rows_of(template, copy, X, y, sample_weight)
-        groups.setdefault((len(rows), None if held_out is None else len(held_out)), []).append(i)
+    for i, candidate in enumerate(candidates):
+        groups.setdefault(_program_key(candidate, X, y, sample_weight), []).append(i)
     return groups.values()
+
+
+def _program_key(candidate, X, y, sample_weight):
+    """What members that are trained together have in common: architecture, batches, epochs, numbers of rows."""
+    template = candidate.template
+    arguments = fit_arguments(template)
+    rows, held_out = rows_of(template, candidate.copy, X, y, sample_weight)
+    alone = fit_callbacks(template) or has_own_encoders(template) or arguments.get("validation_data") is not None
+    return (
+        signature(template.model_),
+        encode_target(template, y[:1]).shape,
+        *(repr(arguments.get(name)) for name in sorted(_FUSED_ARGUMENTS - {"verbose", "validation_data"})),
+        len(rows),
+        None if held_out is None else len(held_out),
+        id(template) if alone else None,
+    )
+
+
+def run_fused(candidates, X, y, sample_weight, verbose, recorder=None):
+    """Entries for `FittedMembers` of candidates of one group, trained by one program."""
+    fit = _Fit(candidates, X, y, sample_weight, recorder)
+    program = get_program(fit.template.model_, len(candidates))
+    run = _run_watched if fit_callbacks(fit.template) else _run_unwatched
+    return run(fit, program, program.stack([candidate.state for candidate in candidates]), verbose)
 
 
 def _check_fusable_estimator(estimator):
@@ -95,18 +135,23 @@ def _check_fusable_estimator(estimator):
 
 
 class _Fit:
-    """What the members of a group train on: encoded data, rows, validation rows, batches and epochs."""
+    """What the members of a group train on: encoded data, rows, validation rows, batches and epochs.
 
-    def __init__(self, template, copies, X, y, sample_weight, recorder=None):
+    `template` is that of the first member; the others' differ in what is no part of the program.
+    """
+
+    def __init__(self, candidates, X, y, sample_weight, recorder=None):
+        self.templates, copies, _ = zip(*candidates, strict=True)
+        self.template = template = self.templates[0]
+        self.seeds = [copy.seed for copy in copies]
         arguments = fit_arguments(template)
-        self.template, self.seeds = template, [copy.seed for copy in copies]
         self.epochs = arguments["epochs"]
         self.shuffle = arguments.get("shuffle", True)
-        rows, held_out = zip(*[rows_of(template, copy, X, y, sample_weight) for copy in copies], strict=True)
+        rows, held_out = zip(*[rows_of(t, copy, X, y, sample_weight) for t, copy, _ in candidates], strict=True)
         self.rows = np.stack(rows).astype("int32")
         self.batch_size = train_batch_size(template, self.rows.shape[1])
         self.n_steps = -(-self.rows.shape[1] // self.batch_size)
-        weights = weights_of(template, copies, y, sample_weight)
+        weights = weights_of(self.templates, copies, y, sample_weight)
         self.data = load_data(encode_features(template, X), encode_target(template, y), weights)
         self.validation = self._validation(arguments, held_out)
         self.evaluates = evaluated_epochs(arguments.get("validation_freq", 1))
@@ -181,8 +226,14 @@ def _run_unwatched(fit, program, state, verbose):
             print_progress(f"{len(fit.seeds)} members, epoch {start + n_epochs} of {fit.epochs}, mean", means)
     state = program.finalize(state)
     arrays = tuple([np.asarray(v) for v in part] for part in (state.trainable, state.non_trainable, state.optimizer))
-    trained = Trained(fit.template, fit.seeds, arrays, [history_of(history) for history in histories])
-    return [(trained, k) for k in range(len(fit.seeds))]
+    entries = [None] * len(fit.seeds)
+    for template in {id(template): template for template in fit.templates}.values():
+        copies = [k for k, other in enumerate(fit.templates) if other is template]
+        own = arrays if len(copies) == len(entries) else tuple([v[copies] for v in part] for part in arrays)
+        trained = Trained(template, [fit.seeds[k] for k in copies], own, [history_of(histories[k]) for k in copies])
+        for i, k in enumerate(copies):
+            entries[k] = trained, i
+    return entries
 
 
 def _append_logs(histories, logs):

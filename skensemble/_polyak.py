@@ -9,7 +9,7 @@ from skensemble._base import BaseKerasEnsemble, KerasEnsembleClassifierMixin, Ke
 from skensemble._batch_norm import estimate_statistics, has_batch_norm
 from skensemble._combine import average_variables, checkpoint_weights, normalize_weights, weighted_mean, weighted_std
 from skensemble._compat import HasMethods, Interval, StrOptions, encode_features, fit_context
-from skensemble._members import Member, predict_members, spawn_seeds
+from skensemble._members import Member, draw_entropy, predict_members, spawn_seeds
 from skensemble._selection import held_out_rows
 from skensemble._training import fit_trajectory
 from skensemble._trajectory import Checkpoints, Trajectory, run_epochs, run_estimator
@@ -108,7 +108,7 @@ class _BasePolyakWeight(BaseKerasEnsemble):
             )
         if not automatic:
             self._check_average(n_kept, self.weights, self.decay, n_kept)
-        (seed,) = spawn_seeds(self.random_state, 1)
+        (seed,) = spawn_seeds(draw_entropy(self.random_state), 1)
         rows, held_out = None, None
         if automatic:
             rows, held_out = held_out_rows(y, self.validation_fraction, seed, stratify=classifier)

@@ -34,11 +34,17 @@ def row_weights(estimator, y, sample_weight, rows=None):
     return weights if sample_weight is None else weights * sample_weight
 
 
-def weights_of(template, copies, y, sample_weight):
-    """Weights of the rows, (n_samples,) where all copies have the same, else (n_copies, n_samples); None without."""
-    if getattr(template, "class_weight", None) is None or all(copy.rows is None for copy in copies):
-        return row_weights(template, y, sample_weight)
-    return np.stack([row_weights(template, y, sample_weight, copy.rows) for copy in copies])
+def weights_of(estimators, copies, y, sample_weight):
+    """Weights of the rows, (n_samples,) where all copies have the same, else (n_copies, n_samples); None without.
+
+    `estimators` holds one for each copy, which may be the same one.
+    """
+    if all(getattr(estimator, "class_weight", None) is None for estimator in estimators):
+        return sample_weight
+    if all(estimator is estimators[0] for estimator in estimators) and all(copy.rows is None for copy in copies):
+        return row_weights(estimators[0], y, sample_weight)
+    weights = [row_weights(e, y, sample_weight, copy.rows) for e, copy in zip(estimators, copies, strict=True)]
+    return np.stack([np.ones(len(y)) if w is None else w for w in weights])
 
 
 def _split(rows, arguments):

@@ -7,7 +7,7 @@ import numpy as np
 from skensemble._base import BaseKerasEnsemble, KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
 from skensemble._combine import first_weights, normalize_weights
 from skensemble._compat import HasMethods, Interval, StrOptions, fit_context
-from skensemble._members import Member, predict_members, spawn_seeds
+from skensemble._members import Member, draw_entropy, predict_members, spawn_seeds
 from skensemble._schedules import SCHEDULES, cycle_ends, cyclic_rates
 from skensemble._selection import greedy_weights, held_out_rows
 from skensemble._training import fit_trajectory
@@ -37,7 +37,7 @@ class _BaseSnapshotEnsemble(BaseKerasEnsemble):
         greedy = isinstance(self.weights, str)
         if not greedy:
             normalize_weights(self.weights, n_last)  # before the training, so that an error costs nothing
-        (seed,) = spawn_seeds(self.random_state, 1)
+        (seed,) = spawn_seeds(draw_entropy(self.random_state), 1)
         rows, held_out = None, None
         if greedy:
             rows, held_out = held_out_rows(y, self.validation_fraction, seed, stratify=classifier)

@@ -19,7 +19,7 @@ from skensemble._compat import (
     seeded,
     without_own_seed,
 )
-from skensemble._fused import clone_member, fit_fused, print_progress
+from skensemble._fused import clone_member, group_by_program, prepare_copies, print_progress, run_fused
 from skensemble._members import FittedMembers, is_frozen
 from skensemble._program import NotFusable
 from skensemble._rows import row_weights, rows_of, train_batch_size
@@ -71,17 +71,17 @@ def fit_members(members, X, y, sample_weight=None, *, engine="auto", n_jobs=None
         With `engine="fused"`: the reason in words.
     """
     entries = [member.estimator if is_frozen(member.estimator) else None for member in members]
-    families = _families(members)
-    n_parts = -(-effective_n_jobs(n_jobs) // max(1, len(families)))
-    parts = [part for family in families for part in np.array_split(family, min(len(family), n_parts))]
+    to_train = [i for family in _families(members) for i in family]
+    parts = np.array_split(to_train, min(len(to_train), effective_n_jobs(n_jobs))) if to_train else []
     results = Parallel(n_jobs=n_jobs)(
-        delayed(_fit_copies)([members[i] for i in part], X, y, sample_weight, engine, verbose, part[0])
-        for part in parts
+        delayed(_fit_together)([members[i] for i in part], X, y, sample_weight, engine, verbose, part) for part in parts
     )
-    for part, (fitted, _, _) in zip(parts, results, strict=True):
-        for i, entry in zip(part, fitted, strict=True):
+    reports = []
+    for part, fitted in zip(parts, results, strict=True):
+        for i, (entry, used, reason) in zip(part, fitted, strict=True):
             entries[i] = entry
-    reports = [(used, reason) for _, used, reason in results if used is not None]
+            if used is not None:
+                reports.append((used, reason))
     trained = FittedMembers(entries)
     _warn_of_divergence(trained)
     engines = list(dict.fromkeys(engine for engine, _ in reports)) or ["none"]
@@ -132,13 +132,13 @@ def fit_trajectory(member, trajectory, X, y, sample_weight=None, *, engine="auto
     TrainedRun
     """
     recorder = Recorder(trajectory)
-    entries, engine, reason = _fit_copies([member], X, y, sample_weight, engine, verbose, 0, recorder)
-    _warn_of_divergence(FittedMembers(entries))
-    if isinstance(entries[0], tuple):
-        trained, k = entries[0]
+    ((entry, engine, reason),) = _fit_together([member], X, y, sample_weight, engine, verbose, [0], recorder)
+    _warn_of_divergence(FittedMembers([entry]))
+    if isinstance(entry, tuple):
+        trained, k = entry
         template, history = trained.template, trained.histories[k]
     else:
-        template, history = entries[0], entries[0].history_
+        template, history = entry, entry.history_
     n_epochs = len(history["loss"])
     return TrainedRun(
         recorder.checkpoints(template, member.seed, history),
@@ -177,29 +177,54 @@ def _is_same(estimator, other):
         return False
 
 
-def _fit_copies(copies, X, y, sample_weight, engine, verbose, first, recorder=None):
-    """Fit members that have the same estimator; entries for `FittedMembers`, the engine, and the reason for it.
+def _fit_together(members, X, y, sample_weight, engine, verbose, numbers, recorder=None):
+    """Fit members in this process; (entry for `FittedMembers`, engine, reason) of each.
 
-    A `recorder` follows the run of a single one.
+    A `recorder` follows the run of a single one. `numbers` are the members' in the ensemble, for the lines of progress.
     """
-    if not isinstance(copies[0].estimator, BaseWrapper):
-        return [_fit_other(copy, X, y, sample_weight) for copy in copies], None, None
-    reason = "Keras' own fit, as asked"
-    if engine != "keras":
+    results = [None] * len(members)
+    candidates, reasons = _prepare(members, X, y, engine)
+    for group in group_by_program(list(candidates.values()), X, y, sample_weight):
+        indices = [list(candidates)[i] for i in group]
         try:
-            entries = fit_fused(copies, X, y, sample_weight, verbose, recorder)
-            reason = "members of one architecture share one program" if recorder is None else "the run is one program"
-            return entries, "fused", reason
-        except NotFusable as error:
-            if engine == "fused":
-                raise NotFusable(f"engine='fused' is not possible: {error}. Use engine='auto' or 'keras'.") from error
-            reason = f"Keras' own fit, because {error}"
-    entries = []
-    for i, copy in enumerate(copies, start=first + 1):
-        entries.append(_fit_with_keras(copy, X, y, sample_weight, recorder))
+            fitted = run_fused([candidates[i] for i in indices], X, y, sample_weight, verbose, recorder)
+        except NotFusable as error:  # found in tracing only
+            reasons.update(dict.fromkeys(indices, _reason_for_keras(engine, error)))
+            continue
+        reason = "members of one architecture share one program" if recorder is None else "the run is one program"
+        for i, entry in zip(indices, fitted, strict=True):
+            results[i] = entry, "fused", reason
+    for i, reason in sorted(reasons.items()):
+        results[i] = _fit_with_keras(members[i], X, y, sample_weight, recorder), "keras", reason
         if verbose:
-            print_progress(f"member {i}", entries[-1].history_)
-    return entries, "keras", reason
+            print_progress(f"member {numbers[i] + 1}", results[i][0].history_)
+    for i, member in enumerate(members):
+        if results[i] is None:
+            results[i] = _fit_other(member, X, y, sample_weight), None, None
+    return results
+
+
+def _prepare(members, X, y, engine):
+    """Candidates for the fused engine, and why the other networks are trained by Keras; dicts by index."""
+    candidates, reasons = {}, {}
+    for indices in _families(members):
+        copies = [members[i] for i in indices]
+        if not isinstance(copies[0].estimator, BaseWrapper):
+            continue
+        if engine == "keras":
+            reasons.update(dict.fromkeys(indices, "Keras' own fit, as asked"))
+            continue
+        try:
+            candidates.update(zip(indices, prepare_copies(copies, X, y), strict=True))
+        except NotFusable as error:
+            reasons.update(dict.fromkeys(indices, _reason_for_keras(engine, error)))
+    return candidates, reasons
+
+
+def _reason_for_keras(engine, error):
+    if engine == "fused":
+        raise NotFusable(f"engine='fused' is not possible: {error}. Use engine='auto' or 'keras'.") from error
+    return f"Keras' own fit, because {error}"
 
 
 def _fit_with_keras(copy, X, y, sample_weight, recorder=None):

@@ -468,3 +468,13 @@ def test_bad_input(blobs, params, message):
         ensemble.fit(*blobs)
     with pytest.raises(NotFittedError):
         ensemble.predict(blobs[0])
+
+
+def test_random_state_objects(blobs):
+    """A RandomState is advanced by each fit, and equal ones give equal averages; None gives others."""
+    rng = np.random.RandomState(3)
+    first, second = (polyak(random_state=rng).fit(*blobs).predict_proba(blobs[0]) for _ in range(2))
+    again = polyak(random_state=np.random.RandomState(3)).fit(*blobs).predict_proba(blobs[0])
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, second)
+    assert not np.allclose(first, polyak(random_state=None).fit(*blobs).predict_proba(blobs[0]))

@@ -257,6 +257,17 @@ def test_same_seed_same_result_and_pickle(blobs):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(first)).predict_proba(X), first.predict_proba(X))
 
 
+def test_random_state_objects(blobs):
+    """A RandomState is advanced by each fit, and equal ones give equal ensembles."""
+    rng = np.random.RandomState(3)
+    first, second, again = (
+        SnapshotEnsembleClassifier(classifier(), 2, random_state=state).fit(*blobs).predict_proba(blobs[0])
+        for state in (rng, rng, np.random.RandomState(3))
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, second)
+
+
 class OwnStep(keras.Sequential):
     """A model that trains in a way of its own, which no program can repeat."""
 

@@ -476,8 +476,8 @@ def test_memory_map(tmp_path, monkeypatch):
     fit = _fused._Fit
 
     class OnDisk(fit):
-        def __init__(self, template, copies, X, *args):
-            super().__init__(template, copies, on_disk, *args)
+        def __init__(self, candidates, X, *args):
+            super().__init__(candidates, on_disk, *args)
 
     monkeypatch.setattr(_fused, "_Fit", OnDisk)
     streamed = clone(ensemble).fit(X, Y)

@@ -29,7 +29,9 @@ from skensemble import (
     KerasRegressor,
     KerasVotingClassifier,
     KerasVotingRegressor,
+    _fused,
 )
+from skensemble.wrappers import build_mlp
 
 ROOT = Path(__file__).parents[1]
 # Rounding of one float32 forward pass against another that sums in another order; and after training.
@@ -467,6 +469,35 @@ def test_members_of_one_architecture_are_trained_together():
     np.testing.assert_allclose(
         ensemble.fit(X, LABELS).predict_members(X), reference.fit(X, LABELS).predict_members(X), **TRAINED_FLOAT32
     )
+
+
+def test_estimators_of_one_architecture_share_a_program(monkeypatch):
+    """Networks that differ in learning rate, class weights or builder go through one program, other epochs do not."""
+    n_members = []
+    get_program = _fused.get_program
+    monkeypatch.setattr(_fused, "get_program", lambda model, n: n_members.append(n) or get_program(model, n))
+    member = {"hidden_layer_sizes": (3,), "epochs": 2, "batch_size": 20, "shuffle": False}
+
+    def build(meta):
+        return build_mlp(meta, (3,))
+
+    members = [
+        ("slow", KerasClassifier(**member, optimizer__learning_rate=0.001)),
+        ("fast", KerasClassifier(**member, optimizer__learning_rate=0.1)),
+        ("weighted", KerasClassifier(**member, class_weight=dict.fromkeys(LABELS, 1.0) | {LABELS[0]: 5.0})),
+        ("built", KerasClassifier(build, epochs=2, batch_size=20, shuffle=False)),
+        ("longer", KerasClassifier(**{**member, "epochs": 3})),
+    ]
+    fused = voting(*members, engine="fused").fit(X, LABELS)
+    assert n_members == [4, 1]
+
+    reference = voting(*members, engine="keras")
+    reference.set_params(**{f"{name}__run_eagerly": True for name, _ in members}).fit(X, LABELS)
+    np.testing.assert_allclose(fused.predict_members(X), reference.predict_members(X), **TRAINED_FLOAT32)
+    for ours, theirs in zip(fused.estimators_, reference.estimators_, strict=True):
+        np.testing.assert_allclose(ours.history_["loss"], theirs.history_["loss"], rtol=1e-4)
+    rates = [float(fitted.model_.optimizer.learning_rate) for fitted in fused.estimators_[:2]]
+    np.testing.assert_allclose(rates, [0.001, 0.1])
 
 
 def test_members_with_arrays_among_their_parameters():

@@ -147,8 +147,10 @@ class _Fit:
         arguments = fit_arguments(template)
         self.epochs = arguments["epochs"]
         self.shuffle = arguments.get("shuffle", True)
-        rows, held_out = zip(*[rows_of(t, copy, X, y, sample_weight) for t, copy, _ in candidates], strict=True)
-        self.rows = np.stack(rows).astype("int32")
+        same_rows = all(t is template and copy.rows is copy.validation_rows is None for t, copy, _ in candidates)
+        own_rows = [rows_of(t, c, X, y, sample_weight) for t, c, _ in (candidates[:1] if same_rows else candidates)]
+        rows, held_out = zip(*own_rows, strict=True)
+        self.rows = np.broadcast_to(rows[0], (len(copies), len(rows[0]))) if same_rows else np.stack(rows)
         self.batch_size = train_batch_size(template, self.rows.shape[1])
         self.n_steps = -(-self.rows.shape[1] // self.batch_size)
         weights = weights_of(self.templates, copies, y, sample_weight)
@@ -166,7 +168,9 @@ class _Fit:
             if arguments.get("validation_data") is None:
                 return None
             data = load_data(*arguments["validation_data"])
-            held_out = [np.arange(len(data.X))] * len(self.seeds)
+            held_out = [np.arange(len(data.X))]
+        if len(held_out) < len(self.seeds):
+            held_out = held_out * len(self.seeds)
         n_rows = self.rows.shape[1]
         return (
             *data,
@@ -179,7 +183,10 @@ class _Fit:
         order = np.broadcast_to(self.rows, (n_epochs, *self.rows.shape))
         if not self.shuffle:
             return order
-        return np.stack([g.permuted(order[:, k], axis=1) for k, g in enumerate(self._generators)], axis=1)
+        shuffled = np.empty_like(order)
+        for k, generator in enumerate(self._generators):
+            generator.permuted(order[:, k], axis=1, out=shuffled[:, k])
+        return shuffled
 
     def run(self, program, state, first_epoch, n_epochs, *, stop_on_nan=False):
         """Train for the next epochs; returns the state and logs of arrays of shape (n_epochs, n_members)."""

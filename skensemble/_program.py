@@ -15,10 +15,12 @@ partial batch is a step of its own size, never padded. Row orders go in as a ten
 epochs, with the number to run, so that every number of epochs uses one compilation.
 """
 
+import copy
 import dataclasses
 import os
 import threading
 from collections import OrderedDict, namedtuple
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -64,7 +66,7 @@ PREDICT_VALUES = 2**23
 #: arithmetic is faster: for larger work it compiles the optimizer's update only (a tenth of a second), if that
 #: changes at least so many values. Never loops (recurrent layers) and convolutions.
 XLA_MIN_STEPS, XLA_MAX_WORK, XLA_MIN_UPDATE = 300, 10**7, 2 * 10**5
-#: From so many values of all members on, the mapped members run in parts, one a core.
+#: From so many values of all members on, mapped members run in parts, one a core.
 MIN_LANE_VALUES, CORES = 2 * 10**5, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 #: For tests: "all", "update" or None instead of the choice.
 FORCE_XLA = NotImplemented
@@ -104,10 +106,21 @@ class Program:
         if optimizer is not None and is_elementwise(optimizer):
             self.flat = FlatOptimizer(optimizer, n_members)
         self.n_values = n_members * sum(v.shape.num_elements() for v in self.member.trainable)
-        self.n_lanes = min(n_members, CORES) if self.n_values >= MIN_LANE_VALUES else 1
         self.xla_works = True
         self.n_traces = 0
         self._functions = {}
+        self.lane = self._make_lane()
+
+    def _make_lane(self):
+        """A program for as many members as one core trains while the others train as many; None for small work."""
+        n_lanes = max(n for n in range(1, CORES + 1) if self.n_members % n == 0)
+        if n_lanes == 1 or self.mode != "mapped" or self.n_values < MIN_LANE_VALUES:
+            return None
+        lane = copy.copy(self)
+        lane.n_members, lane.lane, lane._functions = self.n_members // n_lanes, None, {}
+        if self.flat is not None:
+            lane.flat = FlatOptimizer(self.member.optimizer, lane.n_members)
+        return lane
 
     # State
 
@@ -203,6 +216,12 @@ class Program:
         orders = np.asarray(orders)
         n_epochs, _, n_rows = orders.shape
         data = load_data(*data)
+        if self.lane is not None:
+            if expected_steps is None:
+                expected_steps = n_epochs * -(-n_rows // batch_size)
+            return self._run_lanes(
+                state, data, orders, learning_rates, validation, batch_size, stop_on_nan, expected_steps
+            )
         if validation is not None:
             validation = (load_data(*validation[:3]), np.asarray(validation[3], "int32"), validation[4])
         n_steps = -(-n_rows // batch_size)
@@ -221,6 +240,40 @@ class Program:
             result = execute(plan._replace(xla=None), state, data, orders, rates, validation)
             self.xla_works = False
             return result
+
+    def _run_lanes(self, state, data, orders, learning_rates, validation, batch_size, stop_on_nan, expected_steps):
+        """`run` for the members in parts, one a core: a mapped operation uses one core."""
+        size = self.lane.n_members
+
+        def run(start):
+            own = slice(start, start + size)
+            weights = data.sample_weight
+            held_out = validation
+            if validation is not None:
+                x, y, w, rows, n = validation
+                held_out = (x, y, w if w is None or len(w.shape) == 1 else w[own], rows[own], n)
+            return self.lane.run(
+                State(*([v[own] for v in part] for part in state.parts), state.active[own], state.epochs_run[own]),
+                data._replace(sample_weight=weights if weights is None or len(weights.shape) == 1 else weights[own]),
+                orders[:, own],
+                batch_size=batch_size,
+                learning_rates=learning_rates if np.ndim(learning_rates) < 3 else learning_rates[:, :, own],
+                validation=held_out,
+                stop_on_nan=stop_on_nan,
+                expected_steps=expected_steps,
+            )
+
+        starts = range(0, self.n_members, size)
+        with ThreadPoolExecutor(len(starts)) as threads:
+            states, logs = zip(*threads.map(run, starts), strict=True)
+        self.n_traces = self.lane.n_traces
+        parts = [
+            [tf.concat(v, 0) for v in zip(*part, strict=True)] for part in zip(*(s.parts for s in states), strict=True)
+        ]
+        active, epochs_run = (np.concatenate([getattr(s, n) for s in states]) for n in ("active", "epochs_run"))
+        return State(*parts, active, epochs_run), {
+            name: np.concatenate([log[name] for log in logs], 1) for name in logs[0]
+        }
 
     def _trace_steps(self, data, validation):
         """Trace the steps, side by side where they cannot be mapped."""
@@ -496,21 +549,11 @@ class Program:
     def _each(self, function, *arguments):
         """Call `function` for every member: stacked arguments in, stacked results out."""
         if self.mode == "mapped":
-            lanes = [self._map(function, part) for part in self._split_lanes(arguments)]
-            return lanes[0] if len(lanes) == 1 else tf.nest.map_structure(lambda *v: tf.concat(v, 0), *lanes)
+            return tf.vectorized_map(lambda a: function(*a), arguments, fallback_to_while_loop=False)
         calls = tf.function(function, autograph=False)
         flat = [tf.unstack(v, self.n_members) for v in tf.nest.flatten(arguments)]
         members = [calls(*tf.nest.pack_sequence_as(arguments, values)) for values in zip(*flat, strict=True)]
         return tf.nest.map_structure(lambda *values: tf.stack(values), *members)
-
-    def _map(self, function, arguments):
-        return tf.vectorized_map(lambda a: function(*a), arguments, fallback_to_while_loop=False)
-
-    def _split_lanes(self, arguments):
-        """Parts of the members that TensorFlow runs at the same time, one a core; a mapped operation uses one core."""
-        sizes = [len(part) for part in np.array_split(np.arange(self.n_members), self.n_lanes)]
-        parts = [tf.split(v, sizes) for v in tf.nest.flatten(arguments)]
-        return [tf.nest.pack_sequence_as(arguments, [part[i] for part in parts]) for i in range(self.n_lanes)]
 
     def _member_gradients(self, trainable, fixed, metrics, batch):
         gradients, fixed, metrics = self.member.gradients(trainable, fixed, metrics, *_with_weights(batch))

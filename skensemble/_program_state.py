@@ -40,6 +40,11 @@ class State:
     active: np.ndarray
     epochs_run: np.ndarray
 
+    @property
+    def parts(self):
+        """(trainable, non_trainable, optimizer)."""
+        return self.trainable, self.non_trainable, self.optimizer
+
 
 def read_state(model):
     """Variables of a model as NumPy arrays.

@@ -12,7 +12,7 @@ DEFAULT_BATCH_SIZE = 32  # of `Model.fit`
 
 def rows_of(template, copy, X, y, sample_weight):
     """Rows that a member trains on and rows that it validates on (None without)."""
-    rows = np.arange(len(X)) if copy.rows is None else np.asarray(copy.rows)
+    rows = np.arange(len(X), dtype="int32") if copy.rows is None else np.asarray(copy.rows, dtype="int32")
     weights = row_weights(template, y, sample_weight, copy.rows)
     if weights is not None:
         rows = rows[weights[rows] != 0]

@@ -458,6 +458,41 @@ def test_members_do_not_depend_on_each_other():
 
 
 @pytest.mark.usefixtures("no_xla")
+@pytest.mark.parametrize("optimizer", ["Adam", "clipnorm"])
+def test_lanes(optimizer, monkeypatch):
+    """Members that run in parts, one a core, come out as they do together, whatever each of them has of its own."""
+    members = make_members(dense(), 4, OPTIMIZERS[optimizer], metrics=["accuracy"])
+    X, y = make_data()
+    rng = np.random.default_rng(0)
+    run = {
+        "learning_rates": rng.uniform(0.01, 0.1, size=(2, 3, 4)),
+        "validation": (X, y, rng.uniform(size=(4, len(X))), row_orders(1, 4)[0][:, :7], 4),
+        "sample_weight": rng.uniform(size=(4, len(X))),
+        "stop_on_nan": True,
+    }
+    weights = run.pop("sample_weight")
+    orders = row_orders(2, 4)
+    monkeypatch.setattr(_program, "CORES", 2)
+    results = []
+    for bound in (10**9, 0):
+        monkeypatch.setattr(_program, "MIN_LANE_VALUES", bound)
+        program = _program.Program(members[0], 4)
+        state = program.stack([read_state(member) for member in members])
+        state.active[3] = False
+        results.append((program, *program.run(state, (X, y, weights), orders, batch_size=BATCH_SIZE, **run)))
+    (together, expected, logs), (lanes, state, lane_logs) = results
+    assert together.lane is None
+    assert lanes.lane.n_members == 2
+    np.testing.assert_array_equal(state.active, expected.active)
+    np.testing.assert_array_equal(state.epochs_run, expected.epochs_run)
+    assert list(lane_logs) == list(logs)
+    for name, values in logs.items():
+        np.testing.assert_allclose(lane_logs[name][:, :3], values[:, :3], rtol=1e-5)
+    for k in range(4):
+        assert_equal_variables(lanes.unstack(state, k), together.unstack(expected, k), 1e-6)
+
+
+@pytest.mark.usefixtures("no_xla")
 @pytest.mark.parametrize("weighted", [False, True])
 def test_streaming(weighted, monkeypatch, tmp_path):
     """X that is too large to hold is gathered chunk by chunk from a memory map, with the same result."""

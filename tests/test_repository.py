@@ -3,6 +3,7 @@
 import ast
 import doctest
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -69,6 +70,22 @@ def no_open_figures():
 
 
 # README
+
+
+def readme_numbers():
+    """(number, results file, row) of each line of the README's table of measurements."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.findall(r"^\| .+ \| ([\d.]+) \| `(\w+)`: (.+) \|$", readme, flags=re.MULTILINE)
+
+
+def test_numbers_of_the_readme_come_from_results():
+    """Each measured number in the README is that of a row of a benchmark's results file, rounded."""
+    numbers = readme_numbers()
+    assert len(numbers) >= 5
+    for number, script, name in numbers:
+        rows = json.loads((ROOT / "benchmarks" / "results" / f"{script}.json").read_text(encoding="utf-8"))["rows"]
+        value = next(row["value"] for row in rows if row["name"] == name)
+        assert number == (f"{value:.0f}" if value >= 10 else f"{value:.2f}"), name
 
 
 def test_readme_blocks_run(tmp_path, monkeypatch, no_open_figures):

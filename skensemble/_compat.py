@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras.src.backend.common import global_state  # Keras 3: no public way to reset the generator of `keras.random`
 from keras.src.random import seed_generator  # Keras 3.8 to 3.15: where default seeds are drawn
+from keras.src.saving.serialization_lib import ObjectSharingScope, SafeModeScope  # Keras 3.8 to 3.15: `Model.save`
 from scikeras._utils import route_params  # scikeras 0.13: which parameters go to `Model.fit`
 from scikeras.utils import metric_name
 from scikeras.wrappers import BaseWrapper
@@ -42,6 +43,7 @@ __all__ = [
     "VisualBlock",
     "batch_norm_layers",
     "build_optimizer",
+    "built_without_memory",
     "check_sample_weight",
     "decode_outputs",
     "encode_features",
@@ -57,6 +59,8 @@ __all__ = [
     "history_of",
     "initialize",
     "is_one_hot_target",
+    "layer_output_shapes",
+    "model_config",
     "rebuild_model",
     "recorded_initializers",
     "recorded_seeds",
@@ -74,6 +78,7 @@ if "_more_tags" in vars(BaseWrapper):  # not a second time, where this module is
 # Seeds are global to the process: builds and fits of two threads must not interleave.
 _SEED_LOCK = threading.RLock()
 _KERAS_GENERATOR = "global_seed_generator"  # keras.src.random.seed_generator.GLOBAL_SEED_GENERATOR
+_WITHOUT_VALUES = "uninitialized_variables"  # keras.src.backend.common.variables, Keras 3.8 to 3.15
 
 
 @contextmanager
@@ -139,6 +144,31 @@ def build_optimizer(model):
     """Give the optimizer its slots: Keras warns when it loads a model that was saved before."""
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
+
+
+def model_config(model):
+    """The config of a model, in which an object that is used twice is one, as in the file of `Model.save`."""
+    with ObjectSharingScope():
+        return keras.saving.serialize_keras_object(model)
+
+
+def built_without_memory(config, custom_objects):
+    """A model, of no use but to look at: its variables have shapes, and no values."""
+    before = global_state.get_global_attribute(_WITHOUT_VALUES)
+    global_state.set_global_attribute(_WITHOUT_VALUES, [])
+    try:
+        with keras.StatelessScope(initialize_variables=False), ObjectSharingScope(), SafeModeScope(True):
+            return keras.saving.deserialize_keras_object(config, custom_objects=custom_objects, safe_mode=True)
+    finally:
+        # Else the next scope that ends, in a fit perhaps, would give them memory.
+        global_state.set_global_attribute(_WITHOUT_VALUES, before)
+
+
+def layer_output_shapes(model):
+    """Shapes of the outputs of all layers, at any depth; Keras has no public way to those of layers called twice."""
+    for layer in getattr(model, "layers", ()):
+        yield from layer_output_shapes(layer)
+        yield from (tuple(output.shape) for node in layer._inbound_nodes for output in node.output_tensors)
 
 
 def rebuild_model(estimator, seed):

@@ -154,6 +154,7 @@ def model_config(model):
 
 def built_without_memory(config, custom_objects):
     """A model, of no use but to look at: its variables have shapes, and no values."""
+    config = copy.deepcopy(config)  # Keras takes it apart
     before = global_state.get_global_attribute(_WITHOUT_VALUES)
     global_state.set_global_attribute(_WITHOUT_VALUES, [])
     try:

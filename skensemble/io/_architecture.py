@@ -29,6 +29,8 @@ _BYTES_PER_STORED, _FREE_BYTES = 4, 2**20
 
 _OBJECT_KEYS = {"module", "class_name", "config", "registered_name"}
 _OTHER_KEYS = {"build_config", "inbound_nodes", "name", "shared_object_id"}
+# Objects without a state: whether two layers have the same one or equal ones is all one.
+_STATELESS = ("keras.constraints", "keras.dtype_policies", "keras.initializers", "keras.regularizers")
 # Values that are no objects, but that JSON has no notation for. Keras writes them without a module.
 _PLAIN_VALUES = {"__bytes__", "__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tensor__"}
 _NUMBERS = re.compile(r"bool|bfloat16|(u?int|float|complex)\d{1,3}")
@@ -46,7 +48,7 @@ _WORDS = {
 def canonical_config(model):
     """The config of a model as JSON would give it back, the same for the same model in every process.
 
-    Without what it was compiled with, at any depth (`compile=False` of Keras leaves that of models in models); objects
+    Without what it was compiled with, at any depth (`compile=False` of Keras leaves that of models in models); layers
     that are used twice are numbered from 0, where Keras writes their addresses.
 
     Parameters
@@ -76,6 +78,8 @@ def _canonical(value, numbers):
     if not isinstance(value, dict):
         return value
     value = {key: _canonical(item, numbers) for key, item in value.items() if key != "compile_config"}
+    if value.get("module") in _STATELESS or value.get("class_name") == "DTypePolicy":
+        value.pop("shared_object_id", None)
     if "shared_object_id" in value:
         value["shared_object_id"] = numbers.setdefault(value["shared_object_id"], len(numbers))
     return value

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras.src.backend.common import global_state  # Keras 3: no public way to reset the generator of `keras.random`
 from keras.src.random import seed_generator  # Keras 3.8 to 3.15: where default seeds are drawn
+from keras.src.saving.serialization_lib import ObjectSharingScope, SafeModeScope  # Keras 3.8 to 3.15: `Model.save`
 from scikeras._utils import route_params  # scikeras 0.13: which parameters go to `Model.fit`
 from scikeras.utils import metric_name
 from scikeras.wrappers import BaseWrapper
@@ -42,9 +43,10 @@ __all__ = [
     "VisualBlock",
     "batch_norm_layers",
     "build_optimizer",
+    "built_without_memory",
     "check_restored",
-    "compile_arguments",
     "check_sample_weight",
+    "compile_arguments",
     "decode_outputs",
     "encode_features",
     "encode_target",
@@ -59,6 +61,9 @@ __all__ = [
     "history_of",
     "initialize",
     "is_one_hot_target",
+    "layer_output_shapes",
+    "model_config",
+    "model_from_config",
     "rebuild_model",
     "recorded_initializers",
     "recorded_seeds",
@@ -76,6 +81,7 @@ if "_more_tags" in vars(BaseWrapper):  # not a second time, where this module is
 # Seeds are global to the process: builds and fits of two threads must not interleave.
 _SEED_LOCK = threading.RLock()
 _KERAS_GENERATOR = "global_seed_generator"  # keras.src.random.seed_generator.GLOBAL_SEED_GENERATOR
+_WITHOUT_VALUES = "uninitialized_variables"  # keras.src.backend.common.variables, Keras 3.8 to 3.15
 
 
 @contextmanager
@@ -143,6 +149,40 @@ def build_optimizer(model):
         model.optimizer.build(model.trainable_variables)
 
 
+def model_config(model):
+    """The config of a model, in which an object that is used twice is one, as in the file of `Model.save`."""
+    with ObjectSharingScope():
+        return keras.saving.serialize_keras_object(model)
+
+
+def built_without_memory(config, custom_objects):
+    """A model, of no use but to look at: its variables have shapes, and no values."""
+    config = copy.deepcopy(config)  # Keras takes it apart
+    before = global_state.get_global_attribute(_WITHOUT_VALUES)
+    global_state.set_global_attribute(_WITHOUT_VALUES, [])
+    try:
+        with keras.StatelessScope(initialize_variables=False), ObjectSharingScope(), SafeModeScope(True):
+            return keras.saving.deserialize_keras_object(config, custom_objects=custom_objects, safe_mode=True)
+    finally:
+        # Else the next scope that ends, in a fit perhaps, would give them memory.
+        global_state.set_global_attribute(_WITHOUT_VALUES, before)
+
+
+def model_from_config(config, custom_objects=None):
+    """The model that a config, as of `model_config`, describes; not compiled."""
+    with ObjectSharingScope(), SafeModeScope(True):
+        return keras.saving.deserialize_keras_object(
+            copy.deepcopy(config), custom_objects=custom_objects, safe_mode=True
+        )
+
+
+def layer_output_shapes(model):
+    """Shapes of the outputs of all layers, at any depth; Keras has no public way to those of layers called twice."""
+    for layer in getattr(model, "layers", ()):
+        yield from layer_output_shapes(layer)
+        yield from (tuple(output.shape) for node in layer._inbound_nodes for output in node.output_tensors)
+
+
 def rebuild_model(estimator, seed):
     """A new compiled model, built as `estimator` built its own but under another seed."""
     if isinstance(estimator.model, keras.Model):
@@ -161,7 +201,7 @@ def rebuild_model(estimator, seed):
 
 def _copy_from_config(model):
     """A model like another one whose builder is not there, compiled alike."""
-    copied = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model))
+    copied = model_from_config(model_config(model))
     arguments = compile_arguments(model)
     if arguments is not None:
         optimizer = arguments["optimizer"]

@@ -179,7 +179,9 @@ class Container:
                 raise
             raise FormatError(f"The file must be a zip as `skensemble.io.dump` writes it: {error}.") from error
         if not re.fullmatch(_COMMENT + "[0-9a-f]{64}", comment.decode("latin-1")):
-            raise FormatError("The file was not written by `skensemble.io.dump`: the digest of the manifest is missing.")
+            raise FormatError(
+                "The file was not written by `skensemble.io.dump`: the digest of the manifest is missing."
+            )
         _check_infos(infos)
         end = sum(len(_local_header(info)) + info.file_size for info in infos)
         self._stream.seek(end)

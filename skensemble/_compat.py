@@ -44,7 +44,9 @@ __all__ = [
     "batch_norm_layers",
     "build_optimizer",
     "built_without_memory",
+    "check_restored",
     "check_sample_weight",
+    "compile_arguments",
     "decode_outputs",
     "encode_features",
     "encode_target",
@@ -142,7 +144,7 @@ def initialize(estimator, X, y):
 
 def build_optimizer(model):
     """Give the optimizer its slots: Keras warns when it loads a model that was saved before."""
-    if not model.optimizer.built:
+    if model.optimizer is not None and not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
 
 
@@ -178,11 +180,42 @@ def rebuild_model(estimator, seed):
         build_optimizer(estimator.model)
         with seeded(seed):  # copying draws seeds for initializers that are not used
             return copy.deepcopy(estimator.model)
+    if hasattr(estimator.model, "raise_not_restored"):
+        with seeded(seed):
+            return _copy_from_config(estimator.model_)
     built = copy.copy(estimator)
     with seeded(seed), without_own_seed(built):
         built.model_ = built._build_keras_model()
         built._ensure_compiled_model()
     return built.model_
+
+
+def _copy_from_config(model):
+    """A model like another one whose builder is not there, compiled alike."""
+    copied = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model))
+    arguments = compile_arguments(model)
+    if arguments is not None:
+        optimizer = arguments["optimizer"]
+        if isinstance(optimizer, keras.optimizers.Optimizer):  # belongs to the variables of one model
+            arguments["optimizer"] = optimizer.from_config(optimizer.get_config())
+        copied.compile(**arguments)
+    return copied
+
+
+def compile_arguments(model):
+    """What was given to `compile`, as a dict of its arguments; None where the model is not compiled.
+
+    Keras 3.8 to 3.15 give it away in public only after it was written as JSON, in which functions are mere names.
+    """
+    return dict(model._compile_config.config) if model.compiled else None
+
+
+def check_restored(estimator):
+    """Raise where something that training needs was left out when the estimator was loaded (`skensemble.io`)."""
+    for value in estimator.get_params().values():
+        for part in value if isinstance(value, list | tuple) else [value]:
+            if hasattr(part, "raise_not_restored"):
+                part.raise_not_restored()
 
 
 def replace_model(estimator, unfitted, model, history):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from skensemble._compat import fit_arguments
+from skensemble._compat import build_optimizer, fit_arguments
 from skensemble._members import PREDICTION_ROWS, FittedMembers, Trained, check_member, is_frozen
 from skensemble._program import read_state, why_not_fusable, write_state
 from skensemble.wrappers import KerasClassifier, KerasRegressor
@@ -208,8 +208,7 @@ class Checkpoints(Trained):
     def build(self, k):
         """Copy `k` as an ordinary fitted scikeras estimator."""
         member = super().build(k)
-        if not member.model_.optimizer.built:  # Keras warns when it loads a model whose optimizer had no slots
-            member.model_.optimizer.build(member.model_.trainable_variables)
+        build_optimizer(member.model_)
         return member
 
     def predict(self, copies, built, X):

@@ -63,6 +63,7 @@ __all__ = [
     "is_one_hot_target",
     "layer_output_shapes",
     "model_config",
+    "model_from_config",
     "rebuild_model",
     "recorded_initializers",
     "recorded_seeds",
@@ -167,6 +168,14 @@ def built_without_memory(config, custom_objects):
         global_state.set_global_attribute(_WITHOUT_VALUES, before)
 
 
+def model_from_config(config, custom_objects=None):
+    """The model that a config, as of `model_config`, describes; not compiled."""
+    with ObjectSharingScope(), SafeModeScope(True):
+        return keras.saving.deserialize_keras_object(
+            copy.deepcopy(config), custom_objects=custom_objects, safe_mode=True
+        )
+
+
 def layer_output_shapes(model):
     """Shapes of the outputs of all layers, at any depth; Keras has no public way to those of layers called twice."""
     for layer in getattr(model, "layers", ()):
@@ -192,7 +201,7 @@ def rebuild_model(estimator, seed):
 
 def _copy_from_config(model):
     """A model like another one whose builder is not there, compiled alike."""
-    copied = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model))
+    copied = model_from_config(model_config(model))
     arguments = compile_arguments(model)
     if arguments is not None:
         optimizer = arguments["optimizer"]

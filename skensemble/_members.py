@@ -1,6 +1,7 @@
 """Members of an ensemble before and after training: seeded, checked, built when asked for; their predictions."""
 
 import dataclasses
+import itertools
 import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -104,7 +105,7 @@ class Trained(CheckedPickling):
             state = stack_values(values)
         elif copies != list(range(len(self.seeds))):
             state = tuple([v[copies] for v in part] for part in state)
-        return _forward(self.template.model_, state, X)
+        return forward(self.template.model_, state, X)
 
 
 class Built:
@@ -122,6 +123,26 @@ class Built:
         """Whether the estimator still has the model it was built with: another `fit` gives it a new one."""
         return self.estimator.model_ is self.model
 
+    def is_unchanged(self, trained, k):
+        """Whether the estimator is still what `trained.build(k)` gives."""
+        if not self.is_current() or self.estimator.history_ != trained.histories[k]:
+            return False
+        params = {**trained.template.get_params(), "random_state": trained.seeds[k]}
+        own = self.estimator.get_params()
+        pairs = zip(itertools.chain(*self.values()), itertools.chain(*trained.values(k)[:2]), strict=True)
+        return (
+            own.keys() == params.keys()
+            and all(_is_same(value, params[name]) for name, value in own.items())
+            and all(np.array_equal(value, kept, equal_nan=True) for value, kept in pairs)
+        )
+
+
+def _is_same(value, other):
+    """Whether two parameters are equal; objects that do not say so count as equal when they are of one class."""
+    if value is other or type(value).__eq__ is object.__eq__:
+        return type(value) is type(other)
+    return type(value) is type(other) and repr(value) == repr(other)
+
 
 class FittedMembers(CheckedPickling, Sequence):
     """Fitted members in order; those of the fused training become scikeras estimators when they are first asked for.
@@ -130,11 +151,12 @@ class FittedMembers(CheckedPickling, Sequence):
 
     Parameters
     ----------
-    entries : list of fitted estimator or (Trained, int)
+    entries : iterable of fitted estimator or (Trained, int)
+        A sequence is kept as it is, so that its items may be made when they are asked for.
     """
 
     def __init__(self, entries):
-        self._entries = list(entries)
+        self._entries = entries if isinstance(entries, Sequence) else list(entries)
         self._built = {}
 
     def __getstate__(self):
@@ -143,6 +165,13 @@ class FittedMembers(CheckedPickling, Sequence):
     def _current(self, i):
         """Member `i`: its estimator where there is one, else (Trained, int)."""
         return self._built[i].estimator if i in self._built else self._entries[i]
+
+    def entries(self):
+        """Members as they can be kept: estimators, or (Trained, int) for copies that are not built or unchanged."""
+        return [
+            self._built[i].estimator if i in self._built and not self._built[i].is_unchanged(*entry) else entry
+            for i, entry in enumerate(self._entries)
+        ]
 
     def __len__(self):
         return len(self._entries)
@@ -224,7 +253,7 @@ class FittedMembers(CheckedPickling, Sequence):
         if why_not_fusable(models[0]) is not None:
             return estimators, [_forward_alone(model, X) for model in models]
         values = [Built(estimator).values() for estimator in estimators]
-        return estimators, _forward(models[0], stack_values(values), X)
+        return estimators, forward(models[0], stack_values(values), X)
 
 
 def _decode(estimators, outputs):
@@ -402,8 +431,8 @@ def predict_members(members, X, classes=None):
     return np.stack(predictions)
 
 
-def _forward(model, state, X):
-    """Outputs of all members with this architecture; `state` is (trainable, non_trainable), stacked."""
+def forward(model, state, X):
+    """Outputs of all members with one architecture, (n_members, n_samples, ...); `state` is stacked values."""
     program = get_program(model, len((state[0] or state[1])[0]))
     return program.predict(State(*state, [], None, None), X)
 

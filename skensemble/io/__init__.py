@@ -8,6 +8,7 @@ from skensemble.io._errors import (
     UnsupportedVersionError,
     UntrustedTypesFoundError,
 )
+from skensemble.io._persist import dump, dumps, get_untrusted_types, load, loads
 
 __all__ = [
     "FormatError",
@@ -16,4 +17,9 @@ __all__ = [
     "PersistenceError",
     "UnsupportedVersionError",
     "UntrustedTypesFoundError",
+    "dump",
+    "dumps",
+    "get_untrusted_types",
+    "load",
+    "loads",
 ]

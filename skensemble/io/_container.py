@@ -142,6 +142,11 @@ class Container:
             raise IntegrityError(f"The entry {name!r} is not the one that was written: its SHA-256 differs.")
         return data
 
+    @property
+    def names(self):
+        """Names of all entries, as a set."""
+        return set(self._infos)
+
     def size_of(self, name):
         """Bytes of an entry, 0 where there is none."""
         return self._infos[name].file_size if name in self._infos else 0

@@ -23,6 +23,7 @@ from skensemble._compat import (
     rebuild_model,
     replace_model,
 )
+from skensemble._pickling import CheckedPickling
 from skensemble._program import State, get_program, signature, stack_values, why_not_fusable, write_state
 
 # Rows that go through a network at once where it is called by itself: bounds the memory of the activations.
@@ -53,7 +54,7 @@ class Member:
 
 
 @dataclasses.dataclass
-class Trained:
+class Trained(CheckedPickling):
     """Copies of one estimator after the fused training: one initialized estimator, and the values of every copy.
 
     Attributes
@@ -143,7 +144,7 @@ def _is_same(value, other):
     return type(value) is type(other) and repr(value) == repr(other)
 
 
-class FittedMembers(Sequence):
+class FittedMembers(CheckedPickling, Sequence):
     """Fitted members in order; those of the fused training become scikeras estimators when they are first asked for.
 
     Building a small Keras model takes longer than the fused training of a member, and prediction does not need it.

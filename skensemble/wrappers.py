@@ -17,6 +17,7 @@ from skensemble._compat import (
     seeded,
     without_own_seed,
 )
+from skensemble._pickling import CheckedPickling
 
 _MLP_PARAMETERS = ("hidden_layer_sizes", "activation", "dropout")
 
@@ -72,7 +73,7 @@ def _output_layer(meta):
     return meta["n_classes_"], "sigmoid" if meta["target_type_"] == "multilabel-indicator" else "softmax"
 
 
-class _Member:
+class _Member(CheckedPickling):
     """What scikeras 0.13 gets wrong for classifiers and regressors alike; stands left of its classes."""
 
     @property

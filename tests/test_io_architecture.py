@@ -112,6 +112,16 @@ def test_same_model_gives_same_config():
     assert set(numbers) == {None, 0}
 
 
+def test_copied_model_gives_same_config():
+    """Scikeras registers the class of a model that is copied in the process; the config does not show it."""
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(1)(inputs))
+    before = canonical_config(model)
+    copy.deepcopy(model)
+    assert canonical_config(model) == before
+    assert untrusted_names(before) == []
+
+
 def test_config_must_be_json():
     """A layer whose config is no JSON is an error of its own kind."""
 

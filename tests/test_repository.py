@@ -27,6 +27,7 @@ IMPORT_ROWS = [
     {"_combine"},
     {"_schedules"},
     {"_selection"},
+    {"_pickling"},
     {"wrappers"},
     {"_signature", "_pure_optimizer"},
     {"_step"},

@@ -80,6 +80,10 @@ def _canonical(value, numbers):
     value = {key: _canonical(item, numbers) for key, item in value.items() if key != "compile_config"}
     if value.get("module") in _STATELESS or value.get("class_name") == "DTypePolicy":
         value.pop("shared_object_id", None)
+    registered = value.get("registered_name")
+    if isinstance(registered, str) and (registered.startswith(">") or _is_of_keras(value.get("module"))):
+        # Copying a model with scikeras registers its class in this process, as ">Functional".
+        value["registered_name"] = value["class_name"]
     if "shared_object_id" in value:
         value["shared_object_id"] = numbers.setdefault(value["shared_object_id"], len(numbers))
     return value

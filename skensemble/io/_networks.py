@@ -215,6 +215,7 @@ def restore_network(estimator, attributes, target, model):
     check_no_methods(estimator, attributes)
     vars(estimator).update(attributes)
     try:
+        _check_row_shape(estimator, model)
         estimator.target_encoder_ = _target_encoder(estimator, target)
         row = np.broadcast_to(np.zeros((), estimator.X_dtype_), (1, *estimator.X_shape_[1:]))
         estimator.feature_encoder_ = estimator.feature_encoder.fit(row)
@@ -228,13 +229,25 @@ def restore_network(estimator, attributes, target, model):
     return estimator
 
 
+def _check_row_shape(estimator, model):
+    """The shape of the rows is that of the model's input: nothing is made that is larger (T12)."""
+    inputs = getattr(model, "inputs", None)
+    if not isinstance(inputs, list) or len(inputs) != 1:
+        return
+    sizes, shape = inputs[0].shape[1:], estimator.X_shape_[1:]
+    alike = all(known in (None, size) for known, size in zip(sizes, shape, strict=False))
+    if len(shape) == len(sizes) and alike and all(type(size) is int and 0 <= size < 2**31 for size in shape):
+        return
+    raise FormatError(f"A network must be fitted on rows shaped as its input: {tuple(sizes)}, got {shape}.")
+
+
 def _target_encoder(estimator, target):
     """scikeras' encoder, fitted on the fewest rows that give what the fit on the training rows gave."""
     if set(target) != {"shape", "dtype", "type", "classes"}:
         raise FormatError("The target of a network must have shape, dtype, type and classes.")
     shape, classes = target["shape"], target["classes"]
     if not isinstance(estimator, ScikerasClassifier):
-        y = np.broadcast_to(np.zeros((), target["dtype"]), shape)
+        y = np.broadcast_to(np.zeros((), target["dtype"]), (2, *shape[1:]))
     elif target["type"] in ("binary", "multiclass"):
         y = np.asarray(classes, dtype=target["dtype"]).reshape(-1, *shape[1:])
     elif target["type"] == "multiclass-onehot":

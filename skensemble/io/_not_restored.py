@@ -4,7 +4,6 @@ import functools
 
 from skensemble.io._errors import NotRestoredError
 
-
 #: Before the class of an object that no file restores.
 LEFT_OUT = "an object of "
 

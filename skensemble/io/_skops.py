@@ -70,9 +70,24 @@ def write_skops(estimator, where):
         out = io.BytesIO()
         with zipfile.ZipFile(out, "w") as renamed:
             for old, new in names.items():
-                renamed.writestr(zipfile.ZipInfo(new), archive.read(old))
+                renamed.writestr(zipfile.ZipInfo(new), _without_padding(archive.read(old)))
             renamed.writestr(zipfile.ZipInfo(_SCHEMA), json.dumps(schema))
     return out.getvalue()
+
+
+def _without_padding(data):
+    """An array whose fields are not followed by bytes that nobody set, as those of trees are."""
+    if not data.startswith(np.lib.format.MAGIC_PREFIX):
+        return data
+    array = np.load(io.BytesIO(data), allow_pickle=False)
+    if array.dtype.names is None:
+        return data
+    clean = np.zeros(array.shape, array.dtype)
+    for name in array.dtype.names:
+        clean[name] = array[name]
+    stream = io.BytesIO()
+    np.save(stream, clean, allow_pickle=False)
+    return stream.getvalue()
 
 
 def _renumbered(value, names, numbers):
@@ -139,11 +154,20 @@ def read_skops(data, trusted):
     return estimator
 
 
-def _check_shadowing(estimator):
-    """No attribute of an instance may stand before a method of its class (T25)."""
-    for name in getattr(estimator, "__dict__", {}):
-        if callable(getattr(type(estimator), name, None)):
-            raise FormatError(f"A scikit-learn part of the file must not hide the method {name!r} of its class.")
+def _check_shadowing(value, seen=None):
+    """No attribute of an instance may stand before a method of its class, at any depth (T25)."""
+    seen = set() if seen is None else seen
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, list | tuple | set | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_shadowing(item, seen)
+    elif isinstance(getattr(value, "__dict__", None), dict) and not isinstance(value, type):
+        for name, inner in vars(value).items():
+            if callable(getattr(type(value), name, None)):
+                raise FormatError(f"A scikit-learn part of the file must not hide the method {name!r} of its class.")
+            _check_shadowing(inner, seen)
 
 
 def _check_part(data):
@@ -175,9 +199,12 @@ def _check_part(data):
 
 def _check_array(data):
     stream = io.BytesIO(data)
-    version = np.lib.format.read_magic(stream)
-    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-    shape, _, dtype = read_header(stream)
+    try:
+        version = np.lib.format.read_magic(stream)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, _, dtype = read_header(stream)
+    except Exception as error:  # NumPy's parser of Python literals raises what Python's raises
+        raise FormatError(f"An array of a scikit-learn part has no header that NumPy can read: {error}.") from error
     if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
         raise FormatError("An array of a scikit-learn part must have as many bytes as its shape says, and no objects.")
 

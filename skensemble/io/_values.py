@@ -14,8 +14,9 @@ from collections import defaultdict
 import keras
 import numpy as np
 
+from skensemble.io._architecture import untrusted_names
 from skensemble.io._errors import FormatError, PersistenceError
-from skensemble.io._json import MAX_DIGITS, write_json
+from skensemble.io._json import MAX_DIGITS, read_json, write_json
 from skensemble.io._not_restored import LEFT_OUT, NotRestored
 
 #: Public modules of Keras, and the class that what is built from a file must be of. Functions are in the first three.
@@ -36,6 +37,8 @@ _BUILTINS = {kind.__name__: kind for kind in (bool, bytes, dict, float, int, lis
 #: Keras callbacks whose arguments can be read from their attributes.
 _CALLBACKS = (keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau, keras.callbacks.TerminateOnNaN)
 _MAX_INT_DIGITS = 100
+_PLAIN = (type(None), bool, float, int, str)
+_DTYPE = re.compile(r"[<>|=][a-zA-Z][0-9]{0,7}(\[[0-9]*[a-zA-Z]{1,2}\])?")
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
@@ -166,8 +169,11 @@ class Encoder:
             return _tagged("numpy", value.__name__)
         public = keras_path(value)
         if public is not None:
-            return _tagged("keras", list(public))
-        path = f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else f"numpy.{value.__name__}"
+            allowed = public[0] != "callbacks" or value in _CALLBACKS
+            return _tagged("keras", list(public)) if allowed else _left_out(value)
+        path = (
+            f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else f"numpy.{value.__name__}"
+        )
         if "<" in path or not _is_at(value, path):
             raise PersistenceError(
                 f"{where} cannot be saved: {path} cannot be imported by its name. Define it at the top of a module."
@@ -187,8 +193,9 @@ class Encoder:
             if keras_path(kind) is None and isinstance(value, keras.losses.Loss | keras.metrics.Metric):
                 return _left_out(kind)
             config = value.get_config()
-            check_keras_config({**config, **_named(kind)}, where, PersistenceError)
-        return _tagged("keras_object", [*keras_path(kind), self.encode(config, where)])
+        module, name = keras_path(kind) or (kind.__module__, kind.__name__)
+        _check_keras_object(module, name, _as_json(config, where), where, PersistenceError)
+        return _tagged("keras_object", [module, name, self.encode(config, where)])
 
 
 def _not_restored(path):
@@ -197,10 +204,12 @@ def _not_restored(path):
     return _tagged("callable", path)
 
 
-def _named(kind):
-    """How Keras' configurations name a class."""
-    module, name = keras_path(kind) or (kind.__module__, kind.__name__)
-    return {"module": f"keras.{module}", "class_name": name, "registered_name": None}
+def _as_json(config, where):
+    """A configuration as JSON gives it back."""
+    try:
+        return read_json(write_json(config), where)
+    except (TypeError, ValueError) as error:
+        raise PersistenceError(f"{where} must be made of plain values: {error}") from error
 
 
 def _left_out(kind):
@@ -224,19 +233,19 @@ def _is_at(value, path):
         return False
 
 
-def check_keras_config(config, where, error):
-    """Raise where the configuration of a Keras object names anything but public objects of Keras."""
-    if isinstance(config, dict):
-        if "class_name" in config:
-            module, _, name = str(config.get("module")).partition("keras.")[2], None, config["class_name"]
-            known = module in _KERAS_BASES and isinstance(getattr(_keras_module(module), str(name), None), type)
-            if config.get("registered_name") is not None or not (known or name == "DTypePolicy"):
-                raise error(f"{where} must be made of Keras' own objects: got {config.get('module')}.{name}.")
-        for value in config.values():
-            check_keras_config(value, where, error)
-    elif isinstance(config, list | tuple):
-        for value in config:
-            check_keras_config(value, where, error)
+def _check_keras_object(module, name, config, where, error):
+    """Raise where a Keras object, or its configuration, names anything but what architectures may name (T5, T6)."""
+    if module == "callbacks":
+        allowed = name in {kind.__name__ for kind in _CALLBACKS}
+        names = [] if allowed and all(type(value) in _PLAIN for value in config.values()) else [f"keras.{module}.{name}"]
+    else:
+        node = {"module": f"keras.{module}", "class_name": name, "config": config, "registered_name": None}
+        try:
+            names = untrusted_names(node)
+        except FormatError as reason:
+            raise error(f"{where} must be made of Keras' own objects: {reason}") from reason
+    if names:
+        raise error(f"{where} must be made of Keras' own objects: got {names}.")
 
 
 class Decoder:
@@ -270,14 +279,15 @@ class Decoder:
             return [self.decode(item) for item in value]
         if not isinstance(value, dict):
             return value
-        read = getattr(self, f"_{value['t']}", None) if set(value) == {"t", "v"} and value["t"] in _TAGS else None
+        tag = value["t"] if set(value) == {"t", "v"} else None
+        read = getattr(self, f"_{tag}") if isinstance(tag, str) and tag in _TAGS else None
         if read is None:
             raise FormatError(f"A value of the manifest has no type that is known: got {str(value)[:80]}.")
         try:
             return read(value["v"])
         except FormatError:
             raise
-        except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError) as error:
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError, MemoryError) as error:
             if isinstance(error, PersistenceError):
                 raise
             raise FormatError(f"A value of type {value['t']!r} in the manifest cannot be read: {error}.") from error
@@ -364,8 +374,8 @@ class Decoder:
     def _keras_object(self, content):
         module, name, config = content
         config = self.decode(config)
-        check_keras_config(config, "A Keras object of the manifest", FormatError)
         kind = _keras_attribute(module, name)
+        _check_keras_object(module, name, config, "A Keras object of the manifest", FormatError)
         if not (isinstance(kind, type) and issubclass(kind, _KERAS_BASES[module] or ())):
             raise FormatError(f"keras.{module}.{name} is no class that a file may name.")
         return kind(**config) if module == "callbacks" else kind.from_config(config)
@@ -387,16 +397,19 @@ def _a_list(content):
 
 
 def _dtype(text, kinds):
-    dtype = np.dtype(text)
-    if not isinstance(text, str) or dtype.kind not in kinds or dtype.names is not None:
+    dtype = np.dtype(text) if isinstance(text, str) and _DTYPE.fullmatch(text) else np.dtype("V1")
+    if dtype.kind not in kinds or dtype.names is not None:
         raise FormatError(f"The manifest names the dtype {text!r}, which it must not.")
     return dtype
 
 
 def _keras_attribute(module, name):
-    value = getattr(_keras_module(module), name) if module in _KERAS_BASES and name not in _NO_FUNCTIONS else None
+    known = isinstance(module, str) and isinstance(name, str) and module in _KERAS_BASES and name not in _NO_FUNCTIONS
+    value = getattr(_keras_module(module), name, None) if known else None
     if value is None or keras_path(value) != (module, name) or not str(value.__module__).startswith("keras."):
         raise FormatError(f"keras.{module}.{name} is none of the names of Keras that a file may use.")
+    if module == "callbacks" and value not in _CALLBACKS:
+        raise FormatError(f"keras.{module}.{name} is none of the callbacks that a file may use: it could write files.")
     return value
 
 

@@ -125,7 +125,7 @@ def _check_object(number, node, objects, n_architectures, later):
     """Entries that an object uses; raises where it is not as its kind must be."""
     where = f"Object {number} of the manifest"
     kind = node.get("kind") if isinstance(node, dict) else None
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise FormatError(f"{where} must be of a known kind: got {str(kind)[:80]}.")
     _check_keys(node, _KINDS[kind].keys() | {"kind"}, where, later)
     for key, types in _KINDS[kind].items():

@@ -140,10 +140,25 @@ def read_skops(data, trusted):
 
 
 def _check_shadowing(estimator):
-    """No attribute of an instance may stand before a method of its class (T25)."""
-    for name in getattr(estimator, "__dict__", {}):
-        if callable(getattr(type(estimator), name, None)):
-            raise FormatError(f"A scikit-learn part of the file must not hide the method {name!r} of its class.")
+    """No attribute of an instance may stand before a method of its class, at any depth (T25)."""
+    waiting, seen = [estimator], set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list | tuple | set):
+            waiting += value
+        elif isinstance(value, np.ndarray) and value.dtype.hasobject:
+            waiting += value.ravel().tolist()
+        elif not isinstance(value, type):
+            attributes = getattr(value, "__dict__", {})
+            hidden = [name for name in attributes if callable(getattr(type(value), name, None))]
+            if hidden:
+                raise FormatError(f"A scikit-learn part of the file must not hide methods of its classes: {hidden}.")
+            waiting += attributes.values()
 
 
 def _check_part(data):
@@ -169,7 +184,7 @@ def _check_part(data):
             return read_json(archive.read(_SCHEMA), "The schema of a scikit-learn part")
     except FormatError:
         raise
-    except (zipfile.BadZipFile, RuntimeError, ValueError, EOFError, struct.error, KeyError, OSError) as error:
+    except (zipfile.BadZipFile, RuntimeError, ValueError, EOFError, struct.error, LookupError, OSError) as error:
         raise FormatError(f"A scikit-learn part of the file cannot be read: {error}.") from error
 
 
@@ -177,7 +192,10 @@ def _check_array(data):
     stream = io.BytesIO(data)
     version = np.lib.format.read_magic(stream)
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-    shape, _, dtype = read_header(stream)
+    try:
+        shape, _, dtype = read_header(stream)
+    except Exception as error:  # of a tokenizer, a parser or NumPy
+        raise FormatError(f"An array of a scikit-learn part has no header: {error}.") from error
     if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
         raise FormatError("An array of a scikit-learn part must have as many bytes as its shape says, and no objects.")
 

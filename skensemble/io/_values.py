@@ -14,6 +14,7 @@ from collections import defaultdict
 import keras
 import numpy as np
 
+from skensemble.io._architecture import untrusted_names
 from skensemble.io._errors import FormatError, PersistenceError
 from skensemble.io._json import MAX_DIGITS, write_json
 from skensemble.io._not_restored import LEFT_OUT, NotRestored
@@ -36,6 +37,8 @@ _BUILTINS = {kind.__name__: kind for kind in (bool, bytes, dict, float, int, lis
 #: Keras callbacks whose arguments can be read from their attributes.
 _CALLBACKS = (keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau, keras.callbacks.TerminateOnNaN)
 _MAX_INT_DIGITS = 100
+#: Thresholds or classes of a metric, which has variables of this size or its square: 64 MiB.
+_MAX_METRIC_SIZE = 4096
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
@@ -164,6 +167,8 @@ class Encoder:
             return _tagged("builtin", value.__name__)
         if isinstance(value, type) and issubclass(value, np.generic):
             return _tagged("numpy", value.__name__)
+        if isinstance(value, type) and issubclass(value, keras.callbacks.Callback) and value not in _CALLBACKS:
+            return _left_out(value)
         public = keras_path(value)
         if public is not None:
             return _tagged("keras", list(public))
@@ -190,6 +195,7 @@ class Encoder:
                 return _left_out(kind)
             config = value.get_config()
             check_keras_config({**config, **_named(kind)}, where, PersistenceError)
+            _check_effects({**_named(kind), "config": config})
         return _tagged("keras_object", [*keras_path(kind), self.encode(config, where)])
 
 
@@ -241,6 +247,17 @@ def check_keras_config(config, where, error):
             check_keras_config(value, where, error)
 
 
+def _check_effects(config):
+    """Raise where a Keras object would call what is registered in this process (T6), or take much memory (T12)."""
+    untrusted = untrusted_names(config)
+    if untrusted:
+        raise FormatError(f"A Keras object must be made of Keras' own parts: {config['class_name']} names {untrusted}.")
+    if config["module"] == "keras.metrics":
+        for name, value in config["config"].items():
+            if isinstance(value, int) and abs(value) > _MAX_METRIC_SIZE:
+                raise FormatError(f"`{name}` of a metric must not exceed {_MAX_METRIC_SIZE}: got {value}.")
+
+
 class Decoder:
     """Reads typed JSON; the methods are named after the tags.
 
@@ -272,14 +289,13 @@ class Decoder:
             return [self.decode(item) for item in value]
         if not isinstance(value, dict):
             return value
-        read = getattr(self, f"_{value['t']}", None) if set(value) == {"t", "v"} and value["t"] in _TAGS else None
-        if read is None:
+        if value.keys() != {"t", "v"} or not isinstance(value["t"], str) or value["t"] not in _TAGS:
             raise FormatError(f"A value of the manifest has no type that is known: got {str(value)[:80]}.")
         try:
-            return read(value["v"])
+            return getattr(self, f"_{value['t']}")(value["v"])
         except FormatError:
             raise
-        except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError) as error:
+        except (TypeError, ValueError, LookupError, AttributeError, OverflowError, SyntaxError, MemoryError) as error:
             if isinstance(error, PersistenceError):
                 raise
             raise FormatError(f"A value of type {value['t']!r} in the manifest cannot be read: {error}.") from error
@@ -367,6 +383,8 @@ class Decoder:
         module, name, config = content
         config = self.decode(config)
         check_keras_config(config, "A Keras object of the manifest", FormatError)
+        if module != "callbacks":
+            _check_effects({"module": f"keras.{module}", "class_name": name, "config": config, "registered_name": None})
         kind = _keras_attribute(module, name)
         if not (isinstance(kind, type) and issubclass(kind, _KERAS_BASES[module] or ())):
             raise FormatError(f"keras.{module}.{name} is no class that a file may name.")
@@ -389,8 +407,8 @@ def _a_list(content):
 
 
 def _dtype(text, kinds):
-    dtype = np.dtype(text)
-    if not isinstance(text, str) or dtype.kind not in kinds or dtype.names is not None:
+    dtype = np.dtype(text) if isinstance(text, str) else None
+    if dtype is None or dtype.kind not in kinds or dtype.names is not None:
         raise FormatError(f"The manifest names the dtype {text!r}, which it must not.")
     return dtype
 
@@ -399,6 +417,8 @@ def _keras_attribute(module, name):
     value = getattr(_keras_module(module), name) if module in _KERAS_BASES and name not in _NO_FUNCTIONS else None
     if value is None or keras_path(value) != (module, name) or not str(value.__module__).startswith("keras."):
         raise FormatError(f"keras.{module}.{name} is none of the names of Keras that a file may use.")
+    if module == "callbacks" and value not in _CALLBACKS:  # others write files or send requests when they are called
+        raise FormatError(f"A file must not name callbacks that write or send: got keras.callbacks.{name}.")
     return value
 
 

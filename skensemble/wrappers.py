@@ -9,7 +9,14 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import ClassifierTags, RegressorTags, check_array
 from sklearn.utils.validation import validate_data
 
-from skensemble._compat import ScikerasClassifier, ScikerasRegressor, decode_outputs, seeded, without_own_seed
+from skensemble._compat import (
+    ScikerasClassifier,
+    ScikerasRegressor,
+    check_restored,
+    decode_outputs,
+    seeded,
+    without_own_seed,
+)
 from skensemble._pickling import CheckedPickling
 
 _MLP_PARAMETERS = ("hidden_layer_sizes", "activation", "dropout")
@@ -133,6 +140,7 @@ class _Member(CheckedPickling):
     def _fit(self, X, y, *args, **kwargs):
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
+        check_restored(self)
         with unchanged_on_error(self):
             super()._fit(X, y, *args, **kwargs)
 

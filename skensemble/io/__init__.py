@@ -8,9 +8,11 @@ from skensemble.io._errors import (
     UnsupportedVersionError,
     UntrustedTypesFoundError,
 )
+from skensemble.io._inspect import FileSummary, inspect, verify
 from skensemble.io._persist import dump, dumps, get_untrusted_types, load, loads
 
 __all__ = [
+    "FileSummary",
     "FormatError",
     "IntegrityError",
     "NotRestoredError",
@@ -20,6 +22,8 @@ __all__ = [
     "dump",
     "dumps",
     "get_untrusted_types",
+    "inspect",
     "load",
     "loads",
+    "verify",
 ]

@@ -154,7 +154,12 @@ def get_untrusted_types(*, file=None, data=None):
         raise TypeError("`get_untrusted_types` takes a file or data, one of them.")
     with Container(_bytes(data) if file is None else os.fspath(file)) as container:
         check_manifest(container.manifest, container.names)
-        return sorted({*import_paths(container.manifest), *_needed_names(container)})
+        return file_names(container)
+
+
+def file_names(container):
+    """Names in an open file that `load` imports only where they are trusted; see `get_untrusted_types`."""
+    return sorted({*import_paths(container.manifest), *_needed_names(container)})
 
 
 def _load(source, trusted, custom_objects, lazy, expected_fingerprint):

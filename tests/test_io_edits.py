@@ -28,11 +28,11 @@ def without(key):
     return edit(lambda manifest: manifest.pop(key) and None)
 
 
-def node(kind, which=0, **changed):
+def node(which_kind, which=0, **changed):
     """The file with values of an object replaced, by what functions of the old values give."""
 
     def change(manifest):
-        one = of_kind(manifest, kind, which)
+        one = of_kind(manifest, which_kind, which)
         one.update({key: value(one[key]) if callable(value) else value for key, value in changed.items()})
 
     return edit(change)

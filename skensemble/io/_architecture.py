@@ -140,7 +140,7 @@ def _walk(config):
             raise FormatError(f"An architecture must not be nested deeper than {_MAX_DEPTH} levels.")
         if isinstance(value, dict):
             waiting += [(inner_key, inner, depth + 1) for inner_key, inner in value.items()]
-        elif isinstance(value, list):
+        elif isinstance(value, list | tuple):
             waiting += [(key, inner, depth + 1) for inner in value]
 
 

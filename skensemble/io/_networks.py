@@ -1,5 +1,7 @@
 """Keras models and scikeras estimators: to configurations, numbers and typed JSON, and back."""
 
+import math
+
 import keras
 import numpy as np
 from safetensors import SafetensorError
@@ -19,6 +21,8 @@ from skensemble.io._errors import FormatError, PersistenceError
 
 #: What `network_attributes` leaves out: made anew when the estimator is loaded.
 _MADE_ANEW = {"model_", "target_encoder_", "feature_encoder_", "_fit_callbacks", "_predict_callbacks", "_user_params"}
+#: Numbers in a row of X, or of targets: 256 MiB of float32.
+_MAX_ROW = 2**26
 PARTS = ("trainable", "non_trainable")
 PROBE_ROWS = 4
 
@@ -214,8 +218,8 @@ def restore_network(estimator, attributes, target, model):
         raise FormatError("The learned attributes of a network must not overwrite parameters or its model.")
     check_no_methods(estimator, attributes)
     vars(estimator).update(attributes)
+    _check_row_shape(attributes.get("X_shape_"), model)
     try:
-        _check_row_shape(estimator, model)
         estimator.target_encoder_ = _target_encoder(estimator, target)
         row = np.broadcast_to(np.zeros((), estimator.X_dtype_), (1, *estimator.X_shape_[1:]))
         estimator.feature_encoder_ = estimator.feature_encoder.fit(row)
@@ -229,45 +233,66 @@ def restore_network(estimator, attributes, target, model):
     return estimator
 
 
-def _check_row_shape(estimator, model):
-    """The shape of the rows is that of the model's input: nothing is made that is larger (T12)."""
-    inputs = getattr(model, "inputs", None)
-    if not isinstance(inputs, list) or len(inputs) != 1:
-        return
-    sizes, shape = inputs[0].shape[1:], estimator.X_shape_[1:]
-    alike = all(known in (None, size) for known, size in zip(sizes, shape, strict=False))
-    if len(shape) == len(sizes) and alike and all(type(size) is int and 0 <= size < 2**31 for size in shape):
-        return
-    raise FormatError(f"A network must be fitted on rows shaped as its input: {tuple(sizes)}, got {shape}.")
+def _check_row_shape(shape, model):
+    """Rows must be those that the network takes: a file could name a shape that no memory holds (T12)."""
+    if not isinstance(shape, tuple) or not shape or not all(type(size) is int and size >= 0 for size in shape):
+        raise FormatError(f"The `X_shape_` of a network must be a shape: got {str(shape)[:80]}.")
+    taken = model.input_shape if isinstance(model.input_shape, tuple) else ()
+    if len(taken) == len(shape) and any(a not in (None, b) for a, b in zip(taken[1:], shape[1:], strict=True)):
+        raise FormatError(f"The rows of a network must be of the shape {taken[1:]}: got {shape[1:]}.")
+    if math.prod(shape[1:]) > _MAX_ROW:
+        raise FormatError(f"A row of X must not have more than {_MAX_ROW} numbers: got the shape {shape}.")
 
 
 def _target_encoder(estimator, target):
     """scikeras' encoder, fitted on the fewest rows that give what the fit on the training rows gave."""
     if set(target) != {"shape", "dtype", "type", "classes"}:
         raise FormatError("The target of a network must have shape, dtype, type and classes.")
-    shape, classes = target["shape"], target["classes"]
-    if not isinstance(estimator, ScikerasClassifier):
-        y = np.broadcast_to(np.zeros((), target["dtype"]), (2, *shape[1:]))
-    elif target["type"] in ("binary", "multiclass"):
-        y = np.asarray(classes, dtype=target["dtype"]).reshape(-1, *shape[1:])
-    elif target["type"] == "multiclass-onehot":
-        y = np.eye(len(classes), dtype=target["dtype"])
+    shape = target["shape"]
+    if not isinstance(shape, tuple) or math.prod(shape[1:]) > _MAX_ROW:
+        raise FormatError(f"The target of a network must have a shape: got {str(shape)[:80]}.")
+    y = _smallest_target(isinstance(estimator, ScikerasClassifier), target)
+    known, encoder = vars(estimator).get("classes_"), None
+    for categories in (None, known):  # those of `partial_fit` need not be sorted
+        estimator.classes_ = categories
+        encoder = estimator.target_encoder.fit(y)
+        if _same(getattr(encoder, "classes_", None), target["classes"]):
+            break
     else:
-        y = np.stack([np.zeros(len(classes)), np.ones(len(classes))]).astype(target["dtype"])
-    encoder = estimator.target_encoder.fit(y)
+        raise FormatError(f"The target of a network must have the classes of the network: got {target['classes']}.")
+    estimator.classes_ = known
+    if known is None:
+        del estimator.classes_
     encoder._y_shape = shape
     if getattr(encoder, "_target_type", None) != target["type"]:
         raise FormatError(f"The target of a network must be {target['type']}: it is {encoder._target_type}.")
     return encoder
 
 
+def _smallest_target(is_classifier, target):
+    shape, classes = target["shape"], target["classes"]
+    if not is_classifier:
+        return np.zeros((1, *shape[1:]), target["dtype"])
+    if target["type"] in ("binary", "multiclass"):
+        return np.asarray(classes, dtype=target["dtype"]).reshape(-1, *shape[1:])
+    if target["type"] == "multiclass-onehot":
+        return np.eye(len(classes), dtype=target["dtype"])
+    return np.stack([np.zeros(len(classes)), np.ones(len(classes))]).astype(target["dtype"])
+
+
+def _same(first, second):
+    if first is None or second is None:
+        return first is second
+    return first.dtype == second.dtype and np.array_equal(first, second)
+
+
 def check_no_methods(estimator, attributes):
     """No attribute of an instance may stand before a method or property of its class (T25)."""
     shadowing = sorted(name for name in attributes if not isinstance(name, str) or hasattr(type(estimator), name))
     if shadowing:
-        raise FormatError(f"The learned attributes of {type(estimator).__name__} must not hide its methods: {shadowing}.")
-
-
+        raise FormatError(
+            f"The learned attributes of {type(estimator).__name__} must not hide its methods: {shadowing}."
+        )
 
 
 def is_network(value):

@@ -39,9 +39,7 @@ def dump(obj, file, *, include_optimizer=False, verify=True, check_finite=True, 
     PersistenceError
         Where `obj` cannot be saved, or would not be the same after loading.
     """
-    data = dumps(
-        obj, include_optimizer=include_optimizer, verify=verify, check_finite=check_finite, metadata=metadata
-    )
+    data = dumps(obj, include_optimizer=include_optimizer, verify=verify, check_finite=check_finite, metadata=metadata)
     with published(file) as temporary:
         temporary.stream.write(data)
 

@@ -154,20 +154,26 @@ def read_skops(data, trusted):
     return estimator
 
 
-def _check_shadowing(value, seen=None):
+def _check_shadowing(estimator):
     """No attribute of an instance may stand before a method of its class, at any depth (T25)."""
-    seen = set() if seen is None else seen
-    if id(value) in seen:
-        return
-    seen.add(id(value))
-    if isinstance(value, list | tuple | set | dict):
-        for item in value.values() if isinstance(value, dict) else value:
-            _check_shadowing(item, seen)
-    elif isinstance(getattr(value, "__dict__", None), dict) and not isinstance(value, type):
-        for name, inner in vars(value).items():
-            if callable(getattr(type(value), name, None)):
-                raise FormatError(f"A scikit-learn part of the file must not hide the method {name!r} of its class.")
-            _check_shadowing(inner, seen)
+    waiting, seen = [estimator], set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list | tuple | set):
+            waiting += value
+        elif isinstance(value, np.ndarray) and value.dtype.hasobject:
+            waiting += value.ravel().tolist()
+        elif not isinstance(value, type):
+            attributes = getattr(value, "__dict__", {})
+            hidden = [name for name in attributes if callable(getattr(type(value), name, None))]
+            if hidden:
+                raise FormatError(f"A scikit-learn part of the file must not hide methods of its classes: {hidden}.")
+            waiting += attributes.values()
 
 
 def _check_part(data):
@@ -193,18 +199,18 @@ def _check_part(data):
             return read_json(archive.read(_SCHEMA), "The schema of a scikit-learn part")
     except FormatError:
         raise
-    except (zipfile.BadZipFile, RuntimeError, ValueError, EOFError, struct.error, KeyError, OSError) as error:
+    except (zipfile.BadZipFile, RuntimeError, ValueError, EOFError, struct.error, LookupError, OSError) as error:
         raise FormatError(f"A scikit-learn part of the file cannot be read: {error}.") from error
 
 
 def _check_array(data):
     stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
     try:
-        version = np.lib.format.read_magic(stream)
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, _, dtype = read_header(stream)
-    except Exception as error:  # NumPy's parser of Python literals raises what Python's raises
-        raise FormatError(f"An array of a scikit-learn part has no header that NumPy can read: {error}.") from error
+    except Exception as error:  # of a tokenizer, a parser or NumPy
+        raise FormatError(f"An array of a scikit-learn part has no header: {error}.") from error
     if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
         raise FormatError("An array of a scikit-learn part must have as many bytes as its shape says, and no objects.")
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from skensemble.io._architecture import untrusted_names
 from skensemble.io._errors import FormatError, PersistenceError
-from skensemble.io._json import MAX_DIGITS, read_json, write_json
+from skensemble.io._json import MAX_DIGITS, write_json
 from skensemble.io._not_restored import LEFT_OUT, NotRestored
 
 #: Public modules of Keras, and the class that what is built from a file must be of. Functions are in the first three.
@@ -37,8 +37,8 @@ _BUILTINS = {kind.__name__: kind for kind in (bool, bytes, dict, float, int, lis
 #: Keras callbacks whose arguments can be read from their attributes.
 _CALLBACKS = (keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau, keras.callbacks.TerminateOnNaN)
 _MAX_INT_DIGITS = 100
-_PLAIN = (type(None), bool, float, int, str)
-_DTYPE = re.compile(r"[<>|=][a-zA-Z][0-9]{0,7}(\[[0-9]*[a-zA-Z]{1,2}\])?")
+#: Thresholds or classes of a metric, which has variables of this size or its square: 64 MiB.
+_MAX_METRIC_SIZE = 4096
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
@@ -167,10 +167,11 @@ class Encoder:
             return _tagged("builtin", value.__name__)
         if isinstance(value, type) and issubclass(value, np.generic):
             return _tagged("numpy", value.__name__)
+        if isinstance(value, type) and issubclass(value, keras.callbacks.Callback) and value not in _CALLBACKS:
+            return _left_out(value)
         public = keras_path(value)
         if public is not None:
-            allowed = public[0] != "callbacks" or value in _CALLBACKS
-            return _tagged("keras", list(public)) if allowed else _left_out(value)
+            return _tagged("keras", list(public))
         path = (
             f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else f"numpy.{value.__name__}"
         )
@@ -193,9 +194,9 @@ class Encoder:
             if keras_path(kind) is None and isinstance(value, keras.losses.Loss | keras.metrics.Metric):
                 return _left_out(kind)
             config = value.get_config()
-        module, name = keras_path(kind) or (kind.__module__, kind.__name__)
-        _check_keras_object(module, name, _as_json(config, where), where, PersistenceError)
-        return _tagged("keras_object", [module, name, self.encode(config, where)])
+            check_keras_config({**config, **_named(kind)}, where, PersistenceError)
+            _check_effects({**_named(kind), "config": config})
+        return _tagged("keras_object", [*keras_path(kind), self.encode(config, where)])
 
 
 def _not_restored(path):
@@ -204,12 +205,10 @@ def _not_restored(path):
     return _tagged("callable", path)
 
 
-def _as_json(config, where):
-    """A configuration as JSON gives it back."""
-    try:
-        return read_json(write_json(config), where)
-    except (TypeError, ValueError) as error:
-        raise PersistenceError(f"{where} must be made of plain values: {error}") from error
+def _named(kind):
+    """How Keras' configurations name a class."""
+    module, name = keras_path(kind) or (kind.__module__, kind.__name__)
+    return {"module": f"keras.{module}", "class_name": name, "registered_name": None}
 
 
 def _left_out(kind):
@@ -233,19 +232,30 @@ def _is_at(value, path):
         return False
 
 
-def _check_keras_object(module, name, config, where, error):
-    """Raise where a Keras object, or its configuration, names anything but what architectures may name (T5, T6)."""
-    if module == "callbacks":
-        allowed = name in {kind.__name__ for kind in _CALLBACKS}
-        names = [] if allowed and all(type(value) in _PLAIN for value in config.values()) else [f"keras.{module}.{name}"]
-    else:
-        node = {"module": f"keras.{module}", "class_name": name, "config": config, "registered_name": None}
-        try:
-            names = untrusted_names(node)
-        except FormatError as reason:
-            raise error(f"{where} must be made of Keras' own objects: {reason}") from reason
-    if names:
-        raise error(f"{where} must be made of Keras' own objects: got {names}.")
+def check_keras_config(config, where, error):
+    """Raise where the configuration of a Keras object names anything but public objects of Keras."""
+    if isinstance(config, dict):
+        if "class_name" in config:
+            module, _, name = str(config.get("module")).partition("keras.")[2], None, config["class_name"]
+            known = module in _KERAS_BASES and isinstance(getattr(_keras_module(module), str(name), None), type)
+            if config.get("registered_name") is not None or not (known or name == "DTypePolicy"):
+                raise error(f"{where} must be made of Keras' own objects: got {config.get('module')}.{name}.")
+        for value in config.values():
+            check_keras_config(value, where, error)
+    elif isinstance(config, list | tuple):
+        for value in config:
+            check_keras_config(value, where, error)
+
+
+def _check_effects(config):
+    """Raise where a Keras object would call what is registered in this process (T6), or take much memory (T12)."""
+    untrusted = untrusted_names(config)
+    if untrusted:
+        raise FormatError(f"A Keras object must be made of Keras' own parts: {config['class_name']} names {untrusted}.")
+    if config["module"] == "keras.metrics":
+        for name, value in config["config"].items():
+            if isinstance(value, int) and abs(value) > _MAX_METRIC_SIZE:
+                raise FormatError(f"`{name}` of a metric must not exceed {_MAX_METRIC_SIZE}: got {value}.")
 
 
 class Decoder:
@@ -279,15 +289,13 @@ class Decoder:
             return [self.decode(item) for item in value]
         if not isinstance(value, dict):
             return value
-        tag = value["t"] if set(value) == {"t", "v"} else None
-        read = getattr(self, f"_{tag}") if isinstance(tag, str) and tag in _TAGS else None
-        if read is None:
+        if value.keys() != {"t", "v"} or not isinstance(value["t"], str) or value["t"] not in _TAGS:
             raise FormatError(f"A value of the manifest has no type that is known: got {str(value)[:80]}.")
         try:
-            return read(value["v"])
+            return getattr(self, f"_{value['t']}")(value["v"])
         except FormatError:
             raise
-        except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError, MemoryError) as error:
+        except (TypeError, ValueError, LookupError, AttributeError, OverflowError, SyntaxError, MemoryError) as error:
             if isinstance(error, PersistenceError):
                 raise
             raise FormatError(f"A value of type {value['t']!r} in the manifest cannot be read: {error}.") from error
@@ -374,8 +382,10 @@ class Decoder:
     def _keras_object(self, content):
         module, name, config = content
         config = self.decode(config)
+        check_keras_config(config, "A Keras object of the manifest", FormatError)
+        if module != "callbacks":
+            _check_effects({"module": f"keras.{module}", "class_name": name, "config": config, "registered_name": None})
         kind = _keras_attribute(module, name)
-        _check_keras_object(module, name, config, "A Keras object of the manifest", FormatError)
         if not (isinstance(kind, type) and issubclass(kind, _KERAS_BASES[module] or ())):
             raise FormatError(f"keras.{module}.{name} is no class that a file may name.")
         return kind(**config) if module == "callbacks" else kind.from_config(config)
@@ -397,19 +407,18 @@ def _a_list(content):
 
 
 def _dtype(text, kinds):
-    dtype = np.dtype(text) if isinstance(text, str) and _DTYPE.fullmatch(text) else np.dtype("V1")
-    if dtype.kind not in kinds or dtype.names is not None:
+    dtype = np.dtype(text) if isinstance(text, str) else None
+    if dtype is None or dtype.kind not in kinds or dtype.names is not None:
         raise FormatError(f"The manifest names the dtype {text!r}, which it must not.")
     return dtype
 
 
 def _keras_attribute(module, name):
-    known = isinstance(module, str) and isinstance(name, str) and module in _KERAS_BASES and name not in _NO_FUNCTIONS
-    value = getattr(_keras_module(module), name, None) if known else None
+    value = getattr(_keras_module(module), name) if module in _KERAS_BASES and name not in _NO_FUNCTIONS else None
     if value is None or keras_path(value) != (module, name) or not str(value.__module__).startswith("keras."):
         raise FormatError(f"keras.{module}.{name} is none of the names of Keras that a file may use.")
-    if module == "callbacks" and value not in _CALLBACKS:
-        raise FormatError(f"keras.{module}.{name} is none of the callbacks that a file may use: it could write files.")
+    if module == "callbacks" and value not in _CALLBACKS:  # others write files or send requests when they are called
+        raise FormatError(f"A file must not name callbacks that write or send: got keras.callbacks.{name}.")
     return value
 
 

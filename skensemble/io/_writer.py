@@ -311,4 +311,3 @@ def _holds_network(value, depth=0):
     if isinstance(value, list | tuple):
         return any(_holds_network(inner, depth + 1) for inner in value)
     return False
-

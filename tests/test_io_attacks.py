@@ -27,7 +27,6 @@ import keras
 import numpy as np
 import pytest
 from io_files import LABELS, X, ensemble, file_of, name_of, parts, saved, with_architecture, with_manifest
-from skensemble.io._skops import write_skops
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import fetch_openml
 from sklearn.ensemble import (
@@ -47,6 +46,7 @@ import skensemble.io
 from skensemble import KerasClassifier, KerasVotingClassifier
 from skensemble.io import PersistenceError, UntrustedTypesFoundError, dumps, get_untrusted_types, loads
 from skensemble.io._container import Container
+from skensemble.io._skops import write_skops
 
 MARKER = Path(os.environ.get("SKENSEMBLE_TEST_MARKER", "marker-of-attacks"))
 

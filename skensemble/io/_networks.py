@@ -185,8 +185,8 @@ def network_target(estimator):
     """What the encoder of the target is made of, when the estimator is loaded."""
     if has_own_encoders(estimator):
         raise PersistenceError(
-            f"{type(estimator).__name__} cannot be saved: it has a target_encoder or feature_encoder of its own. Put the "
-            "transformation into a scikit-learn Pipeline, or save with joblib."
+            f"{type(estimator).__name__} cannot be saved: it has a target_encoder or feature_encoder of its own. Put "
+            "the transformation into a scikit-learn Pipeline, or save with joblib."
         )
     encoder = estimator.target_encoder_
     return {
@@ -245,7 +245,7 @@ def _check_row_shape(shape, model):
 
 
 def _target_encoder(estimator, target):
-    """scikeras' encoder, fitted on the fewest rows that give what the fit on the training rows gave."""
+    """Scikeras' encoder, fitted on the fewest rows that give what the fit on the training rows gave."""
     if set(target) != {"shape", "dtype", "type", "classes"}:
         raise FormatError("The target of a network must have shape, dtype, type and classes.")
     shape = target["shape"]

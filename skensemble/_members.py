@@ -85,6 +85,7 @@ class Trained(CheckedPickling):
         member = clone(self.template).set_params(random_state=self.seeds[k])
         model = rebuild_model(self.template, self.seeds[k])
         write_state(model, self.values(k))
+        build_optimizer(model)  # Keras warns when it loads a model whose optimizer had no slots
         return replace_model(self.template, member, model, self.histories[k])
 
     def predict(self, copies, built, X):

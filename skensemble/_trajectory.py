@@ -7,7 +7,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from skensemble._compat import build_optimizer, fit_arguments
+from skensemble._compat import fit_arguments
 from skensemble._members import PREDICTION_ROWS, FittedMembers, Trained, check_member, is_frozen
 from skensemble._program import read_state, why_not_fusable, write_state
 from skensemble.wrappers import KerasClassifier, KerasRegressor
@@ -204,12 +204,6 @@ class Checkpoints(Trained):
     def members(self):
         """The states as fitted members."""
         return FittedMembers([(self, k) for k in range(len(self))])
-
-    def build(self, k):
-        """Copy `k` as an ordinary fitted scikeras estimator."""
-        member = super().build(k)
-        build_optimizer(member.model_)
-        return member
 
     def predict(self, copies, built, X):
         """Outputs of some copies, (len(copies), n_samples, ...); `copies` holds indices."""

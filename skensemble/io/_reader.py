@@ -231,7 +231,7 @@ class LazyTrained(Trained):
         self._rows = rows
 
     def __reduce_ex__(self, protocol):
-        return self._read_all().__reduce_ex__(protocol)
+        return _itself, (self._read_all(),)
 
     def __deepcopy__(self, memo):
         return copy.deepcopy(self._read_all(), memo)
@@ -252,6 +252,10 @@ class LazyTrained(Trained):
         """Outputs of some copies; see `Trained`."""
         values = [self.values(k)[:2] if copy is None else copy.values() for k, copy in zip(copies, built, strict=True)]
         return forward(self.template.model_, stack_values(values), X)
+
+
+def _itself(value):
+    return value
 
 
 def _stacked(rows):

@@ -161,5 +161,3 @@ def _architecture(container, number):
     layers = inner.get("layers") if isinstance(inner, dict) else None
     names = [str(layer.get("class_name")) for layer in layers or () if isinstance(layer, dict)]
     return f"{config.get('class_name')}: {', '.join(names)}"
-
-

@@ -144,10 +144,10 @@ class Reader:
         histories = [self._decoder.decode(history) for history in node["histories"]]
         if not all(isinstance(history, dict) for history in histories):
             raise FormatError(f"The copies of object {number} must have a dict as history of each.")
-        put_values(model, values[0])
-        self._check_probe(model, f"object{number}/00000", f"Object {number}")
         if self._lazy and node["class"] == "Trained" and node["optimizer"] is None:
             return LazyTrained(template, node["seeds"], values, histories)
+        put_values(model, values[0])
+        self._check_probe(model, f"object{number}/00000", f"Object {number}")
         optimizer = []
         if node["optimizer"] is not None:
             slots = arrays_of(self._container.read(node["optimizer"]), node["optimizer"])

@@ -32,6 +32,8 @@ TRUSTED_CLASSES = frozenset(
         "skensemble.StackedKerasRegressor",
     ]
 )
+#: Parameters that are not written: what is in these directories would be unpickled or overwritten by a fit (T1).
+NO_DIRECTORIES = ("memory", "checkpoint_dir")
 _KEYS = {"format", "format_version", "versions", "metadata", "root", "objects", "n_architectures", "entries", "probe"}
 #: Keys of each kind of object, and the type of each value; None stands for typed JSON.
 _KINDS = {

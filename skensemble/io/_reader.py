@@ -1,5 +1,6 @@
 """The objects and entries of a file to fitted estimators. Nothing is built before everything was audited."""
 
+import copy
 import importlib
 from collections.abc import Sequence
 
@@ -15,7 +16,7 @@ from skensemble._trajectory import Checkpoints
 from skensemble.io._architecture import dry_build
 from skensemble.io._errors import FormatError, IntegrityError, PersistenceError
 from skensemble.io._json import read_json
-from skensemble.io._manifest import TRUSTED_CLASSES, architecture_entry
+from skensemble.io._manifest import NO_DIRECTORIES, TRUSTED_CLASSES, architecture_entry
 from skensemble.io._networks import (
     arrays_of,
     build_model,
@@ -116,10 +117,14 @@ class Reader:
         if node["model"] is None:
             return estimator
         attributes, target = self._decoder.decode(node["attributes"]), self._decoder.decode(node["target"])
+        if not isinstance(attributes, dict) or not isinstance(target, dict):
+            raise FormatError(f"Object {number} of the manifest must have dicts of attributes and of the target.")
         return restore_network(estimator, attributes, target, self.object(node["model"]))
 
     def _new(self, node):
         params = self._decoder.decode(node["params"])
+        if not isinstance(params, dict) or any(params.get(name) is not None for name in NO_DIRECTORIES):
+            raise FormatError(f"{node['class']} must have a dict of parameters, and none that names a directory.")
         kind = self._class(node["class"])
         try:
             return kind(**params)
@@ -233,8 +238,14 @@ class LazyTrained(Trained):
         self.template, self.seeds, self.histories = template, seeds, histories
         self._rows = rows
 
-    def __reduce__(self):
-        return Trained, (self.template, self.seeds, self.state, self.histories)
+    def __reduce_ex__(self, protocol):
+        return self._read_all().__reduce_ex__(protocol)
+
+    def __deepcopy__(self, memo):
+        return copy.deepcopy(self._read_all(), memo)
+
+    def _read_all(self):
+        return Trained(self.template, self.seeds, self.state, self.histories)
 
     @property
     def state(self):

@@ -70,9 +70,24 @@ def write_skops(estimator, where):
         out = io.BytesIO()
         with zipfile.ZipFile(out, "w") as renamed:
             for old, new in names.items():
-                renamed.writestr(zipfile.ZipInfo(new), archive.read(old))
+                renamed.writestr(zipfile.ZipInfo(new), _without_padding(archive.read(old)))
             renamed.writestr(zipfile.ZipInfo(_SCHEMA), json.dumps(schema))
     return out.getvalue()
+
+
+def _without_padding(data):
+    """An array whose fields are not followed by bytes that nobody set, as those of trees are."""
+    if not data.startswith(np.lib.format.MAGIC_PREFIX):
+        return data
+    array = np.load(io.BytesIO(data), allow_pickle=False)
+    if array.dtype.names is None:
+        return data
+    clean = np.zeros(array.shape, array.dtype)
+    for name in array.dtype.names:
+        clean[name] = array[name]
+    stream = io.BytesIO()
+    np.save(stream, clean, allow_pickle=False)
+    return stream.getvalue()
 
 
 def _renumbered(value, names, numbers):

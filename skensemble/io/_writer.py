@@ -17,7 +17,7 @@ from skensemble.io._architecture import canonical_config, untrusted_names
 from skensemble.io._container import digest
 from skensemble.io._errors import PersistenceError
 from skensemble.io._json import write_json
-from skensemble.io._manifest import FORMAT, FORMAT_VERSION, TRUSTED_CLASSES, architecture_entry
+from skensemble.io._manifest import FORMAT, FORMAT_VERSION, NO_DIRECTORIES, TRUSTED_CLASSES, architecture_entry
 from skensemble.io._networks import (
     PROBE_ROWS,
     compile_record,
@@ -215,7 +215,8 @@ class Writer:
                 f"{path} with a Keras network in it cannot be saved. Save the network, or what contains it, on its own: "
                 f"{', '.join(sorted(TRUSTED_CLASSES))} can be."
             )
-        params = estimator.get_params(deep=False)
+        params = dict(estimator.get_params(deep=False))
+        params |= {name: None for name in NO_DIRECTORIES if name in params}
         attributes = {k: v for k, v in vars(estimator).items() if k not in params and k not in _MADE_ANEW}
         encoded = {name: self._encoder.encode(value, f"`{name}` of {where}") for name, value in params.items()}
         learned = {name: self._encoder.encode(value, f"`{name}` of {where}") for name, value in attributes.items()}

@@ -46,6 +46,7 @@ IMPORT_ROWS = [
     {"io"},
     {"_display"},
     {"__init__"},
+    {"__main__"},
 ]
 ROW_OF = {name: row for row, names in enumerate(IMPORT_ROWS) for name in names}
 

@@ -99,8 +99,8 @@ def _check_version(manifest):
         raise FormatError("The manifest must have a format version of two numbers.")
     if version[0] != FORMAT_VERSION[0]:
         raise UnsupportedVersionError(
-            f"The file has the format {version[0]}.{version[1]}, this version of skensemble reads {FORMAT_VERSION[0]}.x: "
-            f"it was written by {str(manifest.get('versions'))[:200]}. Load it with that version of skensemble."
+            f"The file has the format {version[0]}.{version[1]}, this version of skensemble reads "
+            f"{FORMAT_VERSION[0]}.x: it was written by {str(manifest.get('versions'))[:200]}. Load it with that version."
         )
     return version[1] > FORMAT_VERSION[1]
 

@@ -198,8 +198,8 @@ def network_target(estimator):
     """What the encoder of the target is made of, when the estimator is loaded."""
     if has_own_encoders(estimator):
         raise PersistenceError(
-            f"{type(estimator).__name__} cannot be saved: it has a target_encoder or feature_encoder of its own. Put the "
-            "transformation into a scikit-learn Pipeline, or save with joblib."
+            f"{type(estimator).__name__} cannot be saved: it has a target_encoder or feature_encoder of its own. Put "
+            "the transformation into a scikit-learn Pipeline, or save with joblib."
         )
     encoder = estimator.target_encoder_
     return {

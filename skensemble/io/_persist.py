@@ -200,8 +200,8 @@ def _needed_names(container):
 def _check_trusted(trusted):
     if isinstance(trusted, str | bool) or not all(isinstance(name, str) for name in trusted or ()):
         raise TypeError(
-            f"`trusted` must be a list of names, as of `get_untrusted_types`: got {trusted!r}. There is no way to trust "
-            "everything: read the names, and pass those that you trust."
+            f"`trusted` must be a list of names, as of `get_untrusted_types`: got {trusted!r}. There is no way to "
+            "trust everything: read the names, and pass those that you trust."
         )
     return frozenset(trusted or ())
 
@@ -209,8 +209,8 @@ def _check_trusted(trusted):
 def _check_fingerprint(container, expected):
     if expected is not None and expected != container.fingerprint:
         raise IntegrityError(
-            f"The file must have the fingerprint {expected}: it has {container.fingerprint}. It is another file, or was "
-            "written again."
+            f"The file must have the fingerprint {expected}: it has {container.fingerprint}. It is another file, or "
+            "was written again."
         )
 
 

@@ -447,6 +447,6 @@ def import_path(path):
             return value
         break
     raise PersistenceError(
-        f"{path!r} is trusted, but no function or class can be imported from there. Make its module importable, or leave "
-        "it out of `trusted` to load without it."
+        f"{path!r} is trusted, but no function or class can be imported from there. Make its module importable, or "
+        "leave it out of `trusted` to load without it."
     )

@@ -212,8 +212,8 @@ class Writer:
         path = self._class_path(estimator)
         if path not in TRUSTED_CLASSES and not isinstance(estimator, BaseKerasEnsemble):
             raise PersistenceError(
-                f"{path} with a Keras network in it cannot be saved. Save the network, or what contains it, on its own: "
-                f"{', '.join(sorted(TRUSTED_CLASSES))} can be."
+                f"{path} with a Keras network in it cannot be saved. Save the network, or what contains it, on its "
+                f"own: {', '.join(sorted(TRUSTED_CLASSES))} can be."
             )
         params = dict(estimator.get_params(deep=False))
         params |= {name: None for name in NO_DIRECTORIES if name in params}

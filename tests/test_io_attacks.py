@@ -48,7 +48,7 @@ from skensemble.io import PersistenceError, UntrustedTypesFoundError, dumps, get
 from skensemble.io._container import Container
 from skensemble.io._skops import write_skops
 
-MARKER = Path(os.environ.get("SKENSEMBLE_TEST_MARKER", "marker-of-attacks"))
+MARKER = Path("marker-of-attacks")
 
 
 def touch(*arguments, **options):

@@ -15,7 +15,11 @@ def of_kind(manifest, kind, which=0):
 
 def edit(change):
     """The file after `change(manifest)`, whatever that returns."""
-    return lambda: with_manifest(lambda manifest: [change(manifest)] and None)
+
+    def changed(manifest):
+        change(manifest)
+
+    return lambda: with_manifest(changed)
 
 
 def top(**changed):

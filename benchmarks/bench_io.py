@@ -5,6 +5,7 @@ the optimizers, `.keras` files too; `skensemble.io.dump` leaves it out unless it
 is counted by the bytes that the process reads (Linux).
 """
 
+import copy
 import tempfile
 from pathlib import Path
 
@@ -54,12 +55,13 @@ def size(path):
 def measure(bench, title, n_members, units, folder, *, bounded):
     """The rows of one ensemble."""
     ensemble, X = fitted(n_members, units)
+    built = copy.deepcopy(ensemble)  # its members are built as estimators, which joblib would save one by one
     ours, pickled, networks = folder / "x.skens", folder / "x.joblib", folder / "networks"
     dumps = bench.repeat(
         3,
         ours=lambda: seconds(skensemble.io.dump, ensemble, ours),
         joblib=lambda: seconds(joblib.dump, ensemble, pickled),
-        networks=lambda: seconds(save_folder, ensemble, networks),
+        networks=lambda: seconds(save_folder, built, networks),
     )
     loads = bench.repeat(
         5,
@@ -70,10 +72,10 @@ def measure(bench, title, n_members, units, folder, *, bounded):
     np.testing.assert_array_equal(skensemble.io.load(ours).predict_proba(X), ensemble.predict_proba(X))
     for peer, path, bound in (("joblib", pickled, 1), ("networks", networks, None)):
         name = peer if peer == "joblib" else ".keras files"
-        bench.compare(f"{title}, size", [size(ours)], [size(path)], peer_name=name, at_most=bound)
-        bench.compare(f"{title}, dump", dumps["ours"], dumps[peer], peer_name=name)
+        bench.compare(f"{title}, size beside {name}", [size(ours)], [size(path)], peer_name=name, at_most=bound)
+        bench.compare(f"{title}, dump beside {name}", dumps["ours"], dumps[peer], peer_name=name)
         bound = 1 if bounded and peer == "joblib" else None
-        bench.compare(f"{title}, load", loads["ours"], loads[peer], peer_name=name, at_most=bound)
+        bench.compare(f"{title}, load beside {name}", loads["ours"], loads[peer], peer_name=name, at_most=bound)
     return ours
 
 

@@ -14,8 +14,12 @@ def of_kind(manifest, kind, which=0):
 
 
 def edit(change):
-    """The file after `change(manifest)`."""
-    return lambda: with_manifest(change)
+    """The file after `change(manifest)`, whatever that returns."""
+
+    def changed(manifest):
+        change(manifest)
+
+    return lambda: with_manifest(changed)
 
 
 def top(**changed):
@@ -25,7 +29,7 @@ def top(**changed):
 
 def without(key):
     """The file with a value of the manifest taken out."""
-    return edit(lambda manifest: manifest.pop(key) and None)
+    return edit(lambda manifest: manifest.pop(key))
 
 
 def node(which_kind, which=0, **changed):
@@ -39,7 +43,7 @@ def node(which_kind, which=0, **changed):
 
 
 def node_without(kind, key):
-    return edit(lambda manifest: of_kind(manifest, kind).pop(key) and None)
+    return edit(lambda manifest: of_kind(manifest, kind).pop(key))
 
 
 def attribute(kind, name, value, which=-1, part="attributes"):
@@ -220,13 +224,13 @@ EDITS = {
     "estimators_ that are a number": attribute("estimator", "estimators_", 2),
     "estimators_ that are one network": attribute("estimator", "estimators_", {"t": "object", "v": 2}),
     "too few classes": attribute("estimator", "classes_", items("a", "b")),
-    "too many classes": attribute("estimator", "classes_", items("a", "b", "c", "d")),
+    "other classes": attribute("estimator", "classes_", items("a", "b", "d")),
     "classes that are a list": attribute("estimator", "classes_", ["a", "b", "c"]),
     "no classes": attribute("estimator", "classes_", None),
     "member with too few classes": attribute("network", "classes", items("a", "b"), part="target"),
     "member with another target": attribute("network", "type", "multilabel-indicator", part="target"),
     "member with a binary target": attribute("network", "type", "binary", part="target"),
-    "member with a target of any size": attribute("network", "shape", pair(10**10), part="target"),
+    "member with a target of any size": attribute("network", "shape", pair(12, 10**10), part="target"),
     "member of rows of another shape": attribute("network", "X_shape_", pair(12, 5)),
     "member of rows of any size": attribute("network", "X_shape_", pair(12, 10**12)),
     "no weights": attribute("estimator", "weights_", None),
@@ -247,13 +251,13 @@ EDITS = {
     "variable that is infinite": variables(lambda v: v + np.inf),
     "variable of other numbers": variables(lambda v: v + 1),
     "variable of zeros": variables(lambda v: v * 0),
-    "variable left out": tensors("members/00000.safetensors", lambda arrays: arrays.popitem() and None),
+    "variable left out": tensors("members/00000.safetensors", lambda arrays: arrays.popitem()),
     "variable added": tensors("members/00000.safetensors", lambda arrays: arrays.update(other=np.zeros(1))),
     "variable of another name": tensors(
         "members/00000.safetensors", lambda arrays: arrays.update(other=arrays.popitem()[1])
     ),
     "variables of nothing": tensors("members/00000.safetensors", lambda arrays: arrays.clear()),
-    "optimizer without a variable": tensors("optimizer.safetensors", lambda arrays: arrays.popitem() and None),
+    "optimizer without a variable": tensors("optimizer.safetensors", lambda arrays: arrays.popitem()),
     "optimizer of another shape": tensors("optimizer.safetensors", lambda arrays: first(arrays, lambda v: v[:1])),
     "no variables of a member": without_entry("00001.safetensors"),
     "no probe": without_entry("probe.safetensors"),

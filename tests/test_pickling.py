@@ -163,6 +163,9 @@ def test_what_is_registered_is_pickled(parameters, ensemble):
     np.testing.assert_array_equal(loaded.predict_proba(X), fitted.predict_proba(X))
 
 
+@pytest.mark.filterwarnings(  # by Keras 3.8, of every subclass of its functional models
+    "ignore:The structure of `inputs` doesn't match the expected structure:UserWarning"
+)
 def test_copies_need_no_names():
     """`copy`, `deepcopy` and `clone` stay in the process, where classes are found without their names."""
     fitted = small(model=with_unregistered_model).fit(X, LABELS)

@@ -221,10 +221,10 @@ def tagged(value):
 
 def import_paths(manifest):
     """Import paths of functions and classes that are parameters or the like: restored only where they are trusted."""
-    paths = {content for tag, content in tagged(manifest["objects"]) if tag == "callable"}
+    paths = [content for tag, content in tagged(manifest["objects"]) if tag == "callable"]
     if not all(isinstance(path, str) and _PATH.fullmatch(path) for path in paths):
         raise FormatError("The manifest must name functions and classes by import paths.")
-    return sorted(paths)
+    return sorted(set(paths))
 
 
 def class_paths(manifest):

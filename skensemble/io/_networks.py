@@ -171,6 +171,19 @@ def predict_probe(model, rows):
     return np.concatenate([output.reshape(len(rows), -1) for output in outputs], axis=1)
 
 
+def stacked_slots(model, arrays, n_copies, where, *, newest=False):
+    """Variables of the optimizers of copies, one row a copy; with `newest`, perhaps a row for the newest only."""
+    build_optimizer(model)
+    values = [arrays[name] for name in sorted(arrays)]
+    expected = [(v.shape, v.dtype) for v in read_state(model)[2]]
+    if [(v.shape[1:], v.dtype) for v in values] != expected or not {len(v) for v in values} <= {
+        n_copies,
+        1 if newest else n_copies,
+    }:
+        raise FormatError(f"{where} must hold the variables of the optimizer, in their shapes and types.")
+    return values
+
+
 def network_params(estimator):
     """Parameters of a scikeras estimator, those for its builder included."""
     return estimator.get_params(deep=False)

@@ -5,11 +5,12 @@ import importlib
 from collections.abc import Sequence
 
 import numpy as np
+from sklearn.base import is_classifier
 from sklearn.metrics import check_scoring, get_scorer
 
 from skensemble._base import BaseKerasEnsemble
 from skensemble._compat import BaseWrapper
-from skensemble._members import FittedMembers, Trained, forward
+from skensemble._members import FittedMembers, Trained, forward, unwrapped
 from skensemble._program import stack_values
 from skensemble._trajectory import Checkpoints
 from skensemble.io._architecture import dry_build
@@ -26,6 +27,7 @@ from skensemble.io._networks import (
     put_optimizer,
     put_values,
     restore_network,
+    stacked_slots,
     values_for,
 )
 from skensemble.io._skops import read_skops
@@ -145,14 +147,18 @@ class Reader:
             raise FormatError(f"The copies of object {number} must have a template with a model.")
         values = _OnDemand(lambda k: self._values(model, node["variables"][k]), len(node["seeds"]))
         histories = [self._decoder.decode(history) for history in node["histories"]]
-        put_values(model, values[0])
-        self._check_probe(model, f"object{number}/00000", f"Object {number}")
+        if not all(isinstance(history, dict) for history in histories):
+            raise FormatError(f"The copies of object {number} must have a dict as history of each.")
         if self._lazy and node["class"] == "Trained" and node["optimizer"] is None:
             return LazyTrained(template, node["seeds"], values, histories)
+        put_values(model, values[0])
+        self._check_probe(model, f"object{number}/00000", f"Object {number}")
         optimizer = []
         if node["optimizer"] is not None:
             slots = arrays_of(self._container.read(node["optimizer"]), node["optimizer"])
-            optimizer = [slots[name] for name in sorted(slots)]
+            optimizer = stacked_slots(
+                model, slots, len(values), node["optimizer"], newest=node["class"] == "Checkpoints"
+            )
         state = (*_stacked(values), optimizer)
         if node["class"] == "Trained":
             return Trained(template, node["seeds"], state, histories)
@@ -168,8 +174,10 @@ class Reader:
     def _estimator(self, node, number):
         estimator = self._new(node)
         attributes = self._decoder.decode(node["attributes"])
-        if not isinstance(attributes, dict):
-            raise FormatError(f"Object {number} of the manifest must have a dict of attributes.")
+        if isinstance(estimator, BaseWrapper) or not isinstance(attributes, dict):
+            raise FormatError(f"Object {number} of the manifest must be an ensemble or the like, with attributes.")
+        if not attributes.keys().isdisjoint(estimator.get_params(deep=False)):
+            raise FormatError(f"Object {number} of the manifest must not learn what are its parameters.")
         check_no_methods(estimator, attributes)
         vars(estimator).update(attributes)
         if isinstance(estimator, BaseKerasEnsemble):
@@ -264,11 +272,23 @@ def _stacked(rows):
 
 def _check_ensemble(estimator):
     """Refuse ensembles whose parts do not agree: what a changed file can say that no fit says."""
-    members = getattr(estimator, "estimators_", None)
-    weights = getattr(estimator, "weights_", None)
-    if members is not None and weights is not None:
+    members, weights = getattr(estimator, "estimators_", None), getattr(estimator, "weights_", None)
+    if not isinstance(members, FittedMembers) or not len(members):
+        raise FormatError(f"{type(estimator).__name__} must have fitted members.")
+    if weights is not None or hasattr(estimator, "weights"):
         if np.shape(weights) != (len(members),) or not np.isfinite(weights).all() or np.min(weights) < 0:
             raise FormatError(f"An ensemble of {len(members)} members must have a weight for each, at least 0.")
+    if is_classifier(estimator):
+        _check_classes(getattr(estimator, "classes_", None), members)
+
+
+def _check_classes(classes, members):
+    if not isinstance(classes, np.ndarray) or classes.ndim != 1 or len(classes) < 2:
+        raise FormatError(f"A classifier must have an array of two or more classes: got {str(classes)[:80]}.")
+    for entry in members.entries():
+        known = getattr(entry[0].template if isinstance(entry, tuple) else unwrapped(entry), "classes_", None)
+        if isinstance(known, np.ndarray) and not np.isin(known, classes).all():
+            raise FormatError(f"The classes of a member must be those of its ensemble: got {str(known)[:80]}.")
 
 
 def _scorer(search):

@@ -28,6 +28,7 @@ import tensorflow as tf
 from tensorflow.python.ops.parallel_for import pfor
 
 from skensemble._program_state import (
+    ROW_ORDER_BYTES,
     State,
     chunks,
     first_rows,
@@ -57,7 +58,8 @@ __all__ = [
     "write_state",
 ]
 
-#: Epochs whose row orders are handed over at once: at most so many, and at most so many bytes of row orders.
+#: Epochs whose row orders are handed over at once: at most so many, and at most so many bytes of orders. An epoch of
+#: more bytes runs in chunks of steps, because the program holds its row orders several times over.
 SEGMENT_EPOCHS, SEGMENT_BYTES = 64, 4 * 2**20
 #: Values (of the widest layer, all members) that one chunk of `Program.predict` may hold.
 PREDICT_VALUES = 2**23
@@ -230,8 +232,9 @@ class Program:
         masked = stop_on_nan or not state.active.all()
         xla = self._choose_xla(n_epochs * n_steps if expected_steps is None else expected_steps, batch_size)
         plan = _Plan(batch_size, n_rows, rates is not None, masked, stop_on_nan, xla)
-        streamed = not tf.is_tensor(data.X) or (validation is not None and not tf.is_tensor(validation[0].X))
-        execute = self._run_streamed if streamed else self._run_resident
+        on_host = not tf.is_tensor(data.X) or (validation is not None and not tf.is_tensor(validation[0].X))
+        long = ROW_ORDER_BYTES * self.n_members * n_rows > SEGMENT_BYTES
+        execute = self._run_chunks if on_host or long else self._run_epochs
         try:
             return execute(plan, state, data, orders, rates, validation)
         except _COMPILE_ERRORS:
@@ -314,10 +317,10 @@ class Program:
             return "all"
         return "update" if self.flat is not None and self.n_values >= XLA_MIN_UPDATE else None
 
-    def _run_resident(self, plan, state, data, orders, rates, validation):
+    def _run_epochs(self, plan, state, data, orders, rates, validation):
         """All epochs of a segment in one call."""
         n_epochs = len(orders)
-        segment = max(1, min(SEGMENT_EPOCHS, SEGMENT_BYTES // (4 * self.n_members * plan.n_rows)))
+        segment = max(1, min(SEGMENT_EPOCHS, SEGMENT_BYTES // (ROW_ORDER_BYTES * self.n_members * plan.n_rows)))
         parts = [state.trainable, state.non_trainable, state.optimizer]
         active = tf.constant(state.active)
         evaluation, batch_size_v = (), None
@@ -342,15 +345,15 @@ class Program:
         history = [np.concatenate(values) for values in zip(*histories, strict=True)]
         return State(*parts, active=active.numpy(), epochs_run=epochs_run), self._logs(history)
 
-    def _run_streamed(self, plan, state, data, orders, rates, validation):
-        """Chunk of steps after chunk of steps, their rows gathered on the host: X is never in memory whole."""
+    def _run_chunks(self, plan, state, data, orders, rates, validation):
+        """Chunk of steps after chunk of steps: long row orders, or an X on the host, are never in the program whole."""
         parts = [state.trainable, state.non_trainable, state.optimizer]
         active, zero = tf.constant(state.active), self._zero_metrics()
         epochs_run, histories = np.zeros(self.n_members, int), []
         for e, order in enumerate(orders):
             metrics = zero
             epochs_run += active.numpy()
-            for start, chunk, rows in chunks(data, order, plan.batch_size):
+            for start, chunk, rows in chunks(data, order, plan.batch_size, SEGMENT_BYTES):
                 chunk_plan = plan._replace(n_rows=rows.shape[1])
                 first = start // plan.batch_size
                 rate = (
@@ -362,14 +365,14 @@ class Program:
                 function = self._compiled(("chunk", chunk_plan), inputs, self._chunk, plan.xla)
                 parts, metrics, active = function(*inputs)
             if validation is not None:
-                metrics = [*metrics, *self._evaluate_streamed(validation, plan.xla, parts, zero)]
+                metrics = [*metrics, *self._evaluate_chunks(validation, plan.xla, parts, zero)]
             histories.append([m.numpy()[None] for m in metrics])
         history = [np.concatenate(values) for values in zip(*histories, strict=True)]
         return State(*parts, active=active.numpy(), epochs_run=epochs_run), self._logs(history)
 
-    def _evaluate_streamed(self, validation, xla, parts, metrics):
+    def _evaluate_chunks(self, validation, xla, parts, metrics):
         data, rows_v, batch_size = validation
-        for _, chunk, rows in chunks(data, rows_v, batch_size):
+        for _, chunk, rows in chunks(data, rows_v, batch_size, SEGMENT_BYTES):
             inputs = [chunk, rows, parts, metrics]
             metrics = self._compiled(("evaluate", batch_size), inputs, self._evaluate_chunk, xla)(*inputs)
         return metrics

@@ -31,6 +31,7 @@ IMPORT_ROWS = [
     {"_signature", "_pure_optimizer"},
     {"_step"},
     {"_program_state"},
+    {"_graph"},
     {"_program"},
     {"_members"},
     {"_initial_values", "_callbacks", "_rows"},
@@ -49,7 +50,7 @@ IMPORT_ROWS = [
 ROW_OF = {name: row for row, names in enumerate(IMPORT_ROWS) for name in names}
 
 # The last three are the fused program.
-MAY_USE_PRIVATE_NAMES = {"_compat.py", "_pure_optimizer.py", "_step.py", "_program.py"}
+MAY_USE_PRIVATE_NAMES = {"_compat.py", "_pure_optimizer.py", "_step.py", "_graph.py"}
 WATCHED_PACKAGES = {"joblib", "keras", "numpy", "scikeras", "scipy", "sklearn", "tensorflow"}
 # Not underscored, but no less private.
 PRIVATE_MODULES = ("keras.src", "tensorflow.python")

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-TOLERANCE_OF_WEIGHTS = 1e-12  # smallest weight before the logarithm, for a member that does not count
+SMALLEST_WEIGHT = 1e-12  # in place of 0, which has no logarithm
 
 
 @keras.saving.register_keras_serializable(package="skensemble")
@@ -57,11 +57,12 @@ class WeightedAverage(keras.layers.Layer):
                 f"n_members={self.n_members}."
             )
         self.n_members = len(input_shape)
-        weights = np.full(self.n_members, 1 / self.n_members) if self.initial_weights is None else self.initial_weights
+        initializer = "zeros"
+        if self.initial_weights is not None:
+            initializer = keras.initializers.Constant(np.log(np.maximum(self.initial_weights, SMALLEST_WEIGHT)))
         self.logits = self.add_weight(
-            shape=(self.n_members,), initializer="zeros", trainable=self.trainable, name="logits"
+            shape=(self.n_members,), initializer=initializer, trainable=self.trainable, name="logits"
         )
-        self.logits.assign(np.log(np.maximum(weights, TOLERANCE_OF_WEIGHTS)))
         self.built = True
 
     def call(self, inputs):

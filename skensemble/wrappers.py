@@ -11,8 +11,6 @@ from sklearn.utils.validation import validate_data
 
 from skensemble._compat import ScikerasClassifier, ScikerasRegressor, decode_outputs, seeded, without_own_seed
 
-_MLP_PARAMETERS = ("hidden_layer_sizes", "activation", "dropout")
-
 
 @contextmanager
 def unchanged_on_error(estimator):
@@ -68,10 +66,12 @@ def _output_layer(meta):
 class _Member:
     """What scikeras 0.13 gets wrong for classifiers and regressors alike; stands left of its classes."""
 
+    _builder_parameters = ("hidden_layer_sizes", "activation", "dropout")
+
     @property
     def _user_params(self):
-        """Arguments for the builder: those scikeras does not know, and those of the MLP that were set."""
-        own = {name for name in _MLP_PARAMETERS if getattr(self, name, None) is not None}
+        """Arguments for the builder: those scikeras does not know, and those of the estimator's own that were set."""
+        own = {name for name in self._builder_parameters if getattr(self, name, None) is not None}
         return vars(self).get("_user_params", set()) | own
 
     @_user_params.setter

@@ -63,7 +63,7 @@ class BaseKerasEnsemble(BaseEstimator):
                 y, self.validation_fraction, self._entropy % 2**32, stratify=self._stratifies()
             )
             members = [dataclasses.replace(member, rows=rows) for member in members]
-        _check_weights_of_rows(members, sample_weight)
+        check_weights_of_rows(members, sample_weight)
         trained = fit_members(
             members, X, y, sample_weight, engine=self.engine, n_jobs=self.n_jobs, verbose=self.verbose
         )
@@ -140,7 +140,8 @@ class BaseKerasEnsemble(BaseEstimator):
         return tags
 
 
-def _check_weights_of_rows(members, sample_weight):
+def check_weights_of_rows(members, sample_weight):
+    """Raise where a member would be trained on rows of weight 0 alone."""
     for i, member in enumerate(members):
         if sample_weight is not None and member.rows is not None and not sample_weight[member.rows].any():
             raise ValueError(

@@ -43,7 +43,7 @@ def build_mlp(meta, hidden_layer_sizes=(100,), activation="relu", dropout=0.0):
     keras.Sequential
         Not compiled.
     """
-    n_outputs, output_activation = _output_layer(meta)
+    n_outputs, output_activation = output_layer_of(meta)
     model = keras.Sequential([keras.Input(meta["X_shape_"][1:])])
     if len(meta["X_shape_"]) > 2:
         model.add(keras.layers.Flatten())
@@ -55,7 +55,19 @@ def build_mlp(meta, hidden_layer_sizes=(100,), activation="relu", dropout=0.0):
     return model
 
 
-def _output_layer(meta):
+def output_layer_of(meta):
+    """Number of outputs and activation of an output layer that follows the target.
+
+    Parameters
+    ----------
+    meta : dict
+        As of `build_mlp`.
+
+    Returns
+    -------
+    n_outputs : int
+    activation : str or None
+    """
     if "n_classes_" not in meta:
         return meta["n_outputs_"], None
     if meta["target_type_"] == "binary":

@@ -450,7 +450,8 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
-        return self.final_estimator_.decision_function(self._final_input(X))
+        columns = self._final_input(X)
+        return self.final_estimator_.decision_function(columns)
 
     def _stack_method(self, name, estimator):
         for method in _METHODS if self.stack_method == "auto" else (self.stack_method,):

@@ -142,7 +142,7 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
         if y.ndim > 1 and not takes_several_targets(get_tags(final)):
             raise ValueError(
                 f"y of several columns needs a final estimator that takes it: {what}, y has {y.shape[1]} columns. Use "
-                f"final_estimator='concatenate', or {self._head.__mro__[2].__name__}()."
+                "another, such as final_estimator='concatenate'."
             )
 
     def _splits(self, X, y, members):

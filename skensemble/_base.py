@@ -63,7 +63,7 @@ class BaseKerasEnsemble(BaseEstimator):
                 y, self.validation_fraction, self._entropy % 2**32, stratify=self._stratifies()
             )
             members = [dataclasses.replace(member, rows=rows) for member in members]
-        _check_weights_of_rows(members, sample_weight)
+        check_weights_of_rows(members, sample_weight)
         trained = fit_members(
             members, X, y, sample_weight, engine=self.engine, n_jobs=self.n_jobs, verbose=self.verbose
         )
@@ -140,7 +140,8 @@ class BaseKerasEnsemble(BaseEstimator):
         return tags
 
 
-def _check_weights_of_rows(members, sample_weight):
+def check_weights_of_rows(members, sample_weight):
+    """Raise where a member would be trained on rows of weight 0 alone."""
     for i, member in enumerate(members):
         if sample_weight is not None and member.rows is not None and not sample_weight[member.rows].any():
             raise ValueError(
@@ -161,8 +162,49 @@ def _mean_proba(proba, weights):
     return weighted_mean(proba, weights).astype(proba.dtype)
 
 
-class KerasEnsembleClassifierMixin(ClassifierMixin):
-    """Labels, votes and probabilities; stands left of `BaseKerasEnsemble`."""
+class LabelsMixin(ClassifierMixin):
+    """The labels of y and their order; stands left of `BaseKerasEnsemble`."""
+
+    def _choose_indices(self, proba):
+        """Index of the class, or 0 and 1 for each label, from probabilities of any leading shape."""
+        if not self._multilabel:
+            return proba.argmax(axis=-1)
+        if self._one_hot:
+            return np.eye(proba.shape[-1], dtype=int)[proba.argmax(axis=-1)]
+        return (proba > 0.5).astype(int)
+
+    def _encode(self, y):
+        return y if self._multilabel else np.searchsorted(self.classes_, y)
+
+    def _decode(self, indices):
+        return indices if self._multilabel else self.classes_[indices]
+
+    def _member_classes(self):
+        return None if self._multilabel else self.classes_
+
+    def _validate_classes(self, y):
+        """Learn the labels of y; called by `fit`."""
+        check_classification_targets(y)
+        target_type = type_of_target(y, input_name="y")
+        if target_type == "multiclass-multioutput":
+            raise ValueError(
+                "`y` must have one label per row or be an indicator matrix of 0 and 1: got several columns of classes. "
+                "Fit one ensemble for each column, for example with sklearn.multioutput.MultiOutputClassifier."
+            )
+        self._multilabel = target_type == "multilabel-indicator"
+        self._one_hot = self._multilabel and is_one_hot_target(y)
+        self.classes_ = np.arange(y.shape[1]) if self._multilabel else np.unique(y)
+        if len(self.classes_) < 2:
+            raise ValueError(f"`y` must have at least two classes: got one class, {self.classes_.tolist()[0]!r}.")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = self._takes_several_targets()
+        return tags
+
+
+class KerasEnsembleClassifierMixin(LabelsMixin):
+    """Labels, votes and probabilities of an average; stands left of `BaseKerasEnsemble`."""
 
     def predict(self, X):
         """Label of each row.
@@ -266,14 +308,6 @@ class KerasEnsembleClassifierMixin(ClassifierMixin):
         n_choices = 2 if self._multilabel else proba.shape[-1]
         return self._decode(majority_vote(votes, weights, n_choices))
 
-    def _choose_indices(self, proba):
-        """Index of the class, or 0 and 1 for each label, from probabilities of any leading shape."""
-        if not self._multilabel:
-            return proba.argmax(axis=-1)
-        if self._one_hot:
-            return np.eye(proba.shape[-1], dtype=int)[proba.argmax(axis=-1)]
-        return (proba > 0.5).astype(int)
-
     def _ballots(self, proba):
         """What is averaged: probabilities, or with votes 1 for the choice of a member."""
         if self.voting == "soft":
@@ -281,40 +315,11 @@ class KerasEnsembleClassifierMixin(ClassifierMixin):
         choices = self._choose_indices(proba)
         return choices if self._multilabel else np.eye(proba.shape[-1])[choices]
 
-    def _encode(self, y):
-        return y if self._multilabel else np.searchsorted(self.classes_, y)
-
     def _target_kind(self):
         return {"multilabel": self._multilabel}
 
     def _stratifies(self):
         return not self._multilabel
-
-    def _decode(self, indices):
-        return indices if self._multilabel else self.classes_[indices]
-
-    def _member_classes(self):
-        return None if self._multilabel else self.classes_
-
-    def _validate_classes(self, y):
-        """Learn the labels of y; called by `fit`."""
-        check_classification_targets(y)
-        target_type = type_of_target(y, input_name="y")
-        if target_type == "multiclass-multioutput":
-            raise ValueError(
-                "`y` must have one label per row or be an indicator matrix of 0 and 1: got several columns of classes. "
-                "Fit one ensemble for each column, for example with sklearn.multioutput.MultiOutputClassifier."
-            )
-        self._multilabel = target_type == "multilabel-indicator"
-        self._one_hot = self._multilabel and is_one_hot_target(y)
-        self.classes_ = np.arange(y.shape[1]) if self._multilabel else np.unique(y)
-        if len(self.classes_) < 2:
-            raise ValueError(f"`y` must have at least two classes: got one class, {self.classes_.tolist()[0]!r}.")
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = self._takes_several_targets()
-        return tags
 
 
 class KerasEnsembleRegressorMixin(RegressorMixin):

@@ -1,13 +1,15 @@
 """Voting: different networks, and other scikit-learn estimators beside them, whose predictions are averaged or vote."""
 
 import numbers
+import os
 
 from sklearn.utils import Bunch, get_tags
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from skensemble._base import BaseKerasEnsemble, KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
+from skensemble._checkpoint import keep_entropy, open_checkpoint
 from skensemble._compat import BaseComposition, BaseWrapper, Interval, StrOptions, VisualBlock, fit_context
-from skensemble._members import Member, check_kind, draw_entropy, is_frozen, spawn_seeds, unwrapped
+from skensemble._members import Member, check_kind, is_frozen, spawn_seeds, unwrapped
 from skensemble.wrappers import unchanged_on_error
 
 
@@ -17,6 +19,7 @@ class _BaseKerasVoting(BaseKerasEnsemble, BaseComposition):
         "weights": [StrOptions({"greedy"}), "array-like", None],
         "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
         "engine": [StrOptions({"auto", "fused", "keras"})],
+        "checkpoint_dir": [str, os.PathLike, None],
         "n_jobs": [numbers.Integral, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -54,14 +57,15 @@ class _BaseKerasVoting(BaseKerasEnsemble, BaseComposition):
 
     def _fit(self, X, y, sample_weight, *, classifier):
         self._check_estimators(X, sample_weight, classifier)
-        self._entropy = draw_entropy(self.random_state)
-        seeds = spawn_seeds(self._entropy, len(self.estimators))
-        members = [
-            Member(estimator, _own_seed(estimator, seed))
-            for (_, estimator), seed in zip(self.estimators, seeds, strict=True)
-        ]
-        self._check_frozen(members, X, y)
-        self._fit_independent(members, X, y, sample_weight)
+        with open_checkpoint(self.checkpoint_dir) as checkpoint:
+            self._entropy = keep_entropy(checkpoint, self.random_state)
+            seeds = spawn_seeds(self._entropy, len(self.estimators))
+            members = [
+                Member(estimator, _own_seed(estimator, seed))
+                for (_, estimator), seed in zip(self.estimators, seeds, strict=True)
+            ]
+            self._check_frozen(members, X, y)
+            self._fit_independent(members, X, y, sample_weight, checkpoint=checkpoint)
         self._names = [name for name, _ in self.estimators]
         return self
 
@@ -158,6 +162,11 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         How networks are trained. "fused": in one TensorFlow program, with Keras' results in a fraction of the time; an
         error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where possible, else keras;
         `engine_reason_` says why.
+    checkpoint_dir : str or path-like, default=None
+        Directory in which the fit keeps its state, so that after a crash or a kill the same call goes on from there, to
+        the same result bit for bit. Networks that are finished are taken from it; other estimators are trained again.
+        Each fit needs a directory of its own: other data, parameters or versions are an error. To start anew, delete
+        it. None keeps nothing.
     n_jobs : int, default=None
         Number of joblib workers that train members side by side; None means 1 unless in a `joblib.parallel_backend`
         context, -1 all processors.
@@ -216,6 +225,7 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         weights=None,
         validation_fraction=0.2,
         engine="auto",
+        checkpoint_dir=None,
         n_jobs=None,
         random_state=None,
         verbose=0,
@@ -225,6 +235,7 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         self.weights = weights
         self.validation_fraction = validation_fraction
         self.engine = engine
+        self.checkpoint_dir = checkpoint_dir
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
@@ -272,6 +283,11 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         How networks are trained. "fused": in one TensorFlow program, with Keras' results in a fraction of the time; an
         error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where possible, else keras;
         `engine_reason_` says why.
+    checkpoint_dir : str or path-like, default=None
+        Directory in which the fit keeps its state, so that after a crash or a kill the same call goes on from there, to
+        the same result bit for bit. Networks that are finished are taken from it; other estimators are trained again.
+        Each fit needs a directory of its own: other data, parameters or versions are an error. To start anew, delete
+        it. None keeps nothing.
     n_jobs : int, default=None
         Number of joblib workers that train members side by side; None means 1 unless in a `joblib.parallel_backend`
         context, -1 all processors.
@@ -324,6 +340,7 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         weights=None,
         validation_fraction=0.2,
         engine="auto",
+        checkpoint_dir=None,
         n_jobs=None,
         random_state=None,
         verbose=0,
@@ -332,6 +349,7 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         self.weights = weights
         self.validation_fraction = validation_fraction
         self.engine = engine
+        self.checkpoint_dir = checkpoint_dir
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose

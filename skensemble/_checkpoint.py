@@ -154,8 +154,7 @@ class Checkpoint:
         run = None if trajectory is None else _describe_run(trajectory)
         now = fingerprint(members, X, y, sample_weight, engine, first=first, run=run)
         before = self.read_json("fit.json")
-        if before is not None:
-            self._check_same(before, now)
+        if before is not None and self._is_same(before, now):
             for part in ("members", "estimators"):
                 now[part] = before[part] | now[part]
         if before != now:
@@ -165,19 +164,20 @@ class Checkpoint:
         self._keys = {int(i): digest_text(f"{common} {i} {json.dumps(one)}") for i, one in now["members"].items()}
         return self._finished(members, X, y)
 
-    def _check_same(self, before, now):
-        try:
-            found = changes(before, now)
-        except (KeyError, TypeError, AttributeError) as error:  # JSON, but not ours
-            self._set_aside(self.path / "fit.json", error)
-            before.update(members={}, estimators={})
-            return
-        if found:
+    def _is_same(self, before, now):
+        """Whether what the fit follows from has not changed; an error where that would spoil what there is."""
+        found = changes(before, now)
+        # Where nothing was trained, as after an error in the first fit, nothing is lost.
+        if found and self._files():
             raise ValueError(
                 f"`checkpoint_dir` must be used for one fit only: {self.path} was begun with something else. "
                 f"Changed: {', '.join(found)}. Nothing was overwritten. Fit with what it was begun with, give another "
                 "directory, or delete it to start anew; in cross-validation and searches every fit has other rows."
             )
+        return not found
+
+    def _files(self):
+        return sorted(path for kind in ("state", "result") for path in self.path.glob(f"*.{kind}"))
 
     def part(self, numbers):
         """The `Part` of members that are trained together; `numbers` are their indices in `begin`."""
@@ -219,12 +219,13 @@ class Checkpoint:
 
     def _finished(self, members, X, y):
         numbers = {self._keys[i + self._first]: i for i in range(len(members))}
-        records = {path: self._read(path) for path in sorted(self.path.glob("*.state"))}
-        self._unfinished = {path: record["keys"] for path, record in records.items() if record is not None}
-        found = {}
-        for path in sorted(self.path.glob("*.result")):
+        found, self._unfinished = {}, {}
+        for path in self._files():
             record = self._read(path)
             if record is None:
+                continue
+            if path.suffix == ".state":
+                self._unfinished[path] = record["keys"]
                 continue
             own = {numbers[key]: k for k, key in enumerate(record["keys"]) if key in numbers}
             own = {i: k for i, k in own.items() if i not in found}

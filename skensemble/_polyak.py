@@ -257,9 +257,9 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
         else keras; `engine_reason_` says why.
     checkpoint_dir : str or path-like, default=None
         Directory in which the fit keeps its state, the averaged epochs included, so that after a crash or a kill the
-        same call goes on from there, to the same result bit for bit; a run that is finished is taken from it and may be
-        averaged in another way. Each fit needs a directory of its own: other data, parameters or versions are an error.
-        To start anew, delete it. None keeps nothing.
+        same call goes on from there, to the same result bit for bit; a run that is finished is taken from it, also for
+        other `weights`. Each fit needs a directory of its own: other data, parameters or versions are an error. To
+        start anew, delete it. None keeps nothing.
     random_state : int, RandomState instance or None, default=None
         Seed of the starting values, of dropout, of the order of rows, and of the rows that are held out.
     verbose : int, default=0
@@ -445,9 +445,9 @@ class PolyakWeightRegressor(KerasEnsembleRegressorMixin, _BasePolyakWeight):
         else keras; `engine_reason_` says why.
     checkpoint_dir : str or path-like, default=None
         Directory in which the fit keeps its state, the averaged epochs included, so that after a crash or a kill the
-        same call goes on from there, to the same result bit for bit; a run that is finished is taken from it and may be
-        averaged in another way. Each fit needs a directory of its own: other data, parameters or versions are an error.
-        To start anew, delete it. None keeps nothing.
+        same call goes on from there, to the same result bit for bit; a run that is finished is taken from it, also for
+        other `weights`. Each fit needs a directory of its own: other data, parameters or versions are an error. To
+        start anew, delete it. None keeps nothing.
     random_state : int, RandomState instance or None, default=None
         Seed of the starting values, of dropout, of the order of rows, and of the rows that are held out.
     verbose : int, default=0

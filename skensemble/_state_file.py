@@ -101,14 +101,14 @@ def write_state_file(path, tree):
 
 
 def _encode(tree, arrays):
-    if isinstance(tree, np.ndarray):
+    if isinstance(tree, np.ndarray | np.generic):
         arrays.append(np.ascontiguousarray(tree).reshape(tree.shape))  # `ascontiguousarray` gives scalars a dimension
         return {_ARRAY: len(arrays) - 1}
     if isinstance(tree, dict):
         return {"dict": {key: _encode(value, arrays) for key, value in tree.items()}}
     if isinstance(tree, list | tuple):
         return [_encode(value, arrays) for value in tree]
-    return tree.item() if isinstance(tree, np.generic) else tree
+    return tree
 
 
 def _describe(array):

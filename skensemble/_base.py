@@ -43,7 +43,7 @@ class BaseKerasEnsemble(BaseEstimator):
         check_is_fitted(self)
         return predict_members(self.estimators_, self._validate_X(X), self._member_classes())
 
-    def _fit_independent(self, members, X, y, sample_weight, *, fitted=(), left_out=None):
+    def _fit_independent(self, members, X, y, sample_weight, *, fitted=(), left_out=None, checkpoint=None):
         """Train members in runs of their own and weigh them; sets `estimators_`, `weights_` and what trained them.
 
         Parameters
@@ -54,6 +54,8 @@ class BaseKerasEnsemble(BaseEstimator):
         fitted : sequence of members that are there already, before the new ones
         left_out : ndarray of bool of shape (n_estimators, n_samples), default=None
             Rows that each member, the earlier ones included, was not trained on, where members draw rows of their own.
+        checkpoint : Checkpoint, default=None
+            As in `fit_members`.
         """
         selects = isinstance(self.weights, str)
         weights = None if selects else normalize_weights(self.weights, len(fitted) + len(members))
@@ -65,7 +67,15 @@ class BaseKerasEnsemble(BaseEstimator):
             members = [dataclasses.replace(member, rows=rows) for member in members]
         check_weights_of_rows(members, sample_weight)
         trained = fit_members(
-            members, X, y, sample_weight, engine=self.engine, n_jobs=self.n_jobs, verbose=self.verbose
+            members,
+            X,
+            y,
+            sample_weight,
+            engine=self.engine,
+            n_jobs=self.n_jobs,
+            verbose=self.verbose,
+            checkpoint=checkpoint,
+            first=len(fitted),
         )
         self.estimators_ = trained.estimators if not len(fitted) else fitted + trained.estimators
         if members:

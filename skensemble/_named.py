@@ -6,8 +6,9 @@ from sklearn.utils import Bunch, get_tags
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from skensemble._base import BaseKerasEnsemble
+from skensemble._checkpoint import keep_entropy
 from skensemble._compat import BaseComposition, BaseWrapper
-from skensemble._members import Member, check_kind, draw_entropy, is_frozen, spawn_seeds, unwrapped
+from skensemble._members import Member, check_kind, is_frozen, spawn_seeds, unwrapped
 
 
 class BaseNamedMembers(BaseKerasEnsemble, BaseComposition):
@@ -54,9 +55,9 @@ class BaseNamedMembers(BaseKerasEnsemble, BaseComposition):
         check_is_fitted(self)
         return Bunch(**dict(zip(self._names, self.estimators_, strict=True)))
 
-    def _seeded_members(self, entries):
+    def _seeded_members(self, entries, checkpoint):
         """Members of the entries, a seed for each; draws `_entropy` and learns the names."""
-        self._entropy = draw_entropy(self.random_state)
+        self._entropy = keep_entropy(checkpoint, self.random_state)
         self._names = [name for name, _ in entries]
         seeds = spawn_seeds(self._entropy, len(entries))
         return [Member(one, own_seed(one, seed)) for (_, one), seed in zip(entries, seeds, strict=True)]

@@ -1,8 +1,10 @@
 """Voting: different networks, and other scikit-learn estimators beside them, whose predictions are averaged or vote."""
 
 import numbers
+import os
 
 from skensemble._base import KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
+from skensemble._checkpoint import open_checkpoint
 from skensemble._compat import Interval, StrOptions, VisualBlock, fit_context
 from skensemble._named import BaseNamedMembers, describe
 from skensemble.wrappers import unchanged_on_error
@@ -14,6 +16,7 @@ class _BaseKerasVoting(BaseNamedMembers):
         "weights": [StrOptions({"greedy"}), "array-like", None],
         "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
         "engine": [StrOptions({"auto", "fused", "keras"})],
+        "checkpoint_dir": [str, os.PathLike, None],
         "n_jobs": [numbers.Integral, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -21,9 +24,10 @@ class _BaseKerasVoting(BaseNamedMembers):
 
     def _fit(self, X, y, sample_weight, *, classifier):
         entries = self._check_estimators(X, sample_weight, classifier)
-        members = self._seeded_members(entries)
-        self._check_frozen(members, X, y)
-        self._fit_independent(members, X, y, sample_weight)
+        with open_checkpoint(self.checkpoint_dir) as checkpoint:
+            members = self._seeded_members(entries, checkpoint)
+            self._check_frozen(members, X, y)
+            self._fit_independent(members, X, y, sample_weight, checkpoint=checkpoint)
         return self
 
     def _check_other(self, name, estimator, X, sample_weight):
@@ -64,6 +68,11 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         How networks are trained. "fused": in one TensorFlow program, with Keras' results in a fraction of the time; an
         error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where possible, else keras;
         `engine_reason_` says why.
+    checkpoint_dir : str or path-like, default=None
+        Directory in which the fit keeps its state, so that after a crash or a kill the same call goes on from there, to
+        the same result bit for bit. Networks that are finished are taken from it; other estimators are trained again.
+        Each fit needs a directory of its own: other data, parameters or versions are an error. To start anew, delete
+        it. None keeps nothing.
     n_jobs : int, default=None
         Number of joblib workers that train members side by side; None means 1 unless in a `joblib.parallel_backend`
         context, -1 all processors.
@@ -122,6 +131,7 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         weights=None,
         validation_fraction=0.2,
         engine="auto",
+        checkpoint_dir=None,
         n_jobs=None,
         random_state=None,
         verbose=0,
@@ -131,6 +141,7 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         self.weights = weights
         self.validation_fraction = validation_fraction
         self.engine = engine
+        self.checkpoint_dir = checkpoint_dir
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
@@ -178,6 +189,11 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         How networks are trained. "fused": in one TensorFlow program, with Keras' results in a fraction of the time; an
         error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where possible, else keras;
         `engine_reason_` says why.
+    checkpoint_dir : str or path-like, default=None
+        Directory in which the fit keeps its state, so that after a crash or a kill the same call goes on from there, to
+        the same result bit for bit. Networks that are finished are taken from it; other estimators are trained again.
+        Each fit needs a directory of its own: other data, parameters or versions are an error. To start anew, delete
+        it. None keeps nothing.
     n_jobs : int, default=None
         Number of joblib workers that train members side by side; None means 1 unless in a `joblib.parallel_backend`
         context, -1 all processors.
@@ -230,6 +246,7 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         weights=None,
         validation_fraction=0.2,
         engine="auto",
+        checkpoint_dir=None,
         n_jobs=None,
         random_state=None,
         verbose=0,
@@ -238,6 +255,7 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         self.weights = weights
         self.validation_fraction = validation_fraction
         self.engine = engine
+        self.checkpoint_dir = checkpoint_dir
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose

@@ -35,7 +35,7 @@ IMPORT_ROWS = [
     {"_graph"},
     {"_program"},
     {"_members"},
-    {"_initial_values", "_callbacks", "_rows"},
+    {"_initial_values", "_callbacks", "_rows", "_state_file", "_fingerprint"},
     {"_fused"},
     {"_checkpoint"},
     {"_trajectory"},

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import numbers
+import os
 
 import keras
 import numpy as np
@@ -15,6 +16,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from skensemble._base import LabelsMixin, check_weights_of_rows
+from skensemble._checkpoint import open_checkpoint
 from skensemble._combine import align_classes
 from skensemble._compat import BaseWrapper, HasMethods, StrOptions, VisualBlock, check_feature_names_in, fit_context
 from skensemble._heads import MERGES, Head, KerasHeadClassifier, KerasHeadRegressor
@@ -43,6 +45,7 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
         "cv": ["cv_object", StrOptions({"prefit"})],
         "passthrough": ["boolean", StrOptions({"flatten"})],
         "engine": [StrOptions({"auto", "fused", "keras"})],
+        "checkpoint_dir": [str, os.PathLike, None],
         "n_jobs": [numbers.Integral, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -96,10 +99,11 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
         self.stack_method_ = [self._stack_method(name, one) for name, one in entries]
         final = self._final()
         self._check_final(final, X, y, sample_weight, classifier)
-        members = self._seeded_members(entries)
-        self._check_frozen(members, X, y)
-        splits = self._splits(X, y, members)
-        trained = self._fit_members(members, splits, X, y, sample_weight)
+        with open_checkpoint(self.checkpoint_dir) as checkpoint:
+            members = self._seeded_members(entries, checkpoint)
+            self._check_frozen(members, X, y)
+            splits = self._splits(X, y, members)
+            trained = self._fit_members(members, splits, X, y, sample_weight, checkpoint)
         self.estimators_ = trained.estimators.select(range(len(members)))
         if self._is_prefit():
             self.estimators_ = FittedMembers(unwrapped(member) for member in self.estimators_)
@@ -164,7 +168,7 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
             )
         return splits
 
-    def _fit_members(self, members, splits, X, y, sample_weight):
+    def _fit_members(self, members, splits, X, y, sample_weight, checkpoint):
         """Train the members, and after them those of each fold, all together."""
         in_folds = [
             dataclasses.replace(member, rows=rows)
@@ -174,7 +178,14 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
         ]
         check_weights_of_rows(in_folds, sample_weight)
         return fit_members(
-            [*members, *in_folds], X, y, sample_weight, engine=self.engine, n_jobs=self.n_jobs, verbose=self.verbose
+            [*members, *in_folds],
+            X,
+            y,
+            sample_weight,
+            engine=self.engine,
+            n_jobs=self.n_jobs,
+            verbose=self.verbose,
+            checkpoint=checkpoint,
         )
 
     def _out_of_fold(self, trained, members, splits, X):
@@ -292,6 +303,11 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
         How networks are trained. "fused": in one TensorFlow program, with Keras' results in a fraction of the time; an
         error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where possible, else keras;
         `engine_reason_` says why.
+    checkpoint_dir : str or path-like, default=None
+        Directory in which the fit keeps its state, so that after a crash or a kill the same call goes on from there, to
+        the same result bit for bit. Networks that are finished are taken from it; other estimators are trained again.
+        So is the final estimator. Each fit needs a directory of its own: other data, parameters or versions are an
+        error. To start anew, delete it. None keeps nothing.
     n_jobs : int, default=None
         Number of joblib workers that train members side by side; None means 1 unless in a `joblib.parallel_backend`
         context, -1 all processors.
@@ -361,6 +377,7 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
         stack_method="auto",
         passthrough=False,
         engine="auto",
+        checkpoint_dir=None,
         n_jobs=None,
         random_state=None,
         verbose=0,
@@ -371,6 +388,7 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
         self.stack_method = stack_method
         self.passthrough = passthrough
         self.engine = engine
+        self.checkpoint_dir = checkpoint_dir
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
@@ -509,6 +527,11 @@ class StackedKerasRegressor(RegressorMixin, _BaseStackedKeras):
         How networks are trained. "fused": in one TensorFlow program, with Keras' results in a fraction of the time; an
         error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where possible, else keras;
         `engine_reason_` says why.
+    checkpoint_dir : str or path-like, default=None
+        Directory in which the fit keeps its state, so that after a crash or a kill the same call goes on from there, to
+        the same result bit for bit. Networks that are finished are taken from it; other estimators are trained again.
+        So is the final estimator. Each fit needs a directory of its own: other data, parameters or versions are an
+        error. To start anew, delete it. None keeps nothing.
     n_jobs : int, default=None
         Number of joblib workers that train members side by side; None means 1 unless in a `joblib.parallel_backend`
         context, -1 all processors.
@@ -570,6 +593,7 @@ class StackedKerasRegressor(RegressorMixin, _BaseStackedKeras):
         cv=None,
         passthrough=False,
         engine="auto",
+        checkpoint_dir=None,
         n_jobs=None,
         random_state=None,
         verbose=0,
@@ -579,6 +603,7 @@ class StackedKerasRegressor(RegressorMixin, _BaseStackedKeras):
         self.cv = cv
         self.passthrough = passthrough
         self.engine = engine
+        self.checkpoint_dir = checkpoint_dir
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose

@@ -76,6 +76,9 @@ class _BaseKerasVoting(BaseKerasEnsemble, BaseComposition):
         check_is_fitted(self)
         return Bunch(**dict(zip(self._names, self.estimators_, strict=True)))
 
+    def _exported_members(self):
+        return self.estimators_, self._names, self.weights_
+
     def _check_estimators(self, X, sample_weight, classifier):
         if not self.estimators:
             raise ValueError("`estimators` must not be empty: give a list of (name, estimator).")

@@ -19,7 +19,7 @@ from skensemble._combine import (
     weighted_std,
 )
 from skensemble._compat import check_sample_weight, is_one_hot_target, seeded
-from skensemble._export import input_tensor, mean, member_outputs, vote_shares
+from skensemble._export import as_model, input_tensor, mean, member_outputs, vote_shares
 from skensemble._members import check_frozen_members, is_frozen, predict_members, unwrapped
 from skensemble._selection import greedy_weights, held_out_rows
 from skensemble._training import fit_members
@@ -82,7 +82,7 @@ class BaseKerasEnsemble(BaseEstimator):
                 self._member_classes(),
                 trainable=trainable,
             )
-            return keras.Model(X, self._combine_outputs(outputs, weights[counted]), name="ensemble")
+            return as_model(X, self._combine_outputs(outputs, weights[counted]))
 
     def _exported_members(self):
         """Members of the exported model, their names and their weights."""

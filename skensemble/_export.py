@@ -21,6 +21,13 @@ def input_tensor(row_shape):
     return keras.Input(row_shape, name="X", dtype=keras.config.floatx())
 
 
+def as_model(X, output):
+    """The model from the input to the output."""
+    model = keras.Model(X, output, name="ensemble")
+    model(X)  # Keras exports a model to ONNX only after a call
+    return model
+
+
 def member_outputs(estimators, names, X, classes, *, trainable):
     """Predictions of members as the ensemble combines them: one column per class, label or target.
 

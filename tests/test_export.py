@@ -375,14 +375,17 @@ def build_local():
 
 
 class Subclassed(keras.Model):
-    """A model of the user's own; Keras describes it by the arguments of its constructor."""
+    """A model of the user's own, with its own constructor."""
 
     def __init__(self, units):
-        super().__init__()
-        self.hidden, self.last = keras.layers.Dense(units), keras.layers.Dense(3, activation="softmax")
+        self.units = units
+        inputs = keras.Input((4,))
+        hidden = keras.layers.Dense(units)(inputs)
+        super().__init__(inputs, keras.layers.Dense(3, activation="softmax")(hidden))
 
-    def call(self, inputs):
-        return self.last(self.hidden(inputs))
+    def get_config(self):
+        """Arguments of the constructor."""
+        return {"units": self.units}
 
 
 def build_undescribed():

@@ -25,6 +25,7 @@ from sklearn.utils._param_validation import (  # scikit-learn 1.2 to 1.9: the wo
     StrOptions,
 )
 from sklearn.utils.metaestimators import _BaseComposition as BaseComposition  # scikit-learn 0.19 to 1.9
+from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in  # scikit-learn 1.0 to 1.9
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight  # scikit-learn 0.22 to 1.9
 from tensorflow.python.eager import context  # TensorFlow 2: the global seed can be set in public, not read
 
@@ -44,6 +45,7 @@ __all__ = [
     "VisualBlock",
     "batch_norm_layers",
     "build_optimizer",
+    "check_feature_names_in",
     "check_sample_weight",
     "copy_architecture",
     "copy_values",

@@ -12,6 +12,7 @@ from keras import layers, ops
 
 from skensemble._compat import BaseWrapper, ScikerasClassifier, copy_architecture, copy_values, has_own_encoders
 
+FINAL_NAME = "final_estimator"
 # Shares of votes that differ by the rounding of float32 are a tie.
 _VOTE_DECIMALS = 6
 
@@ -48,14 +49,37 @@ def member_outputs(estimators, names, X, classes, *, trainable):
     list of KerasTensor of shape (n_samples, n_classes or n_outputs)
     """
     for estimator, name in zip(estimators, names, strict=True):
-        _check_network(estimator, name)
-    outputs = []
-    for estimator, name in zip(estimators, _layer_names(names), strict=True):
-        output = _as_columns(_copy_network(estimator, name, X, trainable), name)
-        if isinstance(estimator, ScikerasClassifier):
-            output = _align_classes(estimator, output, name, classes)
-        outputs.append(output)
-    return outputs
+        check_network(estimator, name)
+    return [
+        _predictions(estimator, name, X, classes, trainable=trainable)
+        for estimator, name in zip(estimators, _layer_names(names), strict=True)
+    ]
+
+
+def final_output(estimator, columns):
+    """Predictions of a network that learned to combine those of members, which are given side by side."""
+    columns = columns[0] if len(columns) == 1 else layers.Concatenate(name="columns")(columns)
+    return _predictions(estimator, FINAL_NAME, columns, None, trainable=True)
+
+
+def as_rows_of_numbers(X):
+    """Rows of X in one dimension each."""
+    return X if len(X.shape) == 2 else layers.Flatten(name="X__columns")(X)
+
+
+def check_network(estimator, name):
+    """Raise where a fitted estimator is no network, or more than its network."""
+    if not isinstance(estimator, BaseWrapper):
+        raise ValueError(
+            f"`to_keras` needs Keras networks only: {name!r} is {type(estimator).__name__}. Fit the ensemble with a "
+            "network in its place."
+        )
+    if has_own_encoders(estimator):
+        raise ValueError(
+            f"`to_keras` needs networks that take X and give predictions as they are: {name!r} is "
+            f"{type(estimator).__name__}, which has a feature_encoder or target_encoder of its own. Do what it does in "
+            "layers of the network, or in a pipeline around the ensemble."
+        )
 
 
 def mean(outputs, weights):
@@ -88,18 +112,16 @@ def _first_largest(output):
     return layers.CategoryEncoding(output.shape[-1], output_mode="one_hot", dtype=keras.config.floatx())(indices)
 
 
-def _check_network(estimator, name):
-    if not isinstance(estimator, BaseWrapper):
-        raise ValueError(
-            f"`to_keras` needs members that are Keras networks: {name!r} is {type(estimator).__name__}. Fit the ensemble "
-            "without it."
-        )
-    if has_own_encoders(estimator):
-        raise ValueError(
-            f"`to_keras` needs members whose network takes X and gives predictions as they are: {name!r} is "
-            f"{type(estimator).__name__}, which has a feature_encoder or target_encoder of its own. Do what it does in "
-            "layers of the network, or in a pipeline around the ensemble."
-        )
+def _predictions(estimator, name, X, classes, *, trainable):
+    """Output of a copy of the network of an estimator, decoded as scikeras does it."""
+    output = _as_columns(_copy_network(estimator, name, X, trainable), name)
+    if not isinstance(estimator, ScikerasClassifier):
+        return output
+    if estimator.target_type_ == "binary" and estimator.n_classes_ == 2 and output.shape[-1] == 1:
+        output = _both_classes(output, name)
+    if classes is None or np.array_equal(estimator.classes_, classes):
+        return output
+    return _align_classes(output, name, estimator.classes_, classes)
 
 
 def _copy_network(estimator, name, X, trainable):
@@ -121,8 +143,8 @@ def _copy_network(estimator, name, X, trainable):
 
 
 def _layer_names(names):
-    """Names that TensorFlow takes as those of scopes, different from each other and from "X" and "mean"."""
-    taken = {"X", "mean"}
+    """Names that TensorFlow takes as those of scopes, different from each other and from those of other layers."""
+    taken = {"X", "mean", "columns", FINAL_NAME}
     for name in names:
         name = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
         if not name[0].isalnum():
@@ -142,15 +164,17 @@ def _as_columns(output, name):
     return output
 
 
-def _align_classes(estimator, proba, name, classes):
+def _both_classes(proba, name):
+    """Probabilities of both classes from that of the second."""
+    dtype = keras.config.floatx()
+    other = layers.Rescaling(-1.0, offset=1.0, name=f"{name}__other", dtype=dtype)(proba)
+    return layers.Concatenate(name=f"{name}__both", dtype=dtype)([other, proba])
+
+
+def _align_classes(proba, name, member_classes, classes):
     """Probabilities of one member in the columns of `classes`; a class that the member does not know gets 0."""
     dtype = keras.config.floatx()
-    if estimator.target_type_ == "binary" and estimator.n_classes_ == 2 and proba.shape[-1] == 1:
-        other = layers.Rescaling(-1.0, offset=1.0, name=f"{name}__other", dtype=dtype)(proba)
-        proba = layers.Concatenate(name=f"{name}__both", dtype=dtype)([other, proba])
-    if classes is None or np.array_equal(estimator.classes_, classes):
-        return proba
-    selection = np.asarray(estimator.classes_)[:, np.newaxis] == classes
+    selection = np.asarray(member_classes)[:, np.newaxis] == classes
     columns = layers.Dense(len(classes), use_bias=False, trainable=False, name=f"{name}__classes", dtype=dtype)
     aligned = columns(proba)
     columns.set_weights([selection.astype(dtype)])

@@ -19,6 +19,8 @@ from skensemble import (
     KerasAveragingClassifier,
     KerasAveragingRegressor,
     KerasClassifier,
+    KerasHeadClassifier,
+    KerasHeadRegressor,
     KerasRegressor,
     KerasVotingClassifier,
     KerasVotingRegressor,
@@ -26,6 +28,8 @@ from skensemble import (
     PolyakWeightRegressor,
     SnapshotEnsembleClassifier,
     SnapshotEnsembleRegressor,
+    StackedKerasClassifier,
+    StackedKerasRegressor,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -76,6 +80,23 @@ def voting(*members, **params):
 def voting_regressor(*members, **params):
     """Different regressors, not fitted."""
     return KerasVotingRegressor(list(members), **{"random_state": 0, **params})
+
+
+def stacked(final_estimator, **params):
+    """Two classifiers under a final one, not fitted."""
+    members = [("one", mlp(2)), ("two", mlp(5))]
+    return StackedKerasClassifier(members, final_estimator, **{"cv": 2, "random_state": 0, **params})
+
+
+def stacked_regressor(final_estimator, **params):
+    """Two regressors under a final one, not fitted."""
+    members = [("one", mlp_regressor(2)), ("two", mlp_regressor(5))]
+    return StackedKerasRegressor(members, final_estimator, **{"cv": 2, "random_state": 0, **params})
+
+
+def by_name(table):
+    """Mark a test as one that runs for each row of a table."""
+    return pytest.mark.parametrize("row", table.values(), ids=table.keys())
 
 
 def outputs_of(model, rows):
@@ -160,6 +181,23 @@ SOFT = {
 }
 
 
+STACKED = {
+    "concatenate": KerasHeadClassifier("concatenate", **QUICK),
+    "average": KerasHeadClassifier("average", **QUICK),
+    "weighted average": KerasHeadClassifier("weighted_average", weights=[1, 2], **QUICK),
+    "network": mlp(4),
+}
+
+
+@by_name(STACKED)
+@pytest.mark.parametrize("target", ["binary", "classes", "labels"])
+@pytest.mark.parametrize("passthrough", [False, True])
+def test_stacked_probabilities(row, target, passthrough):
+    """Members and the network that combines them are one model."""
+    ensemble = stacked(row, passthrough=passthrough).fit(X, TARGETS[target])
+    np.testing.assert_allclose(outputs_of(ensemble.to_keras(), X), ensemble.predict_proba(X), **FLOAT32)
+
+
 def build_mlp():
     """A network for three classes."""
     layers = [keras.layers.Dense(3, activation="relu"), keras.layers.Dense(3, activation="softmax")]
@@ -170,11 +208,6 @@ def build_words():
     """A network on integers."""
     layers = [keras.layers.Embedding(7, 2), keras.layers.Flatten(), keras.layers.Dense(3, activation="softmax")]
     return keras.Sequential([keras.Input((3,), dtype="int32"), *layers])
-
-
-def by_name(table):
-    """Mark a test as one that runs for each row of a table."""
-    return pytest.mark.parametrize("row", table.values(), ids=table.keys())
 
 
 @by_name(SOFT)
@@ -238,6 +271,9 @@ REGRESSORS = {
     "voting": voting_regressor(("one", mlp_regressor(2)), ("two", mlp_regressor(5)), weights=[1, 3]),
     "snapshots": SnapshotEnsembleRegressor(mlp_regressor(), n_estimators=3, random_state=0),
     "average": PolyakWeightRegressor(mlp_regressor(), n_checkpoints=2, random_state=0),
+    "stacked": stacked_regressor(KerasHeadRegressor("average", **QUICK)),
+    "stacked, weights": stacked_regressor(KerasHeadRegressor("weighted_average", output_layer=False, **QUICK)),
+    "stacked, X": stacked_regressor(KerasHeadRegressor(**QUICK), passthrough=True),
 }
 
 
@@ -286,6 +322,12 @@ def test_last_step_of_a_pipeline():
     pipeline = make_pipeline(StandardScaler(), averaging()).fit(X, TARGETS["classes"])
     outputs = outputs_of(pipeline[-1].to_keras(), pipeline[:-1].transform(X))
     np.testing.assert_allclose(outputs, pipeline.predict_proba(X), **FLOAT32)
+
+
+def test_stacked_images():
+    """X of more than two dimensions goes to the network that combines the members as one line of numbers."""
+    ensemble = stacked(KerasHeadClassifier(**QUICK), passthrough="flatten").fit(IMAGES, TARGETS["classes"])
+    np.testing.assert_allclose(outputs_of(ensemble.to_keras(), IMAGES), ensemble.predict_proba(IMAGES), **FLOAT32)
 
 
 # What is in the model
@@ -449,6 +491,15 @@ def test_training_of_layers_behind_the_model():
     np.testing.assert_allclose(outputs_of(model, X), ensemble.predict_proba(X), **FLOAT32)
 
 
+def test_training_of_the_network_that_combines():
+    """In a stacking ensemble, by default only the network that combines the members trains on."""
+    ensemble = stacked(KerasHeadClassifier("average", **QUICK)).fit(X, TARGETS["classes"])
+    model = ensemble.to_keras()
+    final = model.get_layer("final_estimator")
+    assert len(final.trainable_variables) == 4
+    assert len(model.trainable_variables) == 4
+
+
 def test_layers_frozen_by_the_user_stay_frozen():
     """`trainable=True` leaves layers frozen that do not train in the members."""
     member = build_with(keras.layers.Dense(2, trainable=False))
@@ -462,6 +513,7 @@ FILES = {
     "mean": averaging(),
     "weights": averaging(weights=[1, 2, 3]),
     "votes": averaging(voting="hard", weights=[1, 2, 3]),
+    "stacked": stacked(KerasHeadClassifier("average", **QUICK)),
 }
 LOAD = """
 import sys
@@ -540,12 +592,22 @@ class OwnFeatures(KerasClassifier):
         (
             voting(("net", mlp()), ("forest", RandomForestClassifier(n_estimators=2))),
             "classes",
-            "`to_keras` needs members that are Keras networks: 'forest' is RandomForestClassifier.",
+            "`to_keras` needs Keras networks only: 'forest' is RandomForestClassifier.",
         ),
         (
             voting_regressor(("net", mlp_regressor()), ("ridge", FrozenEstimator(Ridge().fit(X, TARGETS["value"])))),
             "value",
             "'ridge' is Ridge.",
+        ),
+        (
+            stacked(None),
+            "classes",
+            "`to_keras` needs Keras networks only: 'final_estimator' is LogisticRegression.",
+        ),
+        (
+            stacked(mlp(), stack_method="predict"),
+            "classes",
+            "by predict_proba: got the methods {'one': 'predict', 'two': 'predict'}.",
         ),
         (
             averaging(OwnFeatures(**QUICK)),

@@ -24,10 +24,11 @@ PACKAGE = ROOT / "skensemble"
 # A file imports only from rows above its own; names of files that are still to come are here already.
 IMPORT_ROWS = [
     {"_compat"},
-    {"_combine"},
+    {"_combine", "_merge"},
     {"_schedules"},
     {"_selection"},
     {"wrappers"},
+    {"_heads"},
     {"_signature", "_pure_optimizer"},
     {"_step"},
     {"_program_state"},
@@ -40,6 +41,7 @@ IMPORT_ROWS = [
     {"_training"},
     {"_batch_norm", "_export"},
     {"_base"},
+    {"_named"},
     {"_averaging", "_voting", "_snapshot", "_polyak", "_stacking"},
     {"io"},
     {"_display"},

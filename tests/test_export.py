@@ -190,8 +190,7 @@ STACKED = {
 
 
 @by_name(STACKED)
-@pytest.mark.parametrize("target", ["binary", "classes", "labels"])
-@pytest.mark.parametrize("passthrough", [False, True])
+@pytest.mark.parametrize(("target", "passthrough"), [("binary", False), ("classes", True), ("labels", False)])
 def test_stacked_probabilities(row, target, passthrough):
     """Members and the network that combines them are one model."""
     ensemble = stacked(row, passthrough=passthrough).fit(X, TARGETS[target])
@@ -219,19 +218,20 @@ def test_probabilities(row):
 
 
 HARD = {
-    "averaging": averaging(voting="hard"),
-    "averaging, weights": averaging(voting="hard", weights=[1, 2, 4]),
-    "averaging, greedy": averaging(voting="hard", weights="greedy"),
-    "voting": voting(("one", mlp(2)), ("two", mlp(5)), ("three", mlp(7)), voting="hard"),
-    "snapshots": SnapshotEnsembleClassifier(mlp(), n_estimators=3, voting="hard", random_state=0),
+    "averaging, binary": (averaging(voting="hard"), "binary"),
+    "averaging, one-hot": (averaging(voting="hard"), "one-hot"),
+    "averaging, weights": (averaging(voting="hard", weights=[1, 2, 4]), "classes"),
+    "averaging, greedy": (averaging(voting="hard", weights="greedy"), "classes"),
+    "voting": (voting(("one", mlp(2)), ("two", mlp(5)), ("three", mlp(7)), voting="hard"), "classes"),
+    "snapshots": (SnapshotEnsembleClassifier(mlp(), n_estimators=3, voting="hard", random_state=0), "binary"),
 }
 
 
 @by_name(HARD)
-@pytest.mark.parametrize("target", ["binary", "classes", "one-hot"])
-def test_votes(row, target):
+def test_votes(row):
     """With votes, the model gives the share of the weights that choose each class; the first largest is predicted."""
-    ensemble = row.fit(X, TARGETS[target])
+    ensemble, target = row
+    ensemble.fit(X, TARGETS[target])
     proba = ensemble.predict_members(X)
     expected = np.average(np.eye(proba.shape[-1])[proba.argmax(axis=-1)], axis=0, weights=ensemble.weights_)
     shares = outputs_of(ensemble.to_keras(), X)
@@ -241,10 +241,10 @@ def test_votes(row, target):
     np.testing.assert_array_equal(predicted, ensemble.predict(X))
 
 
-@by_name(HARD)
-def test_votes_for_labels(row):
+@pytest.mark.parametrize("weights", [None, [1, 2, 4], "greedy"])
+def test_votes_for_labels(weights):
     """With votes and several labels, the model gives the share of each label; those above a half are predicted."""
-    ensemble = row.fit(X, TARGETS["labels"])
+    ensemble = averaging(voting="hard", weights=weights).fit(X, TARGETS["labels"])
     expected = np.average(ensemble.predict_members(X) > 0.5, axis=0, weights=ensemble.weights_)
     shares = outputs_of(ensemble.to_keras(), X)
     np.testing.assert_allclose(shares, expected, **FLOAT32)
@@ -265,25 +265,29 @@ def test_ties_of_votes(weights, shares):
 
 
 REGRESSORS = {
-    "averaging": averaging_regressor(),
-    "averaging, weights": averaging_regressor(weights=[1, 0, 3]),
-    "averaging, greedy": averaging_regressor(weights="greedy"),
-    "voting": voting_regressor(("one", mlp_regressor(2)), ("two", mlp_regressor(5)), weights=[1, 3]),
-    "snapshots": SnapshotEnsembleRegressor(mlp_regressor(), n_estimators=3, random_state=0),
-    "average": PolyakWeightRegressor(mlp_regressor(), n_checkpoints=2, random_state=0),
-    "stacked": stacked_regressor(KerasHeadRegressor("average", **QUICK)),
-    "stacked, weights": stacked_regressor(KerasHeadRegressor("weighted_average", output_layer=False, **QUICK)),
-    "stacked, X": stacked_regressor(KerasHeadRegressor(**QUICK), passthrough=True),
+    "averaging": (averaging_regressor(), "value"),
+    "averaging, weights": (averaging_regressor(weights=[1, 0, 3]), "values"),
+    "averaging, greedy": (averaging_regressor(weights="greedy"), "values"),
+    "voting": (voting_regressor(("one", mlp_regressor(2)), ("two", mlp_regressor(5)), weights=[1, 3]), "value"),
+    "snapshots": (SnapshotEnsembleRegressor(mlp_regressor(), n_estimators=3, random_state=0), "values"),
+    "average": (PolyakWeightRegressor(mlp_regressor(), n_checkpoints=2, random_state=0), "value"),
+    "stacked": (stacked_regressor(KerasHeadRegressor("average", **QUICK)), "values"),
+    "stacked, weights": (
+        stacked_regressor(KerasHeadRegressor("weighted_average", output_layer=False, **QUICK)),
+        "value",
+    ),
+    "stacked, X": (stacked_regressor(KerasHeadRegressor(**QUICK), passthrough=True), "value"),
 }
 
 
 @by_name(REGRESSORS)
-@pytest.mark.parametrize(("target", "n_outputs"), [("value", 1), ("values", 2)])
-def test_values(row, target, n_outputs):
+def test_values(row):
     """The model of a regressor gives its predictions, one column per target."""
-    ensemble = row.fit(X, TARGETS[target])
+    ensemble, target = row
+    y = TARGETS[target]
+    ensemble.fit(X, y)
     values = outputs_of(ensemble.to_keras(), X)
-    assert values.shape == (24, n_outputs)
+    assert values.shape == (24, y[0].size)
     np.testing.assert_allclose(values, ensemble.predict(X).reshape(24, -1), **FLOAT32)
 
 

@@ -229,13 +229,25 @@ def batch_norm_layers(model):
 def copy_architecture(model):
     """A new Keras model with the layers of `model`, not compiled, its values not those of `model`.
 
-    Layers of the user's own need not be registered. A lambda is not unsafe here: it has run in this process already.
+    Layers and activations of the user's own need not be registered. A lambda is not unsafe here: it has run in this
+    process already.
     """
-    kinds = {type(layer) for layer in model._flatten_layers()}  # Keras 3.8 to 3.15: as in `batch_norm_layers`
-    own = {kind.__name__: kind for kind in kinds if kind.__module__.partition(".")[0] != "keras"}
+    own = _own_objects(model._flatten_layers())  # Keras 3.8 to 3.15: as in `batch_norm_layers`
     with keras.saving.custom_object_scope(own), SafeModeScope(False), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`", UserWarning)
         return type(model).from_config(model.get_config())
+
+
+def _own_objects(layers):
+    """Classes of layers, and functions that they hold, that are not Keras' own, by name."""
+    own = {}
+    for layer in layers:
+        for one in (type(layer), *vars(layer).values()):
+            if not isinstance(one, type | types.FunctionType) or one.__module__.partition(".")[0] == "keras":
+                continue
+            if own.setdefault(one.__name__, one) is not one:
+                raise ValueError(f"two classes or functions have the name {one.__name__!r}")
+    return own
 
 
 def copy_values(model, copied):

@@ -416,7 +416,11 @@ def build_local():
         def call(self, inputs):
             return inputs / 2
 
-    layers = [Halved(), Doubled(), keras.layers.Lambda(lambda x: x + 1), keras.layers.Dense(3, activation="softmax")]
+    def squared(x):
+        return x * x
+
+    layers = [Halved(), Doubled(), keras.layers.Lambda(lambda x: x + 1), keras.layers.Dense(2, activation=squared)]
+    layers.append(keras.layers.Dense(3, activation="softmax"))
     return keras.Sequential([keras.Input((4,)), *layers])
 
 
@@ -446,6 +450,19 @@ def build_undescribed():
             return self.function(inputs)
 
     return keras.Sequential([keras.Input((4,)), Undescribed(abs), keras.layers.Dense(3, activation="softmax")])
+
+
+def build_namesakes():
+    """A network with two layer classes of one name."""
+
+    def make(factor):
+        class Scaled(keras.layers.Layer):
+            def call(self, inputs):
+                return factor * inputs
+
+        return Scaled()
+
+    return keras.Sequential([keras.Input((4,)), make(2), make(3), keras.layers.Dense(3, activation="softmax")])
 
 
 @pytest.mark.parametrize("build", [build_normalization, build_branches, build_local, lambda: Subclassed(2)])
@@ -502,6 +519,13 @@ def test_training_of_the_network_that_combines():
     final = model.get_layer("final_estimator")
     assert len(final.trainable_variables) == 4
     assert len(model.trainable_variables) == 4
+
+
+def test_dropout_acts_in_further_training():
+    """Frozen networks still drop units in training, as Keras' own do."""
+    model = averaging(mlp(20, dropout=0.5)).fit(X, TARGETS["classes"]).to_keras()
+    dropped = keras.ops.convert_to_numpy(model(X, training=True))
+    assert np.abs(dropped - outputs_of(model, X)).max() > 0.01
 
 
 def test_layers_frozen_by_the_user_stay_frozen():
@@ -593,6 +617,11 @@ class OwnFeatures(KerasClassifier):
 @pytest.mark.parametrize(
     ("ensemble", "target", "message"),
     [
+        (
+            averaging(KerasClassifier(build_namesakes, **QUICK)),
+            "classes",
+            "`to_keras` needs networks that Keras can build from their configuration: 'member_0' is not one.",
+        ),
         (
             voting(("net", mlp()), ("forest", RandomForestClassifier(n_estimators=2))),
             "classes",

@@ -146,7 +146,7 @@ def _layer_names(names):
     """Names that TensorFlow takes as those of scopes, different from each other and from those of other layers."""
     taken = {"X", "mean", "columns", FINAL_NAME}
     for name in names:
-        name = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+        name = re.sub(r"[^A-Za-z0-9.-]+", "_", name)  # no "__" is left, which stands in names of layers between
         if not name[0].isalnum():
             name = f"member{name}"
         while name in taken:

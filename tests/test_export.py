@@ -304,11 +304,16 @@ def test_columns_of_members_that_know_fewer_classes():
     model.get_layer("a_and_c__classes")
 
 
-@pytest.mark.parametrize("shape", [(3,), (1, 3)])
-def test_outputs_of_more_dimensions(shape):
-    """Dimensions of size 1 that a network gives beside its classes are dropped, as in the ensemble."""
-    member = build_with(keras.layers.Dense(3), keras.layers.Reshape(shape))
-    ensemble = averaging(member).fit(X, TARGETS["classes"])
+@pytest.mark.parametrize(("units", "activation", "shape"), [(3, "softmax", (1, 3)), (1, "sigmoid", ())])
+def test_outputs_of_other_dimensions(units, activation, shape):
+    """Outputs that are not one row of columns are read as the ensemble reads them."""
+
+    def build():
+        layers = [keras.layers.Dense(units, activation=activation), keras.layers.Reshape(shape)]
+        return keras.Sequential([keras.Input((4,)), *layers])
+
+    member = KerasClassifier(build, epochs=0, loss="mse", run_eagerly=True)
+    ensemble = averaging(member).fit(X, TARGETS["binary" if units == 1 else "classes"])
     np.testing.assert_allclose(outputs_of(ensemble.to_keras(), X), ensemble.predict_proba(X), **FLOAT32)
 
 

@@ -1,5 +1,7 @@
 """Heads: small networks that combine what the members of a stacking ensemble predict."""
 
+import copy
+
 import keras
 from sklearn.utils.validation import check_is_fitted
 
@@ -96,6 +98,14 @@ class Head:
             raise ValueError(f"{type(self).__name__} builds its own model: leave out `model`.")
         self.check_parameters()
         return build_head
+
+    def _get_compile_kwargs(self):
+        if not isinstance(self.optimizer, keras.optimizers.Optimizer):
+            return super()._get_compile_kwargs()
+        # An instance has a learning rate, and scikeras refuses further arguments for it.
+        bare = copy.copy(self)
+        del bare.optimizer__learning_rate
+        return super(Head, bare)._get_compile_kwargs()
 
     def check_parameters(self):
         """Raise where parameters contradict each other."""

@@ -78,7 +78,7 @@ class WeightedAverage(keras.layers.Layer):
         tensor
             Of that shape.
         """
-        weights = ops.softmax(self.logits)
+        weights = _softmax(self.logits)
         return sum(weights[i] * one for i, one in enumerate(inputs))
 
     def compute_output_shape(self, input_shape):
@@ -102,7 +102,7 @@ class WeightedAverage(keras.layers.Layer):
         -------
         ndarray of shape (n_members,)
         """
-        return ops.convert_to_numpy(ops.softmax(self.logits))
+        return ops.convert_to_numpy(_softmax(self.logits))
 
     def get_config(self):
         """Arguments from which `from_config` makes the same layer.
@@ -113,6 +113,12 @@ class WeightedAverage(keras.layers.Layer):
         """
         weights = None if self.initial_weights is None else self.initial_weights.tolist()
         return {**super().get_config(), "n_members": self.n_members, "weights": weights}
+
+
+def _softmax(logits):
+    # Keras' own warns of a single member.
+    exponentials = ops.exp(logits - ops.max(logits))
+    return exponentials / ops.sum(exponentials)
 
 
 def _checked_weights(weights):

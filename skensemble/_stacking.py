@@ -143,7 +143,7 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
         if y.ndim > 1 and not takes_several_targets(get_tags(final)):
             raise ValueError(
                 f"y of several columns needs a final estimator that takes it: {what}, y has {y.shape[1]} columns. Use "
-                f"final_estimator='concatenate', or {self._head.__mro__[2].__name__}()."
+                "another, such as final_estimator='concatenate'."
             )
 
     def _splits(self, X, y, members):
@@ -468,7 +468,8 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
-        return self.final_estimator_.decision_function(self._final_input(X))
+        columns = self._final_input(X)
+        return self.final_estimator_.decision_function(columns)
 
     def _stack_method(self, name, estimator):
         for method in _METHODS if self.stack_method == "auto" else (self.stack_method,):

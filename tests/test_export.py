@@ -574,6 +574,16 @@ def test_saved_models_load_without_this_package(tmp_path):
     assert completed.returncode == 0, completed.stderr
 
 
+def test_saved_model_with_the_weighted_average(tmp_path):
+    """The merge layer of this package is saved with the weights that it learned."""
+    ensemble = stacked(KerasHeadClassifier("weighted_average", output_layer=False, **QUICK)).fit(X, TARGETS["classes"])
+    model = ensemble.to_keras()
+    model.save(tmp_path / "stacked.keras")
+    loaded = keras.models.load_model(tmp_path / "stacked.keras")
+    np.testing.assert_array_equal(outputs_of(loaded, X), outputs_of(model, X))
+    np.testing.assert_allclose(outputs_of(loaded, X), ensemble.predict_proba(X), **FLOAT32)
+
+
 @pytest.mark.slow
 @by_name(FILES)
 def test_saved_model_of_tensorflow(row, tmp_path):

@@ -18,8 +18,9 @@ from skensemble._combine import (
     weighted_mean,
     weighted_std,
 )
-from skensemble._compat import check_sample_weight, is_one_hot_target
-from skensemble._members import check_frozen_members, is_frozen, predict_members
+from skensemble._compat import check_sample_weight, is_one_hot_target, seeded
+from skensemble._export import as_model, input_tensor, mean, member_outputs, vote_shares
+from skensemble._members import check_frozen_members, is_frozen, predict_members, unwrapped
 from skensemble._selection import greedy_weights, held_out_rows
 from skensemble._training import fit_members
 
@@ -42,6 +43,58 @@ class BaseKerasEnsemble(BaseEstimator):
         """
         check_is_fitted(self)
         return predict_members(self.estimators_, self._validate_X(X), self._member_classes())
+
+    def to_keras(self, *, trainable=False):
+        """The whole ensemble as one Keras model: its networks on one input, and their combination.
+
+        The model holds copies: training it changes nothing here. But for layers of your own and the weighted average of
+        a stacking ensemble, it is made of Keras' own layers, so that once saved (`model.save`) or exported
+        (`model.export`) it can be used where skensemble is not installed.
+
+        Parameters
+        ----------
+        trainable : bool, default=False
+            Whether further training of the model changes the networks of the members, as far as their layers were
+            trainable. With False they are frozen, BatchNormalization included; Dropout still acts in `Model.fit`. A
+            network that combines the members is never frozen.
+
+        Returns
+        -------
+        keras.Model
+            Functional, not compiled, for rows of X as in `fit` (what a pipeline does before is not in it). Outputs of
+            shape (n_samples, n_classes or n_labels) are those of `predict_proba`; with `voting="hard"` they are the
+            shares of the votes, of which the largest is the prediction (with several labels per row, those above 0.5);
+            of regressors, those of `predict`, of shape (n_samples, n_outputs) also for one target. Members of weight 0
+            are left out.
+
+        Raises
+        ------
+        ValueError
+            Where a member that counts, or what combines them, is no Keras network, has encoders of its own or cannot be
+            copied.
+        """
+        check_is_fitted(self)
+        members, names, weights = self._exported_members()
+        counted = np.flatnonzero(weights)
+        with seeded(0):  # initial values that are replaced are drawn, and the seeds of Dropout
+            X = input_tensor(self._row_shape)
+            outputs = member_outputs(
+                [unwrapped(member) for member in members.select(counted)],
+                [names[i] for i in counted],
+                X,
+                self._member_classes(),
+                trainable=trainable,
+            )
+            return as_model(X, self._combine_outputs(X, outputs, weights[counted]))
+
+    def _exported_members(self):
+        """Members of the exported model, their names and their weights."""
+        members = self.estimators_
+        return members, [f"member_{i}" for i in range(len(members))], self.weights_
+
+    def _combine_outputs(self, X, outputs, weights):
+        """Output of the exported model from its input and the outputs of the members that count."""
+        return mean(outputs, weights)
 
     def _fit_independent(self, members, X, y, sample_weight, *, fitted=(), left_out=None, checkpoint=None):
         """Train members in runs of their own and weigh them; sets `estimators_`, `weights_` and what trained them.
@@ -317,6 +370,11 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
             return np.eye(proba.shape[-1], dtype=int)[votes]
         n_choices = 2 if self._multilabel else proba.shape[-1]
         return self._decode(majority_vote(votes, weights, n_choices))
+
+    def _combine_outputs(self, X, outputs, weights):
+        if self.voting == "soft":
+            return super()._combine_outputs(X, outputs, weights)
+        return vote_shares(outputs, weights, each_label=self._multilabel and not self._one_hot)
 
     def _ballots(self, proba):
         """What is averaged: probabilities, or with votes 1 for the choice of a member."""

@@ -19,6 +19,7 @@ from skensemble._base import LabelsMixin, check_weights_of_rows
 from skensemble._checkpoint import open_checkpoint
 from skensemble._combine import align_classes
 from skensemble._compat import BaseWrapper, HasMethods, StrOptions, VisualBlock, check_feature_names_in, fit_context
+from skensemble._export import FINAL_NAME, as_rows_of_numbers, check_network, final_output
 from skensemble._heads import MERGES, Head, KerasHeadClassifier, KerasHeadRegressor
 from skensemble._members import FittedMembers, Member, check_kind, is_frozen, spawn_seeds, unnamed_columns, unwrapped
 from skensemble._named import BaseNamedMembers, describe, own_seed, takes_several_targets
@@ -247,6 +248,23 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
         """Decoded prediction of the final estimator, by the fused forward pass where it is a network."""
         ((estimator, prediction),) = FittedMembers([self.final_estimator_]).predict(columns)
         return estimator, prediction
+
+    def _exported_members(self):
+        check_network(unwrapped(self.final_estimator_), FINAL_NAME)
+        others = {n: m for n, m in zip(self._names, self.stack_method_, strict=True) if m != self._method_of_members}
+        if others:
+            raise ValueError(
+                "`to_keras` needs members whose networks give the columns of the final estimator, by "
+                f"{self._method_of_members}: got the methods {others}. Fit with stack_method='auto' and networks only."
+            )
+        return self.estimators_, self._names, np.ones(len(self._names))
+
+    def _combine_outputs(self, X, outputs, weights):
+        classes = self._member_classes()
+        if classes is not None and len(classes) == 2:
+            outputs = [output[:, 1:] for output in outputs]
+        columns = [*outputs, as_rows_of_numbers(X)] if self.passthrough else outputs
+        return final_output(unwrapped(self.final_estimator_), columns)
 
     def _takes_several_targets(self):
         try:

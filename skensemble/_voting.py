@@ -30,6 +30,9 @@ class _BaseKerasVoting(BaseNamedMembers):
             self._fit_independent(members, X, y, sample_weight, checkpoint=checkpoint)
         return self
 
+    def _exported_members(self):
+        return self.estimators_, self._names, self.weights_
+
     def _check_other(self, name, estimator, X, sample_weight):
         super()._check_other(name, estimator, X, sample_weight)
         if getattr(self, "voting", None) == "soft" and not hasattr(estimator, "predict_proba"):

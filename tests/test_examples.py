@@ -1,3 +1,4 @@
+import contextlib
 import runpy
 import shutil
 import sys
@@ -146,7 +147,7 @@ def test_stacking(run_example, tmp_path):
 
 
 @pytest.mark.slow
-def test_stacking_of_pretrained_networks(run_example, tmp_path, monkeypatch):
+def test_stacking_of_pretrained_networks(run_example, tmp_path, monkeypatch, capsys):
     """With `--images` and `--imagenet`, VGG16 and MobileNet learn a folder of images, here without their weights."""
     rng = np.random.default_rng(0)
     for kind, level in (("dark", 40), ("light", 200)):
@@ -159,12 +160,14 @@ def test_stacking_of_pretrained_networks(run_example, tmp_path, monkeypatch):
         # No weights can be downloaded in a test.
         patched = lambda original=original, **params: original(**{**params, "weights": None})  # noqa: E731
         monkeypatch.setattr(keras.applications, name, patched)
-    try:
-        printed = run_example("plot_stacking.py", "--images", "photos", "--imagenet", "--epochs", "1")
-    except AssertionError as error:  # after one epoch, heads may be no better than members
-        assert "best head" in str(error)
-    else:
-        assert "VGG16" in printed
+    # Without the weights, the heads need not be better than the members: the names show that all were trained.
+    with contextlib.suppress(AssertionError):
+        run_example("plot_stacking.py", "--images", "photos", "--imagenet", "--epochs", "1")
+    printed = capsys.readouterr().out
+    assert "24 images to train on, 8 to test on, 2 classes" in printed
+    assert "\nVGG16 " in printed
+    assert "\nMobileNet " in printed
+    assert "The mean member has" in printed
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from skensemble._compat import (
     rebuild_model,
     replace_model,
 )
-from skensemble._program import State, get_program, signature, stack_values, why_not_fusable, write_state
+from skensemble._program import NotFusable, State, get_program, signature, stack_values, why_not_fusable, write_state
 
 # Rows that go through a network at once where it is called by itself: bounds the memory of the activations.
 PREDICTION_ROWS = 1024
@@ -223,7 +223,10 @@ class FittedMembers(Sequence):
         if why_not_fusable(models[0]) is not None:
             return estimators, [_forward_alone(model, X) for model in models]
         values = [Built(estimator).values() for estimator in estimators]
-        return estimators, _forward(models[0], stack_values(values), X)
+        try:
+            return estimators, _forward(models[0], stack_values(values), X)
+        except NotFusable:  # found only when the model is copied
+            return estimators, [_forward_alone(model, X) for model in models]
 
 
 def _decode(estimators, outputs):

@@ -84,13 +84,13 @@ def voting_regressor(*members, **params):
 
 def stacked(final_estimator, **params):
     """Two classifiers under a final one, not fitted."""
-    members = [("one", mlp(2)), ("two", mlp(5))]
+    members = [("one", mlp(2, epochs=1)), ("two", mlp(5, epochs=1))]
     return StackedKerasClassifier(members, final_estimator, **{"cv": 2, "random_state": 0, **params})
 
 
 def stacked_regressor(final_estimator, **params):
     """Two regressors under a final one, not fitted."""
-    members = [("one", mlp_regressor(2)), ("two", mlp_regressor(5))]
+    members = [("one", mlp_regressor(2, epochs=1)), ("two", mlp_regressor(5, epochs=1))]
     return StackedKerasRegressor(members, final_estimator, **{"cv": 2, "random_state": 0, **params})
 
 
@@ -189,6 +189,7 @@ STACKED = {
 }
 
 
+@pytest.mark.slow
 @by_name(STACKED)
 @pytest.mark.parametrize(("target", "passthrough"), [("binary", False), ("classes", True), ("labels", False)])
 def test_stacked_probabilities(row, target, passthrough):

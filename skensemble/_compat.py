@@ -4,6 +4,7 @@ import copy
 import random
 import threading
 import types
+import warnings
 from collections import defaultdict
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 from keras.src.backend.common import global_state  # Keras 3: no public way to reset the generator of `keras.random`
 from keras.src.random import seed_generator  # Keras 3.8 to 3.15: where default seeds are drawn
+from keras.src.saving.serialization_lib import SafeModeScope  # Keras 3.8 to 3.15: lets `from_config` make lambdas
 from scikeras._utils import route_params  # scikeras 0.13: which parameters go to `Model.fit`
 from scikeras.utils import metric_name
 from scikeras.wrappers import BaseWrapper
@@ -23,6 +25,7 @@ from sklearn.utils._param_validation import (  # scikit-learn 1.2 to 1.9: the wo
     StrOptions,
 )
 from sklearn.utils.metaestimators import _BaseComposition as BaseComposition  # scikit-learn 0.19 to 1.9
+from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in  # scikit-learn 1.0 to 1.9
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight  # scikit-learn 0.22 to 1.9
 from tensorflow.python.eager import context  # TensorFlow 2: the global seed can be set in public, not read
 
@@ -42,7 +45,10 @@ __all__ = [
     "VisualBlock",
     "batch_norm_layers",
     "build_optimizer",
+    "check_feature_names_in",
     "check_sample_weight",
+    "copy_architecture",
+    "copy_values",
     "decode_outputs",
     "encode_features",
     "encode_target",
@@ -218,6 +224,38 @@ def batch_norm_layers(model):
     """Layers of a model, at any depth, that estimate the statistics of their inputs in training."""
     layers = model._flatten_layers()  # Keras 3.8 to 3.15: no public way to reach the layers inside of layers
     return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable]
+
+
+def copy_architecture(model):
+    """A new Keras model with the layers of `model`, not compiled, its values not those of `model`.
+
+    Layers and activations of the user's own need not be registered. A lambda is not unsafe here: it has run in this
+    process already.
+    """
+    own = _own_objects(model._flatten_layers())  # Keras 3.8 to 3.15: as in `batch_norm_layers`
+    with keras.saving.custom_object_scope(own), SafeModeScope(False), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`", UserWarning)
+        return type(model).from_config(model.get_config())
+
+
+def _own_objects(layers):
+    """Classes of layers, and functions that they hold, that are not Keras' own, by name."""
+    own = {}
+    for layer in layers:
+        for one in (type(layer), *vars(layer).values()):
+            if not isinstance(one, type | types.FunctionType) or one.__module__.partition(".")[0] == "keras":
+                continue
+            if own.setdefault(one.__name__, one) is not one:
+                raise ValueError(f"two classes or functions have the name {one.__name__!r}")
+    return own
+
+
+def copy_values(model, copied):
+    """Give a built copy of a Keras model its values, the statistics of preprocessing layers included."""
+    for layer, twin in zip(model._flatten_layers(), copied._flatten_layers(), strict=True):
+        values = {}
+        layer.save_own_variables(values)
+        twin.load_own_variables(values)
 
 
 def history_of(logs):

@@ -89,12 +89,7 @@ def prepare_copies(copies, X, y):
     """
     template = clone_member(copies[0])
     _check_fusable_estimator(template)
-    try:
-        states = initialize_members(template, [copy.seed for copy in copies], X, y)
-    except ValueError as error:
-        if "another architecture" not in str(error):
-            raise
-        raise NotFusable(str(error)) from error
+    states = initialize_members(template, [copy.seed for copy in copies], X, y)
     reason = why_not_fusable(template.model_) or why_not_per_epoch(fit_callbacks(template))
     if reason is not None:
         raise NotFusable(reason)

@@ -236,7 +236,7 @@ def _decode(estimators, outputs):
 
 
 @contextmanager
-def _unnamed_columns():
+def unnamed_columns():
     """Let estimators that were fitted on a DataFrame take an array, whose columns were compared in `fit`."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
@@ -245,7 +245,7 @@ def _unnamed_columns():
 
 def _predict_other(estimator, X):
     """Prediction of a scikit-learn estimator that is no network, shaped like that of one."""
-    with _unnamed_columns():
+    with unnamed_columns():
         if not is_classifier(estimator):
             return estimator.predict(X)
         if hasattr(estimator, "predict_proba"):
@@ -375,7 +375,7 @@ def _count_targets(fitted, X):
         return fitted.n_classes_ if fitted.target_type_ == "multilabel-indicator" else 1
     if isinstance(fitted, BaseWrapper):
         return fitted.n_outputs_
-    with _unnamed_columns():
+    with unnamed_columns():
         return np.size(fitted.predict(X[:1]))
 
 

@@ -206,6 +206,9 @@ class _BasePolyakWeight(BaseKerasEnsemble):
         check_is_fitted(self)
         return predict_members(self._averaged, self._validate_X(X), self._member_classes())
 
+    def _exported_members(self):
+        return self._averaged, ["average"], np.ones(1)
+
     def _stages(self, X):
         check_is_fitted(self)
         arguments = (self._weighting, self.n_checkpoints_, self._decay, self._statistics)

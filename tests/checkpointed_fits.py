@@ -22,6 +22,7 @@ from skensemble import (
     KerasVotingClassifier,
     PolyakWeightClassifier,
     SnapshotEnsembleClassifier,
+    StackedKerasClassifier,
     _checkpoint,
     _fused,
     _state_file,
@@ -66,6 +67,11 @@ def voting(**params):
     return KerasVotingClassifier(members, **params)
 
 
+def stacked(**params):
+    members = [("a", network()), ("b", network(hidden_layer_sizes=(4, 4))), ("logistic", LogisticRegression())]
+    return StackedKerasClassifier(members, cv=2, **params)
+
+
 def snapshot(n_jobs=None, **params):
     return SnapshotEnsembleClassifier(network(), 3, **params)
 
@@ -79,7 +85,8 @@ def polyak_watched(n_jobs=None, **params):
 
 
 FITS = {
-    fit.__name__: fit for fit in (averaging, bagging, watched, with_keras, voting, snapshot, polyak, polyak_watched)
+    fit.__name__: fit
+    for fit in (averaging, bagging, watched, with_keras, voting, stacked, snapshot, polyak, polyak_watched)
 }
 
 
@@ -91,7 +98,9 @@ def data():
 def digest(ensemble):
     """Digest of the variables of models and optimizers, the histories, and the predictions."""
     learned = hashlib.sha256(ensemble.predict_members(data()[0]).tobytes())
-    learned.update(repr((ensemble.engine_, ensemble.engine_reason_, ensemble.weights_.tolist())).encode())
+    learned.update(ensemble.predict_proba(data()[0]).tobytes())
+    weights = ensemble.weights_.tolist() if hasattr(ensemble, "weights_") else None
+    learned.update(repr((ensemble.engine_, ensemble.engine_reason_, weights)).encode())
     through_pickle = ensemble.engine_ == "keras" and getattr(ensemble, "n_jobs", None) not in (None, 1)
     for member in [*getattr(ensemble, "estimators_", ()), *getattr(ensemble, "checkpoints_", ())]:
         if isinstance(member, KerasClassifier):

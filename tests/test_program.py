@@ -10,6 +10,7 @@ from keras import layers, losses, metrics, optimizers
 
 from skensemble import _program, _program_state
 from skensemble._program import get_program, load_data, read_state, signature, why_not_fusable, write_state
+from skensemble._program_state import chunks
 
 N_ROWS, N_FEATURES, BATCH_SIZE = 22, 4, 8
 
@@ -494,8 +495,9 @@ def test_lanes(optimizer, monkeypatch):
 
 @pytest.mark.usefixtures("no_xla")
 @pytest.mark.parametrize("weighted", [False, True])
-def test_streaming(weighted, monkeypatch, tmp_path):
-    """X that is too large to hold is gathered chunk by chunk from a memory map, with the same result."""
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_chunks(on_disk, weighted, monkeypatch, tmp_path):
+    """Chunks of an epoch, of a memory map that is too large to hold or of long row orders, give the same result."""
     members = make_members(dense(), 2, lambda: optimizers.Adam(0.01), metrics=["accuracy"])
     X, y = make_data(n_rows=50)
     weight = np.random.default_rng(0).uniform(size=(2, 50)) if weighted else None
@@ -503,15 +505,23 @@ def test_streaming(weighted, monkeypatch, tmp_path):
     validation = X, y, None, np.tile(np.arange(11), (2, 1)), 4
     run = {"learning_rates": rates, "validation": validation, "sample_weight": weight}
     orders = row_orders(3, 2, 50)
-    resident = fit_fused(members, X, y, orders, **run)
-    np.save(tmp_path / "X.npy", X.astype("float64"))
-    monkeypatch.setattr(_program_state, "RESIDENT_BYTES", 10)
-    monkeypatch.setattr(_program_state, "CHUNK_BYTES", 2 * 2 * 8 * N_FEATURES * 8)  # two steps of both members
-    streamed = fit_fused(members, np.load(tmp_path / "X.npy", mmap_mode="r"), y, orders, **run)
-    for name, values in resident[2].items():
-        np.testing.assert_allclose(streamed[2][name], values, rtol=1e-5)
+    whole = fit_fused(members, X, y, orders, **run)
+    steps_of_both = 2 * 2 * 8  # rows of two steps
+    if on_disk:
+        np.save(tmp_path / "X.npy", X.astype("float64"))
+        X = np.load(tmp_path / "X.npy", mmap_mode="r")
+        monkeypatch.setattr(_program_state, "RESIDENT_BYTES", 10)
+        monkeypatch.setattr(_program_state, "CHUNK_BYTES", steps_of_both * N_FEATURES * 8)
+    else:
+        monkeypatch.setattr(_program, "SEGMENT_BYTES", steps_of_both * 4)
+    sizes = []
+    monkeypatch.setattr(_program, "chunks", lambda *a: [sizes.append(c[2].shape) or c for c in chunks(*a)])
+    in_chunks = fit_fused(members, X, y, orders, **run)
+    assert sizes[:5] == [(2, 16), (2, 16), (2, 16), (2, 2), (2, 11)]  # the last one is of the validation rows
+    for name, values in whole[2].items():
+        np.testing.assert_allclose(in_chunks[2][name], values, rtol=1e-5)
     for k in range(2):
-        assert_equal_variables(streamed[0].unstack(streamed[1], k), resident[0].unstack(resident[1], k), 1e-6)
+        assert_equal_variables(in_chunks[0].unstack(in_chunks[1], k), whole[0].unstack(whole[1], k), 1e-6)
 
 
 @pytest.mark.usefixtures("no_xla")

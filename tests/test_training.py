@@ -1,8 +1,11 @@
 import contextlib
 import pickle
+import re
 import subprocess
 import sys
+import threading
 import warnings
+from pathlib import Path
 
 import joblib
 import keras
@@ -484,6 +487,35 @@ def test_memory_map(tmp_path, monkeypatch):
     for value, expected in zip(states_of(streamed), states_of(resident), strict=True):
         np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
     assert 0 < CountedRows.largest <= X.nbytes / 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of the process is read from /proc")
+def test_large_memory_map(tmp_path):
+    """A fit on a memory map of a gigabyte, mostly a hole in the file, takes a fraction of its size in memory."""
+    n_rows, n_features = 2**22, 64
+    on_disk = np.memmap(tmp_path / "X", "float32", "w+", shape=(n_rows, n_features))
+    y = np.arange(n_rows) % 2
+    ensemble = ensemble_of(classifier(batch_size=2**13, epochs=1), engine="fused").fit(X, Y)  # what is loaded once
+    before, peak, ended = anonymous_bytes(), [], threading.Event()
+
+    def watch():
+        while not ended.wait(0.01):
+            peak.append(anonymous_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        ensemble.fit(on_disk, y)
+    finally:
+        ended.set()
+        watcher.join()
+    assert max(peak) - before < on_disk.nbytes / 2
+
+
+def anonymous_bytes():
+    """Memory of this process that is not of a file."""
+    return 1024 * int(re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
 
 
 def n_traces(ensemble):

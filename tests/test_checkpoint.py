@@ -513,6 +513,7 @@ RUNS = [
     ("with_keras", 2),
     ("bagging", 2),
     ("voting", 1),
+    ("stacked", 1),
     ("snapshot", 1),
     ("polyak", 1),
 ]
@@ -534,12 +535,12 @@ def test_processes_that_are_killed_at_random_moments(name, n_jobs, tmp_path):
         process = run_fit(name, tmp_path / "killed", **arguments)
         process.stdout.readline()
         time.sleep(rng.uniform(0.2, 1) * duration)
-        if process.poll() is not None:  # it was faster
-            shutil.rmtree(tmp_path / "killed")
-        else:
-            n_kills += 1
+        if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        if result_of(process) is None:
+            n_kills += 1
+        else:  # it was faster
+            shutil.rmtree(tmp_path / "killed")
     assert result_of(run_fit(name, tmp_path / "killed", **arguments)) == expected
 
 

@@ -1,7 +1,7 @@
 """Fits with a checkpoint directory that tests interrupt, in their own process and in others that are killed.
 
-Run as a script, one fit: `python checkpointed_fits.py NAME DIRECTORY N_JOBS POINT NUMBER`. The process kills itself
-when it passes POINT of a write for the NUMBER-th time (0: never), and prints the digest of what it learned at the end.
+Run as a script, one fit: `python checkpointed_fits.py NAME DIRECTORY N_JOBS N_EPOCHS POINT NUMBER`. The process kills
+itself when it passes POINT of a write for the NUMBER-th time (0: never), and prints the digest of what it learned.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ from skensemble import (
     SnapshotEnsembleClassifier,
     StackedKerasClassifier,
     _checkpoint,
+    _fused,
     _state_file,
 )
 
@@ -100,9 +101,12 @@ def digest(ensemble):
     learned.update(ensemble.predict_proba(data()[0]).tobytes())
     weights = ensemble.weights_.tolist() if hasattr(ensemble, "weights_") else None
     learned.update(repr((ensemble.engine_, ensemble.engine_reason_, weights)).encode())
+    through_pickle = ensemble.engine_ == "keras" and getattr(ensemble, "n_jobs", None) not in (None, 1)
     for member in [*getattr(ensemble, "estimators_", ()), *getattr(ensemble, "checkpoints_", ())]:
         if isinstance(member, KerasClassifier):
-            values = [*member.model_.variables, *member.model_.optimizer.variables]
+            # Keras' own pickling, on the way from a worker, gives Dropout another seed: it is not among the weights.
+            variables = member.model_.weights if through_pickle else member.model_.variables
+            values = [*variables, *member.model_.optimizer.variables]
             learned.update(b"".join(np.asarray(value).tobytes() for value in values))
             learned.update(repr(sorted(member.history_.items())).encode())
     return learned.hexdigest()
@@ -148,8 +152,10 @@ def kill_at(point, number):
     pass_points(reach)
 
 
-def main(name, directory, n_jobs, point, number):
-    _checkpoint.MAX_SHARE = 1.0  # write at every chance
+def main(name, directory, n_jobs, n_epochs, point, number):
+    global N_EPOCHS
+    N_EPOCHS = int(n_epochs)
+    _checkpoint.MAX_SHARE, _fused._LOOK_SECONDS = 1.0, 0.0  # write at every chance, after each epoch
     if int(number):
         kill_at(point, int(number))
     print("begins", flush=True)

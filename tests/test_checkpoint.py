@@ -489,18 +489,12 @@ def test_short_fits_write_once(tmp_path, interrupt):
 # Processes that are killed
 
 
-def run_fit(name, directory, n_jobs, point="none", number=0):
-    command = [sys.executable, str(SCRIPT), name, str(directory), str(n_jobs), point, str(number)]
+def run_fit(name, directory, n_jobs=1, n_epochs=checkpointed_fits.N_EPOCHS, point="none", number=0):
+    command = [sys.executable, str(SCRIPT), name, *map(str, (directory, n_jobs, n_epochs, point, number))]
     environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
     )
-
-
-def kill_session(process):
-    """Kill the process and its workers, of all of which it is the first."""
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
 
 
 def result_of(process):
@@ -519,6 +513,7 @@ RUNS = [
     ("with_keras", 2),
     ("bagging", 2),
     ("voting", 1),
+    ("stacked", 1),
     ("snapshot", 1),
     ("polyak", 1),
 ]
@@ -529,22 +524,24 @@ RUNS = [
 def test_processes_that_are_killed_at_random_moments(name, n_jobs, tmp_path):
     """Three kills at random moments of a fit, workers and all: the fourth process ends as one that was never killed."""
     rng = random.Random(f"{name} {n_jobs}")
-    reference = run_fit(name, tmp_path / "reference", n_jobs)
+    arguments = {"n_jobs": n_jobs, "n_epochs": 150}
+    reference = run_fit(name, tmp_path / "reference", **arguments)
     reference.stdout.readline()
     began = time.monotonic()
     expected = result_of(reference)
     duration = time.monotonic() - began
     n_kills = 0
     while n_kills < 3:
-        process = run_fit(name, tmp_path / "killed", n_jobs)
+        process = run_fit(name, tmp_path / "killed", **arguments)
         process.stdout.readline()
         time.sleep(rng.uniform(0.2, 1) * duration)
-        if process.poll() is not None:  # it was faster
-            shutil.rmtree(tmp_path / "killed")
-        else:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        if result_of(process) is None:
             n_kills += 1
-        kill_session(process) if process.poll() is None else process.communicate()
-    assert result_of(run_fit(name, tmp_path / "killed", n_jobs)) == expected
+        else:  # it was faster
+            shutil.rmtree(tmp_path / "killed")
+    assert result_of(run_fit(name, tmp_path / "killed", **arguments)) == expected
 
 
 @pytest.mark.slow
@@ -554,16 +551,16 @@ def test_processes_that_are_killed_at_points_of_a_write(name, point, tmp_path):
     """A process that dies at a point of a write leaves what the next one goes on from, to the same result."""
     expected = digest(FITS[name](random_state=0).fit(*data()))
     numbers = (1, 1) if point == "after the end" else (3, 2)
-    results = [result_of(run_fit(name, tmp_path, 1, point, number)) for number in numbers]
+    results = [result_of(run_fit(name, tmp_path, point=point, number=number)) for number in numbers]
     assert results[0] is None
-    assert result_of(run_fit(name, tmp_path, 1)) == expected
+    assert result_of(run_fit(name, tmp_path)) == expected
     assert not list(tmp_path.glob("*.state"))
 
 
 @pytest.mark.slow
 def test_second_process_is_an_error(tmp_path):
     """A process that fits into the directory of another one, which is still training, ends with an error."""
-    first = run_fit("with_keras", tmp_path, 1)
+    first = run_fit("with_keras", tmp_path)
     first.stdout.readline()
     deadline = time.monotonic() + 60
     while not (tmp_path / "fit.json").exists() and time.monotonic() < deadline:

@@ -2,6 +2,7 @@
 
 import copy
 import random
+import tempfile
 import threading
 import types
 import warnings
@@ -251,11 +252,15 @@ def _own_objects(layers):
 
 
 def copy_values(model, copied):
-    """Give a built copy of a Keras model its values, the statistics of preprocessing layers included."""
+    """Give a built copy of a Keras model its values, what preprocessing layers were adapted to included."""
     for layer, twin in zip(model._flatten_layers(), copied._flatten_layers(), strict=True):
         values = {}
         layer.save_own_variables(values)
         twin.load_own_variables(values)
+        if hasattr(layer, "save_assets"):  # vocabularies, for one
+            with tempfile.TemporaryDirectory() as directory:
+                layer.save_assets(directory)
+                twin.load_assets(directory)
 
 
 def history_of(logs):

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from skensemble._pure_optimizer import CONSTANT_START
-from skensemble._step import read_variables
+from skensemble._step import adapted_layers, read_variables
 
 #: X of more bytes than this stays on the host (a memory map, say); chunks of steps of at most `CHUNK_BYTES` are
 #: gathered there.
@@ -73,6 +73,8 @@ def write_state(model, arrays):
         if values:
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
+    for layer in adapted_layers(model):
+        layer.finalize_state()
 
 
 def stack_values(values):

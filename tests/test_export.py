@@ -406,6 +406,14 @@ def build_normalization():
     return keras.Sequential([keras.Input((4,)), layer, keras.layers.Dense(3, activation="softmax")])
 
 
+def build_vocabulary():
+    """A network whose first layer learned a vocabulary from data."""
+    lookup = keras.layers.IntegerLookup(output_mode="multi_hot")
+    lookup.adapt(np.arange(3))
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(lookup(keras.ops.cast(inputs, "int64"))))
+
+
 def build_branches():
     """A functional network of branches, one of which is a model itself."""
     inputs = keras.Input((4,))
@@ -471,7 +479,9 @@ def build_namesakes():
     return keras.Sequential([keras.Input((4,)), make(2), make(3), keras.layers.Dense(3, activation="softmax")])
 
 
-@pytest.mark.parametrize("build", [build_normalization, build_branches, build_local, lambda: Subclassed(2)])
+@pytest.mark.parametrize(
+    "build", [build_normalization, build_vocabulary, build_branches, build_local, lambda: Subclassed(2)]
+)
 def test_copies_of_networks(build):
     """Layers with statistics, branches, inner models and layers of the user's own are copied with their values."""
     member = KerasClassifier(build, **QUICK, loss="sparse_categorical_crossentropy")

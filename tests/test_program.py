@@ -240,6 +240,38 @@ def attention():
     return keras.Model(inputs, layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling1D()(x)))
 
 
+def residual():
+    """Operations on tensors, whose names Keras counts up."""
+    inputs = keras.Input((4,))
+    x = keras.ops.relu(layers.Dense(4)(inputs) + inputs)
+    return keras.Model(inputs, layers.Dense(3, activation="softmax")(keras.ops.concatenate([x, 2 * inputs], axis=-1)))
+
+
+def adapted():
+    """Layers that were adapted to data, which Keras keeps beside the variables, or in the configuration."""
+    data = np.random.default_rng(0).normal(5, 3, size=(50, 4)).astype("float32")
+    normalization, discretization = layers.Normalization(), layers.Discretization(num_bins=4)
+    normalization.adapt(data)
+    discretization.adapt(data / 3)
+    inputs = keras.Input((4,))
+    bins = layers.CategoryEncoding(4, output_mode="multi_hot")(discretization(inputs))
+    x = layers.Concatenate()([normalization(inputs), bins])
+    return keras.Model(inputs, layers.Dense(3, activation="softmax")(x))
+
+
+def adapted_to_a_vocabulary():
+    lookup = layers.IntegerLookup(output_mode="multi_hot")
+    lookup.adapt(np.arange(3))
+    return keras.Sequential([keras.Input((4,), dtype="int64"), lookup, layers.Dense(3)])
+
+
+class OwnLoading(layers.Dense):
+    """A layer that may keep anything."""
+
+    def load_own_variables(self, store):
+        super().load_own_variables(store)
+
+
 def frozen():
     return keras.Sequential(
         [
@@ -288,6 +320,8 @@ LAYERS = {
     "lstm": (dense([lambda: layers.LSTM(3)], shape=(5, 2)), (5, 2)),
     "gru": (dense([lambda: layers.GRU(3)], shape=(5, 2)), (5, 2)),
     "attention": (attention, (5, 4)),
+    "operations": (residual, (4,)),
+    "adapted": (adapted, (4,)),
 }
 
 
@@ -708,6 +742,25 @@ def test_different_signature(name):
     assert signature(DIFFERENT[name]()) == signature(DIFFERENT[name]())
 
 
+@pytest.mark.parametrize("build", [residual, adapted, attention])
+def test_counted_names_are_no_part_of_the_signature(build):
+    """Networks built alike share a program, also where Keras counts up the names of operations."""
+    first, second = (make_members(build, 1)[0] for _ in range(2))
+    assert signature(first) == signature(second)
+
+
+def test_written_statistics_are_used():
+    """A network computes with the statistics of `Normalization` that are written into it."""
+    source, target = (make_members(adapted, 1)[0] for _ in range(2))
+    x = np.ones((2, 4), "float32")
+    trainable, fixed, optimizer = read_state(source)
+    fixed = [2 * value if value.dtype.kind == "f" else value for value in fixed]
+    write_state(target, (trainable, fixed, optimizer))
+    mean, variance = (value for value in fixed if value.dtype.kind == "f")
+    (normalization,) = (layer for layer in target.layers if isinstance(layer, layers.Normalization))
+    np.testing.assert_allclose(normalization(x), (x - mean) / np.sqrt(variance), rtol=1e-6)
+
+
 def test_functions_enter_the_signature_by_what_they_are():
     """Two functions of one name differ; one function defined again by the same code with the same values does not."""
 
@@ -743,6 +796,8 @@ def all_frozen():
 
 
 NOT_FUSABLE = {
+    "was adapted to data": lambda: compiled(adapted_to_a_vocabulary),
+    "a way of its own": lambda: compiled(dense([lambda: OwnLoading(4)])),
     "its own train_step": lambda: compiled(lambda: OwnStep([keras.Input((4,)), layers.Dense(3)])),
     "2 inputs": lambda: compiled(two_inputs),
     "run_eagerly": lambda: compiled(run_eagerly=True),

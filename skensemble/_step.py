@@ -51,7 +51,7 @@ def _copy_model(model):
         inputs = keras.Input(batch_shape=model.inputs[0].shape, dtype=model.inputs[0].dtype)
         return keras.Sequential([inputs, *map(_copy_layer, model.layers)])
     if isinstance(model, Functional) and type(model).get_config is Functional.get_config:
-        bare = keras.Model(model.inputs, model.outputs)
+        bare = keras.Model(model.input, model.output)
         return keras.models.clone_model(bare, clone_function=_copy_layer, recursive=True)
     return keras.models.clone_model(model)
 

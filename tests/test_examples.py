@@ -161,9 +161,10 @@ def test_stacking_of_pretrained_networks(run_example, tmp_path, monkeypatch, cap
         patched = lambda original=original, **params: original(**{**params, "weights": None})  # noqa: E731
         monkeypatch.setattr(keras.applications, name, patched)
     # Without the weights, the heads need not be better than the members: the names show that all were trained.
+    printed = ""
     with contextlib.suppress(AssertionError):
-        run_example("plot_stacking.py", "--images", "photos", "--imagenet", "--epochs", "1")
-    printed = capsys.readouterr().out
+        printed = run_example("plot_stacking.py", "--images", "photos", "--imagenet", "--epochs", "1")
+    printed += capsys.readouterr().out
     assert "24 images to train on, 8 to test on, 2 classes" in printed
     assert "\nVGG16 " in printed
     assert "\nMobileNet " in printed

@@ -136,6 +136,22 @@ def test_one_member():
     assert_same_members(fused, fit_with_keras(fused, X, Y), X)
 
 
+def build_around_network(meta):
+    """A functional network, of which the first layer is fixed, as a layer of a sequential one."""
+    inputs = keras.Input(meta["X_shape_"][1:])
+    fixed = keras.layers.Dense(5, activation="tanh", trainable=False)
+    inner = keras.Model(inputs, keras.layers.Dense(4, activation="relu")(fixed(inputs)))
+    outputs = keras.layers.Dense(meta["n_classes_"], activation="softmax")
+    return keras.Sequential([keras.Input(meta["X_shape_"][1:]), inner, keras.layers.Flatten(), outputs])
+
+
+def test_a_network_inside_of_another():
+    """A network that is a layer of another, as pretrained ones are, is trained and predicts as with Keras."""
+    member = KerasClassifier(build_around_network, shuffle=False, batch_size=24, epochs=2)
+    fused = ensemble_of(member).fit(X, Y)
+    assert_same_members(fused, fit_with_keras(fused, X, Y), X)
+
+
 @pytest.mark.slow
 def test_images_and_data_frames():
     """X may have more than two dimensions, or be a DataFrame."""

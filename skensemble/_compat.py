@@ -1,6 +1,7 @@
 """Every private name of scikit-learn, scikeras, Keras and TensorFlow, and every difference between their versions."""
 
 import copy
+import itertools
 import random
 import tempfile
 import threading
@@ -119,6 +120,17 @@ def seeded(seed):
             global_state.set_global_attribute(_KERAS_GENERATOR, keras_generator)
 
 
+# TensorFlow 2.18 to 2.21 keeps 35 kB for every variable with a name that there ever was: the kernel that made it. After
+# so many models the kernels are dropped; making those again that are in use takes 0.2 s.
+_MODELS_PER_KERNELS = 100
+_model_numbers = itertools.count(1)
+
+
+def _count_model():
+    if next(_model_numbers) % _MODELS_PER_KERNELS == 0:
+        context.context().clear_kernel_cache()
+
+
 @contextmanager
 def without_own_seed(estimator):
     """Keep scikeras from seeding by itself while `estimator` is built or trained (see `seeded`)."""
@@ -135,6 +147,7 @@ def initialize(estimator, X, y):
 
     `initialize` of scikeras 0.13 builds only; compiling waits for `fit`.
     """
+    _count_model()
     with without_own_seed(estimator):
         estimator.initialize(X, y)
     estimator._ensure_compiled_model()
@@ -150,6 +163,7 @@ def build_optimizer(model):
 
 def rebuild_model(estimator, seed):
     """A new compiled model, built as `estimator` built its own but under another seed."""
+    _count_model()
     if isinstance(estimator.model, keras.Model):
         build_optimizer(estimator.model)
         with seeded(seed):  # copying draws seeds for initializers that are not used

@@ -534,6 +534,31 @@ def anonymous_bytes():
     return 1024 * int(re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of the process is read from /proc")
+def test_memory_does_not_grow_with_the_number_of_fits():
+    """After the first fits, another one leaves less than half a megabyte behind."""
+    sizes = []
+    for seed in range(160):
+        ensemble_of(classifier(epochs=1), engine="fused", random_state=seed).fit(X, Y).predict(X)
+        sizes.append(anonymous_bytes())
+    growth = np.mean(sizes[110:]) - np.mean(sizes[60:110])  # two periods of the clearing up
+    assert growth / 50 < 2**19
+
+
+def test_threads_get_what_they_would_get_alone():
+    """Ensembles that are fitted at the same time in threads of a process have the results of fits in turn."""
+    ensembles = [ensemble_of(classifier(epochs=2), engine="fused", random_state=seed) for seed in range(3)]
+    expected = [clone(ensemble).fit(X, Y).predict_proba(X) for ensemble in ensembles]
+    threads = [threading.Thread(target=ensemble.fit, args=(X, Y)) for ensemble in ensembles]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    for ensemble, proba in zip(ensembles, expected, strict=True):
+        np.testing.assert_array_equal(ensemble.predict_proba(X), proba)
+
+
 def n_traces(ensemble):
     """Functions traced so far by the program of a fitted ensemble."""
     return get_program(ensemble.estimators_[0].model_, ensemble.n_estimators).n_traces

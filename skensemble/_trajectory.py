@@ -114,6 +114,23 @@ class Recorder:
         if self.trajectory.ends is None and any(_has_best(callback, epoch) for callback in callbacks):
             self._best = list(self._kept)
 
+    def state(self):
+        """All that was learned since the start, as plain data and arrays."""
+        return {
+            "rates": self.rates,
+            "rows": self.rows,
+            "batch_size": self.batch_size,
+            "kept": list(self._kept),
+            "best": self._best,
+        }
+
+    def resume(self, state):
+        """Go on from a `state`, in place of `start` and what came after it."""
+        self.rates, self.rows, self.batch_size = state["rates"], state["rows"], state["batch_size"]
+        self._kept.clear()
+        self._kept.extend(state["kept"])
+        self._best = state["best"]
+
     def checkpoints(self, template, seed, history):
         """What was kept, oldest first, as `Checkpoints`; None where nothing was.
 

@@ -272,12 +272,15 @@ def _stacked(rows):
 
 def _check_ensemble(estimator):
     """Refuse ensembles whose parts do not agree: what a changed file can say that no fit says."""
-    members, weights = getattr(estimator, "estimators_", None), getattr(estimator, "weights_", None)
+    members = getattr(estimator, "checkpoints_", getattr(estimator, "estimators_", None))
     if not isinstance(members, FittedMembers) or not len(members):
         raise FormatError(f"{type(estimator).__name__} must have fitted members.")
+    n_weights, weights = getattr(estimator, "n_checkpoints_", len(members)), getattr(estimator, "weights_", None)
     if weights is not None or hasattr(estimator, "weights"):
-        if np.shape(weights) != (len(members),) or not np.isfinite(weights).all() or np.min(weights) < 0:
-            raise FormatError(f"An ensemble of {len(members)} members must have a weight for each, at least 0.")
+        if np.shape(weights) != (n_weights,) or not np.isfinite(weights).all() or np.min(weights) < 0:
+            raise FormatError(f"An ensemble of {n_weights} members must have a weight for each, at least 0.")
+        if n_weights > len(members):
+            raise FormatError(f"An average of {n_weights} checkpoints must have them: got {len(members)}.")
     if is_classifier(estimator):
         _check_classes(getattr(estimator, "classes_", None), members)
 

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # what `__getattr__` gives, for editors and type checkers
     from skensemble._averaging import KerasAveragingClassifier, KerasAveragingRegressor
     from skensemble._display import MembersDisplay
+    from skensemble._heads import KerasHeadClassifier, KerasHeadRegressor
+    from skensemble._merge import WeightedAverage
     from skensemble._polyak import PolyakWeightClassifier, PolyakWeightRegressor
     from skensemble._snapshot import SnapshotEnsembleClassifier, SnapshotEnsembleRegressor
+    from skensemble._stacking import StackedKerasClassifier, StackedKerasRegressor
     from skensemble._voting import KerasVotingClassifier, KerasVotingRegressor
     from skensemble.wrappers import KerasClassifier, KerasRegressor
 
@@ -15,6 +18,8 @@ __all__ = [
     "KerasAveragingClassifier",
     "KerasAveragingRegressor",
     "KerasClassifier",
+    "KerasHeadClassifier",
+    "KerasHeadRegressor",
     "KerasRegressor",
     "KerasVotingClassifier",
     "KerasVotingRegressor",
@@ -23,6 +28,9 @@ __all__ = [
     "PolyakWeightRegressor",
     "SnapshotEnsembleClassifier",
     "SnapshotEnsembleRegressor",
+    "StackedKerasClassifier",
+    "StackedKerasRegressor",
+    "WeightedAverage",
 ]
 
 # Keras and TensorFlow take seconds to import. `skensemble.io` reads the manifests of files without them.
@@ -30,6 +38,8 @@ _MODULES = {
     "KerasAveragingClassifier": "_averaging",
     "KerasAveragingRegressor": "_averaging",
     "KerasClassifier": "wrappers",
+    "KerasHeadClassifier": "_heads",
+    "KerasHeadRegressor": "_heads",
     "KerasRegressor": "wrappers",
     "KerasVotingClassifier": "_voting",
     "KerasVotingRegressor": "_voting",
@@ -38,6 +48,9 @@ _MODULES = {
     "PolyakWeightRegressor": "_polyak",
     "SnapshotEnsembleClassifier": "_snapshot",
     "SnapshotEnsembleRegressor": "_snapshot",
+    "StackedKerasClassifier": "_stacking",
+    "StackedKerasRegressor": "_stacking",
+    "WeightedAverage": "_merge",
 }
 
 

@@ -2,18 +2,19 @@
 
 import dataclasses
 import numbers
+import os
 import warnings
 
 import numpy as np
 from sklearn.metrics import accuracy_score, r2_score
 
 from skensemble._base import BaseKerasEnsemble, KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
+from skensemble._checkpoint import keep_entropy, open_checkpoint
 from skensemble._compat import HasMethods, Interval, StrOptions, fit_context
 from skensemble._members import (
     FittedMembers,
     Member,
     check_member,
-    draw_entropy,
     is_frozen,
     spawn_seeds,
 )
@@ -38,6 +39,7 @@ class _BaseKerasAveraging(BaseKerasEnsemble):
         "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
         "warm_start": ["boolean"],
         "engine": [StrOptions({"auto", "fused", "keras"})],
+        "checkpoint_dir": [str, os.PathLike, None],
         "n_jobs": [numbers.Integral, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -48,13 +50,15 @@ class _BaseKerasAveraging(BaseKerasEnsemble):
         draws = self._check_row_parameters(len(X))
         fitted = self._kept_members()
         self._remember_data(X, y, draws, must_agree=bool(fitted))
-        if not fitted:
-            self._entropy = draw_entropy(self.random_state)
-        for name in _LEARNED_OF_ROWS:
-            vars(self).pop(name, None)
-        members, left_out = self._make_members(len(X), draws, classifier)
-        self._check_frozen(members, X, y)
-        self._fit_independent(members[len(fitted) :], X, y, sample_weight, fitted=fitted, left_out=left_out)
+        with open_checkpoint(self.checkpoint_dir) as checkpoint:
+            if not fitted:
+                self._entropy = keep_entropy(checkpoint, self.random_state)
+            for name in _LEARNED_OF_ROWS:
+                vars(self).pop(name, None)
+            members, left_out = self._make_members(len(X), draws, classifier)
+            self._check_frozen(members, X, y)
+            new = members[len(fitted) :]
+            self._fit_independent(new, X, y, sample_weight, fitted=fitted, left_out=left_out, checkpoint=checkpoint)
         if self.oob_score:
             self._score_left_out(X, y, left_out, self.oob_score)
         return self
@@ -240,6 +244,11 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         How members are trained. "fused": all together in one TensorFlow program, with Keras' results in a fraction of
         the time; an error where that is not possible. "keras": one after the other by Keras' own `fit`. "auto": fused
         where possible, else keras; `engine_reason_` says why.
+    checkpoint_dir : str or path-like, default=None
+        Directory in which the fit keeps its state, so that after a crash or a kill the same call goes on from there, to
+        the same result bit for bit. Members that are finished are taken from it, also with a larger `n_estimators`.
+        Each fit needs a directory of its own: other data, parameters or versions are an error. To start anew, delete
+        it. None keeps nothing.
     n_jobs : int, default=None
         Number of joblib workers that train members side by side; None means 1 unless in a `joblib.parallel_backend`
         context, -1 all processors.
@@ -317,6 +326,7 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         validation_fraction=0.2,
         warm_start=False,
         engine="auto",
+        checkpoint_dir=None,
         n_jobs=None,
         random_state=None,
         verbose=0,
@@ -332,6 +342,7 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         self.validation_fraction = validation_fraction
         self.warm_start = warm_start
         self.engine = engine
+        self.checkpoint_dir = checkpoint_dir
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
@@ -405,6 +416,11 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         How members are trained. "fused": all together in one TensorFlow program, with Keras' results in a fraction of
         the time; an error where that is not possible. "keras": one after the other by Keras' own `fit`. "auto": fused
         where possible, else keras; `engine_reason_` says why.
+    checkpoint_dir : str or path-like, default=None
+        Directory in which the fit keeps its state, so that after a crash or a kill the same call goes on from there, to
+        the same result bit for bit. Members that are finished are taken from it, also with a larger `n_estimators`.
+        Each fit needs a directory of its own: other data, parameters or versions are an error. To start anew, delete
+        it. None keeps nothing.
     n_jobs : int, default=None
         Number of joblib workers that train members side by side; None means 1 unless in a `joblib.parallel_backend`
         context, -1 all processors.
@@ -470,6 +486,7 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         validation_fraction=0.2,
         warm_start=False,
         engine="auto",
+        checkpoint_dir=None,
         n_jobs=None,
         random_state=None,
         verbose=0,
@@ -484,6 +501,7 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         self.validation_fraction = validation_fraction
         self.warm_start = warm_start
         self.engine = engine
+        self.checkpoint_dir = checkpoint_dir
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose

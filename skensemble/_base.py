@@ -18,8 +18,9 @@ from skensemble._combine import (
     weighted_mean,
     weighted_std,
 )
-from skensemble._compat import check_restored, check_sample_weight, is_one_hot_target
-from skensemble._members import check_frozen_members, is_frozen, predict_members
+from skensemble._compat import check_restored, check_sample_weight, is_one_hot_target, seeded
+from skensemble._export import as_model, input_tensor, mean, member_outputs, vote_shares
+from skensemble._members import check_frozen_members, is_frozen, predict_members, unwrapped
 from skensemble._selection import greedy_weights, held_out_rows
 from skensemble._training import fit_members
 
@@ -43,7 +44,59 @@ class BaseKerasEnsemble(BaseEstimator):
         check_is_fitted(self)
         return predict_members(self.estimators_, self._validate_X(X), self._member_classes())
 
-    def _fit_independent(self, members, X, y, sample_weight, *, fitted=(), left_out=None):
+    def to_keras(self, *, trainable=False):
+        """The whole ensemble as one Keras model: its networks on one input, and their combination.
+
+        The model holds copies: training it changes nothing here. But for layers of your own and the weighted average of
+        a stacking ensemble, it is made of Keras' own layers, so that once saved (`model.save`) or exported
+        (`model.export`) it can be used where skensemble is not installed.
+
+        Parameters
+        ----------
+        trainable : bool, default=False
+            Whether further training of the model changes the networks of the members, as far as their layers were
+            trainable. With False they are frozen, BatchNormalization included; Dropout still acts in `Model.fit`. A
+            network that combines the members is never frozen.
+
+        Returns
+        -------
+        keras.Model
+            Functional, not compiled, for rows of X as in `fit` (what a pipeline does before is not in it). Outputs of
+            shape (n_samples, n_classes or n_labels) are those of `predict_proba`; with `voting="hard"` they are the
+            shares of the votes, of which the largest is the prediction (with several labels per row, those above 0.5);
+            of regressors, those of `predict`, of shape (n_samples, n_outputs) also for one target. Members of weight 0
+            are left out.
+
+        Raises
+        ------
+        ValueError
+            Where a member that counts, or what combines them, is no Keras network, has encoders of its own or cannot be
+            copied.
+        """
+        check_is_fitted(self)
+        members, names, weights = self._exported_members()
+        counted = np.flatnonzero(weights)
+        with seeded(0):  # initial values that are replaced are drawn, and the seeds of Dropout
+            X = input_tensor(self._row_shape)
+            outputs = member_outputs(
+                [unwrapped(member) for member in members.select(counted)],
+                [names[i] for i in counted],
+                X,
+                self._member_classes(),
+                trainable=trainable,
+            )
+            return as_model(X, self._combine_outputs(X, outputs, weights[counted]))
+
+    def _exported_members(self):
+        """Members of the exported model, their names and their weights."""
+        members = self.estimators_
+        return members, [f"member_{i}" for i in range(len(members))], self.weights_
+
+    def _combine_outputs(self, X, outputs, weights):
+        """Output of the exported model from its input and the outputs of the members that count."""
+        return mean(outputs, weights)
+
+    def _fit_independent(self, members, X, y, sample_weight, *, fitted=(), left_out=None, checkpoint=None):
         """Train members in runs of their own and weigh them; sets `estimators_`, `weights_` and what trained them.
 
         Parameters
@@ -54,6 +107,8 @@ class BaseKerasEnsemble(BaseEstimator):
         fitted : sequence of members that are there already, before the new ones
         left_out : ndarray of bool of shape (n_estimators, n_samples), default=None
             Rows that each member, the earlier ones included, was not trained on, where members draw rows of their own.
+        checkpoint : Checkpoint, default=None
+            As in `fit_members`.
         """
         selects = isinstance(self.weights, str)
         weights = None if selects else normalize_weights(self.weights, len(fitted) + len(members))
@@ -63,9 +118,17 @@ class BaseKerasEnsemble(BaseEstimator):
                 y, self.validation_fraction, self._entropy % 2**32, stratify=self._stratifies()
             )
             members = [dataclasses.replace(member, rows=rows) for member in members]
-        _check_weights_of_rows(members, sample_weight)
+        check_weights_of_rows(members, sample_weight)
         trained = fit_members(
-            members, X, y, sample_weight, engine=self.engine, n_jobs=self.n_jobs, verbose=self.verbose
+            members,
+            X,
+            y,
+            sample_weight,
+            engine=self.engine,
+            n_jobs=self.n_jobs,
+            verbose=self.verbose,
+            checkpoint=checkpoint,
+            first=len(fitted),
         )
         self.estimators_ = trained.estimators if not len(fitted) else fitted + trained.estimators
         if members:
@@ -141,7 +204,8 @@ class BaseKerasEnsemble(BaseEstimator):
         return tags
 
 
-def _check_weights_of_rows(members, sample_weight):
+def check_weights_of_rows(members, sample_weight):
+    """Raise where a member would be trained on rows of weight 0 alone."""
     for i, member in enumerate(members):
         if sample_weight is not None and member.rows is not None and not sample_weight[member.rows].any():
             raise ValueError(
@@ -162,8 +226,49 @@ def _mean_proba(proba, weights):
     return weighted_mean(proba, weights).astype(proba.dtype)
 
 
-class KerasEnsembleClassifierMixin(ClassifierMixin):
-    """Labels, votes and probabilities; stands left of `BaseKerasEnsemble`."""
+class LabelsMixin(ClassifierMixin):
+    """The labels of y and their order; stands left of `BaseKerasEnsemble`."""
+
+    def _choose_indices(self, proba):
+        """Index of the class, or 0 and 1 for each label, from probabilities of any leading shape."""
+        if not self._multilabel:
+            return proba.argmax(axis=-1)
+        if self._one_hot:
+            return np.eye(proba.shape[-1], dtype=int)[proba.argmax(axis=-1)]
+        return (proba > 0.5).astype(int)
+
+    def _encode(self, y):
+        return y if self._multilabel else np.searchsorted(self.classes_, y)
+
+    def _decode(self, indices):
+        return indices if self._multilabel else self.classes_[indices]
+
+    def _member_classes(self):
+        return None if self._multilabel else self.classes_
+
+    def _validate_classes(self, y):
+        """Learn the labels of y; called by `fit`."""
+        check_classification_targets(y)
+        target_type = type_of_target(y, input_name="y")
+        if target_type == "multiclass-multioutput":
+            raise ValueError(
+                "`y` must have one label per row or be an indicator matrix of 0 and 1: got several columns of classes. "
+                "Fit one ensemble for each column, for example with sklearn.multioutput.MultiOutputClassifier."
+            )
+        self._multilabel = target_type == "multilabel-indicator"
+        self._one_hot = self._multilabel and is_one_hot_target(y)
+        self.classes_ = np.arange(y.shape[1]) if self._multilabel else np.unique(y)
+        if len(self.classes_) < 2:
+            raise ValueError(f"`y` must have at least two classes: got one class, {self.classes_.tolist()[0]!r}.")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = self._takes_several_targets()
+        return tags
+
+
+class KerasEnsembleClassifierMixin(LabelsMixin):
+    """Labels, votes and probabilities of an average; stands left of `BaseKerasEnsemble`."""
 
     def predict(self, X):
         """Label of each row.
@@ -267,13 +372,10 @@ class KerasEnsembleClassifierMixin(ClassifierMixin):
         n_choices = 2 if self._multilabel else proba.shape[-1]
         return self._decode(majority_vote(votes, weights, n_choices))
 
-    def _choose_indices(self, proba):
-        """Index of the class, or 0 and 1 for each label, from probabilities of any leading shape."""
-        if not self._multilabel:
-            return proba.argmax(axis=-1)
-        if self._one_hot:
-            return np.eye(proba.shape[-1], dtype=int)[proba.argmax(axis=-1)]
-        return (proba > 0.5).astype(int)
+    def _combine_outputs(self, X, outputs, weights):
+        if self.voting == "soft":
+            return super()._combine_outputs(X, outputs, weights)
+        return vote_shares(outputs, weights, each_label=self._multilabel and not self._one_hot)
 
     def _ballots(self, proba):
         """What is averaged: probabilities, or with votes 1 for the choice of a member."""
@@ -282,40 +384,11 @@ class KerasEnsembleClassifierMixin(ClassifierMixin):
         choices = self._choose_indices(proba)
         return choices if self._multilabel else np.eye(proba.shape[-1])[choices]
 
-    def _encode(self, y):
-        return y if self._multilabel else np.searchsorted(self.classes_, y)
-
     def _target_kind(self):
         return {"multilabel": self._multilabel}
 
     def _stratifies(self):
         return not self._multilabel
-
-    def _decode(self, indices):
-        return indices if self._multilabel else self.classes_[indices]
-
-    def _member_classes(self):
-        return None if self._multilabel else self.classes_
-
-    def _validate_classes(self, y):
-        """Learn the labels of y; called by `fit`."""
-        check_classification_targets(y)
-        target_type = type_of_target(y, input_name="y")
-        if target_type == "multiclass-multioutput":
-            raise ValueError(
-                "`y` must have one label per row or be an indicator matrix of 0 and 1: got several columns of classes. "
-                "Fit one ensemble for each column, for example with sklearn.multioutput.MultiOutputClassifier."
-            )
-        self._multilabel = target_type == "multilabel-indicator"
-        self._one_hot = self._multilabel and is_one_hot_target(y)
-        self.classes_ = np.arange(y.shape[1]) if self._multilabel else np.unique(y)
-        if len(self.classes_) < 2:
-            raise ValueError(f"`y` must have at least two classes: got one class, {self.classes_.tolist()[0]!r}.")
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = self._takes_several_targets()
-        return tags
 
 
 class KerasEnsembleRegressorMixin(RegressorMixin):

@@ -19,6 +19,14 @@ _LOGS_ONLY = (
     keras.callbacks.History,
 )
 
+# All that these callbacks know beside their parameters: with it, new ones go on where others were.
+_STATES = {
+    keras.callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_weights", "best_epoch"),
+    keras.callbacks.ReduceLROnPlateau: ("best", "cooldown_counter", "wait"),
+    keras.callbacks.LearningRateScheduler: (),
+    keras.callbacks.TerminateOnNaN: (),
+}
+
 
 def why_not_per_epoch(callbacks):
     """Reason, in words, why these callbacks cannot be run at the ends of epochs only; None where they can."""
@@ -78,6 +86,8 @@ class MemberCallbacks:
         Whether `TerminateOnNaN` is among the callbacks.
     stopped : bool
         Whether a callback has ended the training of this member.
+    has_state : bool
+        Whether `state` is all that the callbacks know.
     """
 
     def __init__(self, callbacks, model, epochs, steps):
@@ -85,6 +95,7 @@ class MemberCallbacks:
         self.reads_variables = _has_schedule(model) or not all(_reads_logs_only(callback) for callback in callbacks)
         self.stops_on_nan = any(isinstance(callback, keras.callbacks.TerminateOnNaN) for callback in callbacks)
         self.stopped = False
+        self.has_state = all(type(callback) in _STATES for callback in callbacks)
         self._list = keras.callbacks.CallbackList(
             callbacks, add_history=True, add_progbar=False, verbose=0, epochs=epochs, steps=steps, model=model
         )
@@ -109,3 +120,15 @@ class MemberCallbacks:
 
     def end(self):
         self._list.on_train_end(self._logs)
+
+    def state(self):
+        """What the callbacks know, as plain data and arrays, and the history of the model."""
+        history = self.model.history
+        known = [{name: getattr(one, name) for name in _STATES[type(one)]} for one in self.callbacks]
+        return {"callbacks": known, "history": history.history, "epochs": history.epoch}
+
+    def resume(self, state):
+        """Go on from a `state`; called after `begin`, in place of the epochs that led to it."""
+        for callback, known in zip(self.callbacks, state["callbacks"], strict=True):
+            vars(callback).update(known)
+        self.model.history.history, self.model.history.epoch = state["history"], state["epochs"]

@@ -1,9 +1,12 @@
 """Every private name of scikit-learn, scikeras, Keras and TensorFlow, and every difference between their versions."""
 
 import copy
+import itertools
 import random
+import tempfile
 import threading
 import types
+import warnings
 from collections import defaultdict
 from contextlib import contextmanager
 
@@ -24,6 +27,7 @@ from sklearn.utils._param_validation import (  # scikit-learn 1.2 to 1.9: the wo
     StrOptions,
 )
 from sklearn.utils.metaestimators import _BaseComposition as BaseComposition  # scikit-learn 0.19 to 1.9
+from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in  # scikit-learn 1.0 to 1.9
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight  # scikit-learn 0.22 to 1.9
 from tensorflow.python.eager import context  # TensorFlow 2: the global seed can be set in public, not read
 
@@ -44,9 +48,12 @@ __all__ = [
     "batch_norm_layers",
     "build_optimizer",
     "built_without_memory",
+    "check_feature_names_in",
     "check_restored",
     "check_sample_weight",
     "compile_arguments",
+    "copy_architecture",
+    "copy_values",
     "decode_outputs",
     "encode_features",
     "encode_target",
@@ -120,6 +127,17 @@ def seeded(seed):
             global_state.set_global_attribute(_KERAS_GENERATOR, keras_generator)
 
 
+# TensorFlow 2.18 to 2.21 keeps 35 kB for every variable with a name that there ever was: the kernel that made it. After
+# so many models the kernels are dropped; making those again that are in use takes 0.2 s.
+_MODELS_PER_KERNELS = 100
+_model_numbers = itertools.count(1)
+
+
+def _count_model():
+    if next(_model_numbers) % _MODELS_PER_KERNELS == 0:
+        context.context().clear_kernel_cache()
+
+
 @contextmanager
 def without_own_seed(estimator):
     """Keep scikeras from seeding by itself while `estimator` is built or trained (see `seeded`)."""
@@ -136,6 +154,7 @@ def initialize(estimator, X, y):
 
     `initialize` of scikeras 0.13 builds only; compiling waits for `fit`.
     """
+    _count_model()
     with without_own_seed(estimator):
         estimator.initialize(X, y)
     estimator._ensure_compiled_model()
@@ -185,6 +204,7 @@ def layer_output_shapes(model):
 
 def rebuild_model(estimator, seed):
     """A new compiled model, built as `estimator` built its own but under another seed."""
+    _count_model()
     if isinstance(estimator.model, keras.Model):
         build_optimizer(estimator.model)
         with seeded(seed):  # copying draws seeds for initializers that are not used
@@ -201,7 +221,7 @@ def rebuild_model(estimator, seed):
 
 def _copy_from_config(model):
     """A model like another one whose builder is not there, compiled alike."""
-    copied = model_from_config(model_config(model))
+    copied = copy_architecture(model)
     arguments = compile_arguments(model)
     if arguments is not None:
         optimizer = arguments["optimizer"]
@@ -291,6 +311,42 @@ def batch_norm_layers(model):
     """Layers of a model, at any depth, that estimate the statistics of their inputs in training."""
     layers = model._flatten_layers()  # Keras 3.8 to 3.15: no public way to reach the layers inside of layers
     return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable]
+
+
+def copy_architecture(model):
+    """A new Keras model with the layers of `model`, not compiled, its values not those of `model`.
+
+    Layers and activations of the user's own need not be registered. A lambda is not unsafe here: it has run in this
+    process already.
+    """
+    own = _own_objects(model._flatten_layers())  # Keras 3.8 to 3.15: as in `batch_norm_layers`
+    with keras.saving.custom_object_scope(own), SafeModeScope(False), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`", UserWarning)
+        return type(model).from_config(model.get_config())
+
+
+def _own_objects(layers):
+    """Classes of layers, and functions that they hold, that are not Keras' own, by name."""
+    own = {}
+    for layer in layers:
+        for one in (type(layer), *vars(layer).values()):
+            if not isinstance(one, type | types.FunctionType) or one.__module__.partition(".")[0] == "keras":
+                continue
+            if own.setdefault(one.__name__, one) is not one:
+                raise ValueError(f"two classes or functions have the name {one.__name__!r}")
+    return own
+
+
+def copy_values(model, copied):
+    """Give a built copy of a Keras model its values, what preprocessing layers were adapted to included."""
+    for layer, twin in zip(model._flatten_layers(), copied._flatten_layers(), strict=True):
+        values = {}
+        layer.save_own_variables(values)
+        twin.load_own_variables(values)
+        if hasattr(layer, "save_assets"):  # vocabularies, for one
+            with tempfile.TemporaryDirectory() as directory:
+                layer.save_assets(directory)
+                twin.load_assets(directory)
 
 
 def history_of(logs):

@@ -1,9 +1,11 @@
 """The fused engine: members of one architecture through one program, with their own rows, histories and callbacks."""
 
 import dataclasses
+import time
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 from sklearn.base import BaseEstimator, clone
 
 from skensemble._callbacks import MemberCallbacks, why_not_per_epoch
@@ -20,13 +22,24 @@ from skensemble._compat import (
 )
 from skensemble._initial_values import initialize_members
 from skensemble._members import Member, Trained
-from skensemble._program import NotFusable, get_program, load_data, read_state, signature, why_not_fusable, write_state
+from skensemble._program import (
+    NotFusable,
+    State,
+    get_program,
+    load_data,
+    read_state,
+    signature,
+    why_not_fusable,
+    write_state,
+)
 from skensemble._rows import evaluated_epochs, given_batch_size, rows_of, train_batch_size, weights_of
 
 # Row orders that are drawn at once take at most so many bytes.
 _ORDER_BYTES = 32 * 2**20
 # Lines of progress, about, of a training that nothing else interrupts.
 _REPORTS = 10
+# With a checkpoint, Python looks at least so often (seconds), but for epochs that take longer.
+_LOOK_SECONDS = 0.5
 # Arguments of `Model.fit` that the fused program repeats; any other one needs Keras' own fit.
 _FUSED_ARGUMENTS = {
     "batch_size",
@@ -76,12 +89,7 @@ def prepare_copies(copies, X, y):
     """
     template = clone_member(copies[0])
     _check_fusable_estimator(template)
-    try:
-        states = initialize_members(template, [copy.seed for copy in copies], X, y)
-    except ValueError as error:
-        if "another architecture" not in str(error):
-            raise
-        raise NotFusable(str(error)) from error
+    states = initialize_members(template, [copy.seed for copy in copies], X, y)
     reason = why_not_fusable(template.model_) or why_not_per_epoch(fit_callbacks(template))
     if reason is not None:
         raise NotFusable(reason)
@@ -112,12 +120,24 @@ def _program_key(candidate, X, y, sample_weight):
     )
 
 
-def run_fused(candidates, X, y, sample_weight, verbose, recorder=None):
-    """Entries for `FittedMembers` of candidates of one group, trained by one program."""
+def run_fused(candidates, X, y, sample_weight, verbose, recorder=None, part=None):
+    """Entries for `FittedMembers` of candidates of one group, trained by one program.
+
+    `part` is their `Part` of a checkpoint: what they had reached there is where they go on.
+    """
     fit = _Fit(candidates, X, y, sample_weight, recorder)
     program = get_program(fit.template.model_, len(candidates))
+    state = program.stack([candidate.state for candidate in candidates])
+    reached = None
+    if part is not None:
+        reached = part.load()
+        part.start(sum(v.dtype.size * v.shape.num_elements() for values in state.parts for v in values))
+    if reached is not None:
+        state = fit.resume(reached)
+        if verbose:
+            print(f"{len(candidates)} members, resumed at epoch {reached['epoch']} of {fit.epochs}", flush=True)
     run = _run_watched if fit_callbacks(fit.template) else _run_unwatched
-    return run(fit, program, program.stack([candidate.state for candidate in candidates]), verbose)
+    return run(fit, program, state, verbose, part, reached)
 
 
 def _check_fusable_estimator(estimator):
@@ -207,31 +227,65 @@ class _Fit:
         if self.recorder is not None and self.recorder.wants(epoch):
             self.recorder.record(epoch, program.unstack(program.finalize(state), 0), callbacks)
 
-    def segments(self, n_reports=1):
-        """(first epoch, number of epochs) of the runs in which Python need not look, in order: `n_reports` or more."""
+    def state(self, epoch, state, **more):
+        """What is to be known to go on after some epochs, `more` included, as plain data and arrays."""
+        return {
+            "epoch": epoch,
+            "parts": [[np.asarray(v) for v in part] for part in state.parts],
+            "active": state.active,
+            "generators": [generator.bit_generator.state for generator in self._generators],
+            "recorder": None if self.recorder is None else self.recorder.state(),
+            **more,
+        }
+
+    def resume(self, reached):
+        """Go on from what `state` gave; returns the state of the program."""
+        for generator, state in zip(self._generators, reached["generators"], strict=True):
+            generator.bit_generator.state = state
+        if self.recorder is not None:
+            self.recorder.resume(reached["recorder"])
+        parts = [[tf.convert_to_tensor(v) for v in part] for part in reached["parts"]]
+        return State(*parts, active=reached["active"], epochs_run=np.zeros(len(self.seeds), int))
+
+    def segments(self, n_reports=1, start=0, look_seconds=None):
+        """(first epoch, number of epochs) of the runs in which Python need not look, in order: `n_reports` or more.
+
+        With `look_seconds` they are as short as to take about that time, in steps of 1, 2, 4, ... epochs.
+        """
         longest = max(1, min(_ORDER_BYTES // max(1, self.rows.nbytes), -(-self.epochs // n_reports)))
         cuts = [] if self.recorder is None else [end + 1 for end in self.recorder.last_ends(self.epochs)]
-        start = 0
+        now = longest if look_seconds is None else 1
         while start < self.epochs:
-            stop = min([self.epochs, start + longest, *(cut for cut in cuts if cut > start)])
+            stop = min([self.epochs, start + now, *(cut for cut in cuts if cut > start)])
             if self.validation is not None:
                 evaluates = self.evaluates(start)
                 stop = next((e for e in range(start + 1, stop) if self.evaluates(e) != evaluates), stop)
+            began = time.perf_counter()
             yield start, stop - start
+            if now < longest and time.perf_counter() - began < look_seconds:
+                now = min(longest, 2 * now)
             start = stop
 
 
-def _run_unwatched(fit, program, state, verbose):
-    """Train to the last epoch without looking."""
-    histories = [{} for _ in fit.seeds]
-    for start, n_epochs in fit.segments(_REPORTS if verbose else 1):
+def _run_unwatched(fit, program, state, verbose, part, reached):
+    """Train to the last epoch without looking, but to keep what is reached."""
+    histories = [{} for _ in fit.seeds] if reached is None else reached["histories"]
+    first = 0 if reached is None else reached["epoch"]
+    for start, n_epochs in fit.segments(_REPORTS if verbose else 1, first, None if part is None else _LOOK_SECONDS):
         state, logs = fit.run(program, state, start, n_epochs)
-        fit.record(start + n_epochs - 1, program, state)
+        stop = start + n_epochs
+        fit.record(stop - 1, program, state)
         _append_logs(histories, logs)
         if verbose:
             means = {name: values.mean(axis=1) for name, values in logs.items()}
-            print_progress(f"{len(fit.seeds)} members, epoch {start + n_epochs} of {fit.epochs}, mean", means)
-    state = program.finalize(state)
+            print_progress(f"{len(fit.seeds)} members, epoch {stop} of {fit.epochs}, mean", means)
+        if part is not None and stop < fit.epochs:
+            part.save(fit.state, stop, state, histories=histories)
+    return _unwatched_entries(fit, program.finalize(state), histories)
+
+
+def _unwatched_entries(fit, state, histories):
+    """Entries of members that no callback watched."""
     arrays = tuple([np.asarray(v) for v in part] for part in (state.trainable, state.non_trainable, state.optimizer))
     entries = [None] * len(fit.seeds)
     for template in {id(template): template for template in fit.templates}.values():
@@ -249,7 +303,7 @@ def _append_logs(histories, logs):
             history.setdefault(name, []).extend(column.tolist())
 
 
-def _run_watched(fit, program, state, verbose):
+def _run_watched(fit, program, state, verbose, part, reached):
     """Train epoch by epoch and call each member's Keras callbacks in between."""
     members = [_build(fit.template, seed) for seed in fit.seeds]
     models = [member.model_ for member in members]
@@ -259,8 +313,10 @@ def _run_watched(fit, program, state, verbose):
     for k, watcher in enumerate(watchers):
         write_state(models[k], program.unstack(state, k))
         watcher.begin()
-    running = list(range(len(members)))
-    for epoch in range(fit.epochs):
+    running, first = list(range(len(members))), 0
+    if reached is not None:
+        running, first = _resume_members(members, watchers, reached), reached["epoch"]
+    for epoch in range(first, fit.epochs):
         for k in running:
             watchers[k].begin_epoch(epoch)
         state = _read_models(program, state, models, running, watchers[0].reads_variables)
@@ -279,7 +335,32 @@ def _run_watched(fit, program, state, verbose):
             running.remove(k)
         if not running:
             break
+        if part is not None and all(watcher.has_state for watcher in watchers):
+            part.save(_watched_state, fit, program, state, members, watchers, running, epoch)
     return members
+
+
+def _watched_state(fit, program, state, members, watchers, running, epoch):
+    """`state` of a fit after an epoch with what the callbacks know, and the members that have ended."""
+    models = [member.model_ for member in members]
+    state = _read_models(program, state, models, running, watchers[0].reads_variables)
+    ended = {
+        str(k): {"values": read_state(models[k]), "history": member.history_}
+        for k, member in enumerate(members)
+        if k not in running
+    }
+    known = {str(k): watchers[k].state() for k in running}
+    return fit.state(epoch + 1, state, watchers=known, ended=ended)
+
+
+def _resume_members(members, watchers, reached):
+    """Put the members where `_watched_state` had them; returns those that are still running."""
+    for k, ended in reached["ended"].items():
+        write_state(members[int(k)].model_, ended["values"])
+        members[int(k)].history_ = history_of(ended["history"])
+    for k, known in reached["watchers"].items():
+        watchers[int(k)].resume(known)
+    return [int(k) for k in reached["watchers"]]
 
 
 def _build(template, seed):

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from skensemble._compat import initialize, rebuild_model, recorded_initializers, recorded_seeds, seeded
-from skensemble._program import read_state, signature
+from skensemble._program import NotFusable, read_state, signature
 
 _LARGEST_SEED = 10**9  # keras.src.random.seed_generator.make_default_seed draws randint(1, 1e9)
 
@@ -36,7 +36,7 @@ def initialize_members(estimator, seeds, X, y):
 
     Raises
     ------
-    ValueError
+    NotFusable
         Where the builder gives other architectures for other seeds.
     """
     with recorded_initializers() as initializers, recorded_seeds() as drawn, seeded(seeds[0]):
@@ -60,7 +60,7 @@ def _built(estimator, seed):
     model = rebuild_model(estimator, seed)
     # The first part is the architecture. The rest may hold names that Keras counts up, for optimizers that read names.
     if signature(model)[0] != signature(estimator.model_)[0]:
-        raise ValueError("the builder gives another architecture for another seed")
+        raise NotFusable("the builder gives another architecture for another seed")
     return read_state(model)
 
 

@@ -24,7 +24,7 @@ from skensemble._compat import (
     replace_model,
 )
 from skensemble._pickling import CheckedPickling
-from skensemble._program import State, get_program, signature, stack_values, why_not_fusable, write_state
+from skensemble._program import NotFusable, State, get_program, signature, stack_values, why_not_fusable, write_state
 
 # Rows that go through a network at once where it is called by itself: bounds the memory of the activations.
 PREDICTION_ROWS = 1024
@@ -85,6 +85,7 @@ class Trained(CheckedPickling):
         member = clone(self.template).set_params(random_state=self.seeds[k])
         model = rebuild_model(self.template, self.seeds[k])
         write_state(model, self.values(k))
+        build_optimizer(model)  # Keras warns when it loads a model whose optimizer had no slots
         return replace_model(self.template, member, model, self.histories[k])
 
     def predict(self, copies, built, X):
@@ -253,7 +254,10 @@ class FittedMembers(CheckedPickling, Sequence):
         if why_not_fusable(models[0]) is not None:
             return estimators, [_forward_alone(model, X) for model in models]
         values = [Built(estimator).values() for estimator in estimators]
-        return estimators, forward(models[0], stack_values(values), X)
+        try:
+            return estimators, forward(models[0], stack_values(values), X)
+        except NotFusable:  # found only when the model is copied
+            return estimators, [_forward_alone(model, X) for model in models]
 
 
 def _decode(estimators, outputs):
@@ -266,7 +270,7 @@ def _decode(estimators, outputs):
 
 
 @contextmanager
-def _unnamed_columns():
+def unnamed_columns():
     """Let estimators that were fitted on a DataFrame take an array, whose columns were compared in `fit`."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
@@ -275,7 +279,7 @@ def _unnamed_columns():
 
 def _predict_other(estimator, X):
     """Prediction of a scikit-learn estimator that is no network, shaped like that of one."""
-    with _unnamed_columns():
+    with unnamed_columns():
         if not is_classifier(estimator):
             return estimator.predict(X)
         if hasattr(estimator, "predict_proba"):
@@ -405,7 +409,7 @@ def _count_targets(fitted, X):
         return fitted.n_classes_ if fitted.target_type_ == "multilabel-indicator" else 1
     if isinstance(fitted, BaseWrapper):
         return fitted.n_outputs_
-    with _unnamed_columns():
+    with unnamed_columns():
         return np.size(fitted.predict(X[:1]))
 
 

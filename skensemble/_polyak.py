@@ -1,15 +1,17 @@
 """Polyak averaging: the variables of one network, averaged over the ends of the last epochs of one run."""
 
 import numbers
+import os
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skensemble._base import BaseKerasEnsemble, KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
 from skensemble._batch_norm import estimate_statistics, has_batch_norm
+from skensemble._checkpoint import keep_entropy, open_checkpoint
 from skensemble._combine import average_variables, checkpoint_weights, normalize_weights, weighted_mean, weighted_std
 from skensemble._compat import HasMethods, Interval, StrOptions, encode_features, fit_context
-from skensemble._members import Member, draw_entropy, predict_members, spawn_seeds
+from skensemble._members import Member, predict_members, spawn_seeds
 from skensemble._selection import held_out_rows
 from skensemble._training import fit_trajectory
 from skensemble._trajectory import Checkpoints, Trajectory, run_epochs, run_estimator
@@ -29,6 +31,7 @@ class _BasePolyakWeight(BaseKerasEnsemble):
         "update_batch_norm": ["boolean"],
         "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
         "engine": [StrOptions({"auto", "fused", "keras"})],
+        "checkpoint_dir": [str, os.PathLike, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -108,19 +111,21 @@ class _BasePolyakWeight(BaseKerasEnsemble):
             )
         if not automatic:
             self._check_average(n_kept, self.weights, self.decay, n_kept)
-        (seed,) = spawn_seeds(draw_entropy(self.random_state), 1)
         rows, held_out = None, None
-        if automatic:
-            rows, held_out = held_out_rows(y, self.validation_fraction, seed, stratify=classifier)
-        run = fit_trajectory(
-            Member(estimator, seed, rows),
-            Trajectory(n_kept),
-            X,
-            y,
-            sample_weight,
-            engine=self.engine,
-            verbose=self.verbose,
-        )
+        with open_checkpoint(self.checkpoint_dir) as checkpoint:
+            (seed,) = spawn_seeds(keep_entropy(checkpoint, self.random_state), 1)
+            if automatic:
+                rows, held_out = held_out_rows(y, self.validation_fraction, seed, stratify=classifier)
+            run = fit_trajectory(
+                Member(estimator, seed, rows),
+                Trajectory(n_kept),
+                X,
+                y,
+                sample_weight,
+                engine=self.engine,
+                verbose=self.verbose,
+                checkpoint=checkpoint,
+            )
         newest_first = range(len(run.checkpoints))[::-1]
         self._checkpoints, self._batch_size = run.checkpoints.take(newest_first), run.batch_size
         self.checkpoints_ = self._checkpoints.members()
@@ -201,6 +206,9 @@ class _BasePolyakWeight(BaseKerasEnsemble):
         check_is_fitted(self)
         return predict_members(self._averaged, self._validate_X(X), self._member_classes())
 
+    def _exported_members(self):
+        return self._averaged, ["average"], np.ones(1)
+
     def _stages(self, X):
         check_is_fitted(self)
         arguments = (self._weighting, self.n_checkpoints_, self._decay, self._statistics)
@@ -250,6 +258,11 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
         How the network is trained. "fused": the whole run as one TensorFlow program, with Keras' result in a fraction
         of the time; an error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where possible,
         else keras; `engine_reason_` says why.
+    checkpoint_dir : str or path-like, default=None
+        Directory in which the fit keeps its state, the averaged epochs included, so that after a crash or a kill the
+        same call goes on from there, to the same result bit for bit; a run that is finished is taken from it, also for
+        other `weights`. Each fit needs a directory of its own: other data, parameters or versions are an error. To
+        start anew, delete it. None keeps nothing.
     random_state : int, RandomState instance or None, default=None
         Seed of the starting values, of dropout, of the order of rows, and of the rows that are held out.
     verbose : int, default=0
@@ -328,6 +341,7 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
         update_batch_norm=True,
         validation_fraction=0.2,
         engine="auto",
+        checkpoint_dir=None,
         random_state=None,
         verbose=0,
     ):
@@ -338,6 +352,7 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
         self.update_batch_norm = update_batch_norm
         self.validation_fraction = validation_fraction
         self.engine = engine
+        self.checkpoint_dir = checkpoint_dir
         self.random_state = random_state
         self.verbose = verbose
 
@@ -431,6 +446,11 @@ class PolyakWeightRegressor(KerasEnsembleRegressorMixin, _BasePolyakWeight):
         How the network is trained. "fused": the whole run as one TensorFlow program, with Keras' result in a fraction
         of the time; an error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where possible,
         else keras; `engine_reason_` says why.
+    checkpoint_dir : str or path-like, default=None
+        Directory in which the fit keeps its state, the averaged epochs included, so that after a crash or a kill the
+        same call goes on from there, to the same result bit for bit; a run that is finished is taken from it, also for
+        other `weights`. Each fit needs a directory of its own: other data, parameters or versions are an error. To
+        start anew, delete it. None keeps nothing.
     random_state : int, RandomState instance or None, default=None
         Seed of the starting values, of dropout, of the order of rows, and of the rows that are held out.
     verbose : int, default=0
@@ -486,6 +506,7 @@ class PolyakWeightRegressor(KerasEnsembleRegressorMixin, _BasePolyakWeight):
         update_batch_norm=True,
         validation_fraction=0.2,
         engine="auto",
+        checkpoint_dir=None,
         random_state=None,
         verbose=0,
     ):
@@ -496,6 +517,7 @@ class PolyakWeightRegressor(KerasEnsembleRegressorMixin, _BasePolyakWeight):
         self.update_batch_norm = update_batch_norm
         self.validation_fraction = validation_fraction
         self.engine = engine
+        self.checkpoint_dir = checkpoint_dir
         self.random_state = random_state
         self.verbose = verbose
 

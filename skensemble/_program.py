@@ -2,7 +2,7 @@
 
 One member's training step is a pure function (`_step`). It is mapped over the members, the optimizer updates all
 members at once where its rule allows (`_pure_optimizer`), and the steps of many epochs are looped in the graph with
-all state as tensors. Nothing runs in Python between two steps.
+all state as tensors (`_graph`). Nothing runs in Python between two steps.
 
 Two modes, chosen by the architecture (`Program.mode`):
 
@@ -10,37 +10,32 @@ Two modes, chosen by the architecture (`Program.mode`):
 - "side by side": the step is a function called once per member in one graph. Best for convolutions, and for what
   cannot be mapped.
 
-The step is traced once, its batch dimension unknown, and called for the full and for the last, partial batch: a
-partial batch is a step of its own size, never padded. Row orders go in as a tensor padded to a fixed number of
-epochs, with the number to run, so that every number of epochs uses one compilation.
+Row orders go in as a tensor padded to a fixed number of epochs, with the number to run, so that every number of epochs
+uses one compilation.
 """
 
 import copy
 import dataclasses
 import os
-import threading
-from collections import OrderedDict, namedtuple
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.ops.parallel_for import pfor
 
+from skensemble._graph import LOCK, Graph, Plan
 from skensemble._program_state import (
+    ROW_ORDER_BYTES,
     State,
     chunks,
-    first_rows,
-    gather_batches,
     load_data,
     padded,
     present,
     read_state,
-    specs_of,
     stack_values,
     write_state,
 )
-from skensemble._pure_optimizer import FlatOptimizer, is_elementwise, is_linear
 from skensemble._signature import NotFusable, signature, why_not_fusable
 from skensemble._step import Member
 
@@ -57,7 +52,8 @@ __all__ = [
     "write_state",
 ]
 
-#: Epochs whose row orders are handed over at once: at most so many, and at most so many bytes of row orders.
+#: Epochs whose row orders are handed over at once: at most so many, and at most so many bytes of orders. An epoch of
+#: more bytes runs in chunks of steps, because the program holds its row orders several times over.
 SEGMENT_EPOCHS, SEGMENT_BYTES = 64, 4 * 2**20
 #: Values (of the widest layer, all members) that one chunk of `Program.predict` may hold.
 PREDICT_VALUES = 2**23
@@ -73,19 +69,6 @@ FORCE_XLA = NotImplemented
 #: Programs kept by `get_program`.
 CACHE_SIZE = 16
 
-if "Bitcast" not in pfor._pfor_converter_registry:
-
-    @pfor.RegisterPFor("Bitcast")
-    def _convert_bitcast(pfor_input):
-        """Keras' `argmax` looks at the sign bit; ``tf.vectorized_map`` knows no Bitcast (TensorFlow 2.18 to 2.21)."""
-        return pfor.wrap(tf.bitcast(pfor_input.stacked_input(0), pfor_input.get_attr("type")), True)
-
-
-#: Keras models are traced by one thread at a time (Keras' TensorFlow backend is not thread-safe).
-_LOCK = threading.RLock()
-
-_Plan = namedtuple("_Plan", "batch_size n_rows rates masked stop_on_nan xla")
-
 
 class Program:
     """Train, evaluate and run forward `n_members` models of one architecture together. Made by `get_program`.
@@ -100,16 +83,20 @@ class Program:
     def __init__(self, model, n_members):
         self.n_members = n_members
         self.member = Member(model)
-        self.mode = "side by side" if _any_layer(model, "Conv") else "mapped"
-        self.flat = None
-        optimizer = self.member.optimizer
-        if optimizer is not None and is_elementwise(optimizer):
-            self.flat = FlatOptimizer(optimizer, n_members)
+        self.graph = Graph(self.member, n_members)
         self.n_values = n_members * sum(v.shape.num_elements() for v in self.member.trainable)
         self.xla_works = True
-        self.n_traces = 0
-        self._functions = {}
         self.lane = self._make_lane()
+
+    @property
+    def mode(self):
+        """How the members are computed."""
+        return self.graph.mode
+
+    @property
+    def n_traces(self):
+        """How many TensorFlow functions were traced so far."""
+        return self.graph.n_traces + (0 if self.lane is None else self.lane.n_traces)
 
     def _make_lane(self):
         """A program for as many members as one core trains while the others train as many; None for small work."""
@@ -117,9 +104,8 @@ class Program:
         if n_lanes == 1 or self.mode != "mapped" or self.n_values < MIN_LANE_VALUES:
             return None
         lane = copy.copy(self)
-        lane.n_members, lane.lane, lane._functions = self.n_members // n_lanes, None, {}
-        if self.flat is not None:
-            lane.flat = FlatOptimizer(self.member.optimizer, lane.n_members)
+        lane.n_members, lane.lane = self.n_members // n_lanes, None
+        lane.graph = Graph(self.member, lane.n_members)
         return lane
 
     # State
@@ -226,12 +212,13 @@ class Program:
             validation = (load_data(*validation[:3]), np.asarray(validation[3], "int32"), validation[4])
         n_steps = -(-n_rows // batch_size)
         rates = self._rates(learning_rates, n_epochs, n_steps)
-        self._trace_steps(data, validation)
+        self.graph.trace_steps(data, validation)
         masked = stop_on_nan or not state.active.all()
         xla = self._choose_xla(n_epochs * n_steps if expected_steps is None else expected_steps, batch_size)
-        plan = _Plan(batch_size, n_rows, rates is not None, masked, stop_on_nan, xla)
-        streamed = not tf.is_tensor(data.X) or (validation is not None and not tf.is_tensor(validation[0].X))
-        execute = self._run_streamed if streamed else self._run_resident
+        plan = Plan(batch_size, n_rows, rates is not None, masked, stop_on_nan, xla)
+        on_host = not tf.is_tensor(data.X) or (validation is not None and not tf.is_tensor(validation[0].X))
+        long = ROW_ORDER_BYTES * self.n_members * n_rows > SEGMENT_BYTES
+        execute = self._run_chunks if on_host or long else self._run_epochs
         try:
             return execute(plan, state, data, orders, rates, validation)
         except _COMPILE_ERRORS:
@@ -266,7 +253,6 @@ class Program:
         starts = range(0, self.n_members, size)
         with ThreadPoolExecutor(len(starts)) as threads:
             states, logs = zip(*threads.map(run, starts), strict=True)
-        self.n_traces = self.lane.n_traces
         parts = [
             [tf.concat(v, 0) for v in zip(*part, strict=True)] for part in zip(*(s.parts for s in states), strict=True)
         ]
@@ -275,49 +261,20 @@ class Program:
             name: np.concatenate([log[name] for log in logs], 1) for name in logs[0]
         }
 
-    def _trace_steps(self, data, validation):
-        """Trace the steps, side by side where they cannot be mapped."""
-        with _LOCK:
-            if self.member.build_metrics(*first_rows(data)):
-                self._functions = {key: f for key, f in self._functions.items() if key[0] == "predict"}
-            try:
-                self._train_step(specs_of(data))
-                if validation is not None:
-                    self._test_step(specs_of(validation[0]))
-            except _MissingGradient:  # Keras leaves such variables alone
-                self.flat = None
-                self._trace_steps(data, validation)
-            except Exception as error:  # whatever a user's layer, loss or metric raises
-                if self.mode == "side by side":
-                    raise NotFusable(f"the training step cannot be traced ({_first_line(error)})") from error
-                self._work_side_by_side()
-                self._trace_steps(data, validation)
-            member = self.member
-            if member.has_sparse_gradients and not member.keep_sparse and not is_linear(member.optimizer):
-                member.keep_sparse, self.flat = True, None
-                self._work_side_by_side()
-                self._trace_steps(data, validation)
-
-    def _work_side_by_side(self):
-        self.mode = "side by side"
-        self._functions.clear()
-
     def _choose_xla(self, n_steps, batch_size):
         """What XLA compiles: "all", the "update" of the variables, or nothing (None). See `XLA_MIN_STEPS`."""
         if FORCE_XLA is not NotImplemented:
             return FORCE_XLA
         if not self.xla_works or n_steps < XLA_MIN_STEPS:
             return None
-        steps = [f for key, f in self._functions.items() if key[0] == "train"]
-        loops = any(op.type in ("While", "StatelessWhile") for f in steps for op in f.graph.get_operations())
-        if self.mode == "mapped" and not loops and self.n_values * batch_size <= XLA_MAX_WORK:
+        if self.mode == "mapped" and not self.graph.has_loops() and self.n_values * batch_size <= XLA_MAX_WORK:
             return "all"
-        return "update" if self.flat is not None and self.n_values >= XLA_MIN_UPDATE else None
+        return "update" if self.graph.flat is not None and self.n_values >= XLA_MIN_UPDATE else None
 
-    def _run_resident(self, plan, state, data, orders, rates, validation):
+    def _run_epochs(self, plan, state, data, orders, rates, validation):
         """All epochs of a segment in one call."""
         n_epochs = len(orders)
-        segment = max(1, min(SEGMENT_EPOCHS, SEGMENT_BYTES // (4 * self.n_members * plan.n_rows)))
+        segment = max(1, min(SEGMENT_EPOCHS, SEGMENT_BYTES // (ROW_ORDER_BYTES * self.n_members * plan.n_rows)))
         parts = [state.trainable, state.non_trainable, state.optimizer]
         active = tf.constant(state.active)
         evaluation, batch_size_v = (), None
@@ -335,22 +292,21 @@ class Program:
                 parts,
                 active,
             ]
-            function = self._compiled(("segment", plan, batch_size_v), inputs, self._segment, plan.xla)
-            parts, active, run, history = function(*inputs)
+            parts, active, run, history = self.graph.segment(plan, batch_size_v, *inputs)
             epochs_run += run.numpy()
             histories.append([h.numpy()[:now] for h in history])
         history = [np.concatenate(values) for values in zip(*histories, strict=True)]
         return State(*parts, active=active.numpy(), epochs_run=epochs_run), self._logs(history)
 
-    def _run_streamed(self, plan, state, data, orders, rates, validation):
-        """Chunk of steps after chunk of steps, their rows gathered on the host: X is never in memory whole."""
+    def _run_chunks(self, plan, state, data, orders, rates, validation):
+        """Chunk of steps after chunk of steps: long row orders, or an X on the host, are never in the program whole."""
         parts = [state.trainable, state.non_trainable, state.optimizer]
-        active, zero = tf.constant(state.active), self._zero_metrics()
+        active, zero = tf.constant(state.active), self.graph.zero_metrics()
         epochs_run, histories = np.zeros(self.n_members, int), []
         for e, order in enumerate(orders):
             metrics = zero
             epochs_run += active.numpy()
-            for start, chunk, rows in chunks(data, order, plan.batch_size):
+            for start, chunk, rows in chunks(data, order, plan.batch_size, SEGMENT_BYTES):
                 chunk_plan = plan._replace(n_rows=rows.shape[1])
                 first = start // plan.batch_size
                 rate = (
@@ -359,19 +315,17 @@ class Program:
                     else (tf.constant(rates[e, first : first + -(-rows.shape[1] // plan.batch_size)], "float32"),)
                 )
                 inputs = [chunk, rows, rate, parts, metrics, active]
-                function = self._compiled(("chunk", chunk_plan), inputs, self._chunk, plan.xla)
-                parts, metrics, active = function(*inputs)
+                parts, metrics, active = self.graph.chunk(chunk_plan, *inputs)
             if validation is not None:
-                metrics = [*metrics, *self._evaluate_streamed(validation, plan.xla, parts, zero)]
+                metrics = [*metrics, *self._evaluate_chunks(validation, plan.xla, parts, zero)]
             histories.append([m.numpy()[None] for m in metrics])
         history = [np.concatenate(values) for values in zip(*histories, strict=True)]
         return State(*parts, active=active.numpy(), epochs_run=epochs_run), self._logs(history)
 
-    def _evaluate_streamed(self, validation, xla, parts, metrics):
+    def _evaluate_chunks(self, validation, xla, parts, metrics):
         data, rows_v, batch_size = validation
-        for _, chunk, rows in chunks(data, rows_v, batch_size):
-            inputs = [chunk, rows, parts, metrics]
-            metrics = self._compiled(("evaluate", batch_size), inputs, self._evaluate_chunk, xla)(*inputs)
+        for _, chunk, rows in chunks(data, rows_v, batch_size, SEGMENT_BYTES):
+            metrics = self.graph.evaluate_chunk(batch_size, xla, chunk, rows, parts, metrics)
         return metrics
 
     def _rates(self, learning_rates, n_epochs, n_steps):
@@ -383,210 +337,14 @@ class Program:
         rates = rates[:, :, None] if rates.ndim == 2 else rates
         return np.broadcast_to(rates, (n_epochs, n_steps, self.n_members))
 
-    # Graph functions: everything below is traced
-
-    def _compiled(self, key, inputs, body, xla):
-        """The traced `body` for inputs like these; the number of rows of X, y and shared weights is not part of it."""
-        specs = tf.nest.map_structure(lambda v: tf.TensorSpec(v.shape, v.dtype), inputs)
-        where = next(i for i, part in enumerate(inputs) if isinstance(part, tuple))
-        specs[where] = specs_of(inputs[where])
-        if key[0] == "segment" and specs[4]:
-            specs[4] = (specs_of(inputs[4][0]), specs[4][1])
-        cached = (*key, xla, tuple(map(str, tf.nest.flatten(specs))))
-        with _LOCK:
-            if cached not in self._functions:
-                function = tf.function(lambda *given: body(*key[1:], *given), autograph=False, jit_compile=xla == "all")
-                self._functions[cached] = function.get_concrete_function(*specs)
-                self.n_traces += 1
-            return self._functions[cached]
-
-    def _zero_metrics(self):
-        return [tf.tile(v[None], (self.n_members, *([1] * v.shape.rank))) for v in self.member.zero_metrics()]
-
-    def _chunk(self, plan, data, order, rates, state, metrics, active):
-        carry, metrics, active = self._steps(plan, data, order, rates, self._pack(state), metrics, active)
-        return self._unpack(carry), metrics, active
-
-    def _evaluate_chunk(self, batch_size, data, rows, state, metrics):
-        return self._evaluate(batch_size, data, rows, self._pack(state), metrics)
-
-    def _segment(self, plan, batch_size_v, n_epochs, data, order, rates, evaluation, state, active):
-        zero = self._zero_metrics()
-        n_logged = len(zero) * (2 if evaluation else 1)
-        history = [
-            tf.TensorArray(v.dtype, order.shape[0], element_shape=v.shape, clear_after_read=False)
-            for v in (zero * 2)[:n_logged]
-        ]
-
-        def epoch(e, carry, active, run, history):
-            run = run + tf.cast(active, "int32")
-            carry, metrics, active = self._steps(plan, data, order[e], [r[e] for r in rates], carry, zero, active)
-            if evaluation:
-                metrics = metrics + self._evaluate(batch_size_v, *evaluation, carry, zero)
-            history = [h.write(e, value) for h, value in zip(history, metrics, strict=True)]
-            return [e + 1, carry, active, run, history]
-
-        start = [tf.constant(0), self._pack(state), active, tf.zeros(self.n_members, "int32"), history]
-        _, carry, active, run, history = tf.while_loop(lambda e, *_: e < n_epochs, epoch, start)
-        return self._unpack(carry), active, run, [h.stack() for h in history]
-
-    def _steps(self, plan, data, order, rates, carry, metrics, active):
-        """All steps over `order` (n_members, n_rows)."""
-        full, tail = divmod(plan.n_rows, plan.batch_size)
-        step = self._train_step(specs_of(data), plan.xla)
-
-        def one(i, rows, carry, metrics, active):
-            new_carry, new_metrics = step(
-                self._set_rates(carry, [r[i] for r in rates]), metrics, gather_batches(data, rows)
-            )
-            if not plan.masked:
-                return [new_carry, new_metrics, active]
-            carry, metrics = _where(active, [new_carry, new_metrics], [carry, metrics])
-            if plan.stop_on_nan:
-                active = active & self.member.loss_is_finite(metrics)
-            return [carry, metrics, active]
-
-        def full_batch(i, *state):
-            rows = tf.slice(order, [0, i * plan.batch_size], [self.n_members, plan.batch_size])
-            return [i + 1, *one(i, rows, *state)]
-
-        state = [carry, metrics, active]
-        if full:
-            _, *state = tf.while_loop(lambda i, *_: i < full, full_batch, [tf.constant(0), *state])
-        if tail:
-            state = one(full, order[:, full * plan.batch_size :], *state)
-        return state
-
-    def _evaluate(self, batch_size, data, rows, carry, metrics):
-        """Metrics after the evaluation of `rows` (n_members, n_val)."""
-        full, tail = divmod(rows.shape[1], batch_size)
-        step = self._test_step(specs_of(data))
-
-        def full_batch(i, metrics):
-            batch = tf.slice(rows, [0, i * batch_size], [self.n_members, batch_size])
-            return [i + 1, step(trainable, fixed, metrics, gather_batches(data, batch))]
-
-        trainable, fixed, _ = self._unpack(carry)
-        if full:
-            _, metrics = tf.while_loop(lambda i, *_: i < full, full_batch, [tf.constant(0), metrics])
-        if tail:
-            metrics = step(trainable, fixed, metrics, gather_batches(data, rows[:, full * batch_size :]))
-        return metrics
-
-    def _set_rates(self, carry, rates):
-        if not rates:
-            return carry
-        trainable, fixed, slots = carry
-        index = self.member.optimizer.rate_index
-        if self.flat is not None:
-            index = self.flat.scalar_index.index(index)
-        slots = list(slots)
-        slots[index] = tf.reshape(tf.cast(rates[0], slots[index].dtype), slots[index].shape)
-        return [trainable, fixed, slots]
-
-    def _pack(self, state):
-        trainable, fixed, slots = state
-        if self.flat is None:
-            return [list(trainable), list(fixed), list(slots)]
-        return [list(trainable), list(fixed), self.flat.pack(slots)]
-
-    def _unpack(self, carry):
-        trainable, fixed, slots = carry
-        if self.flat is None:
-            return [trainable, fixed, slots]
-        return [trainable, fixed, self.flat.unpack(slots)]
-
-    def _train_step(self, specs, xla=None):
-        """(carry, metrics, batch) -> (carry, metrics): one step of all members, traced for batches of any size."""
-
-        def step(carry, metrics, batch):
-            trainable, fixed, slots = carry
-            if self.flat is None:
-                trainable, fixed, slots, metrics = self._each(
-                    self._member_step, trainable, fixed, slots, metrics, batch
-                )
-            else:
-                gradients, fixed, metrics = self._each(self._member_gradients, trainable, fixed, metrics, batch)
-                if any(g is None for g in gradients):
-                    raise _MissingGradient
-                update = tf.function(self.flat.apply, autograph=False, jit_compile=xla == "update")
-                trainable, slots = update(trainable, slots, gradients)
-            return [trainable, fixed, slots], metrics
-
-        name = "train with compiled update" if xla == "update" else "train"
-        return self._inner(name, step, specs, lambda: [self._carry_specs(), self.member.metric_specs(self.n_members)])
-
-    def _test_step(self, specs):
-        def step(trainable, fixed, metrics, batch):
-            return self._each(self._member_evaluate, trainable, fixed, metrics, batch)
-
-        return self._inner(
-            "test",
-            step,
-            specs,
-            lambda: [*self.member.state_specs(self.n_members)[:2], self.member.metric_specs(self.n_members)],
-        )
-
-    def _inner(self, name, step, specs, arguments):
-        batch = tuple(
-            tf.TensorSpec((self.n_members, None, *(s.shape[1:] if i < 2 else ())), s.dtype) for i, s in enumerate(specs)
-        )
-        key = (name, batch)
-        if key not in self._functions:
-            function = tf.function(step, autograph=False)
-            self._functions[key] = function.get_concrete_function(*arguments(), batch)
-            self.n_traces += 1
-        return self._functions[key]
-
-    def _carry_specs(self):
-        specs = self.member.state_specs(self.n_members)
-        if self.flat is None:
-            return specs
-        trainable, fixed, slots = specs
-        packed = self.flat.pack([tf.zeros(s.shape, s.dtype) for s in slots])
-        return [trainable, fixed, [tf.TensorSpec(v.shape, v.dtype) for v in packed]]
-
-    def _each(self, function, *arguments):
-        """Call `function` for every member: stacked arguments in, stacked results out."""
-        if self.mode == "mapped":
-            return tf.vectorized_map(lambda a: function(*a), arguments, fallback_to_while_loop=False)
-        calls = tf.function(function, autograph=False)
-        flat = [tf.unstack(v, self.n_members) for v in tf.nest.flatten(arguments)]
-        members = [calls(*tf.nest.pack_sequence_as(arguments, values)) for values in zip(*flat, strict=True)]
-        return tf.nest.map_structure(lambda *values: tf.stack(values), *members)
-
-    def _member_gradients(self, trainable, fixed, metrics, batch):
-        gradients, fixed, metrics = self.member.gradients(trainable, fixed, metrics, *_with_weights(batch))
-        return gradients, fixed, metrics
-
-    def _member_step(self, trainable, fixed, slots, metrics, batch):
-        gradients, fixed, metrics = self.member.gradients(trainable, fixed, metrics, *_with_weights(batch))
-        trainable, slots = self.member.optimizer.apply(trainable, slots, gradients)
-        return trainable, fixed, slots, metrics
-
-    def _member_evaluate(self, trainable, fixed, metrics, batch):
-        return self.member.evaluate(trainable, fixed, metrics, *_with_weights(batch))
-
     def _logs(self, history):
         """Metric variables of every epoch and member -> Keras' logs."""
         n_metrics = len(self.member.metrics)
         logs = {}
         for prefix, values in (("", history[:n_metrics]), ("val_", history[n_metrics:])):
             if values:
-                logs |= {prefix + name: value for name, value in self._results(values).items()}
+                logs |= {prefix + name: value for name, value in self.graph.results(values).items()}
         return dict(sorted(logs.items()))
-
-    def _results(self, values):
-        shape = values[0].shape[:2]
-        flat = [tf.reshape(v, (-1, *v.shape[2:])) for v in values]
-        with _LOCK:
-            if "results" not in self._functions:
-                specs = [tf.TensorSpec((None, *v.shape), v.dtype) for v in self.member.metrics]
-                function = tf.function(lambda m: tf.vectorized_map(self.member.results, m, warn=False), autograph=False)
-                self._functions["results"] = function.get_concrete_function(specs)
-                self.n_traces += 1
-        results = self._functions["results"](flat)
-        return {name: v.numpy().reshape(*shape, *v.shape[1:]).astype("float64") for name, v in results.items()}
 
     # Prediction
 
@@ -613,32 +371,9 @@ class Program:
             chunk = X[start : start + chunk_rows]
             if chunk.dtype.kind == "f":
                 chunk = chunk.astype(keras.config.floatx(), copy=False)
-            forward = self._forward(tf.as_dtype(chunk.dtype), X.shape[1:])
+            forward = self.graph.forward(tf.as_dtype(chunk.dtype), X.shape[1:])
             outputs.append(forward(state.trainable, state.non_trainable, tf.convert_to_tensor(chunk)).numpy())
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=1)
-
-    def _forward(self, dtype, shape):
-        key = ("predict", dtype, shape)
-        with _LOCK:
-            if key not in self._functions:
-                specs = [*self.member.state_specs(self.n_members)[:2], tf.TensorSpec((None, *shape), dtype)]
-                try:
-                    function = tf.function(self._predict_members, autograph=False).get_concrete_function(*specs)
-                except Exception:  # whatever cannot be mapped; another error comes again
-                    if self.mode == "side by side":
-                        raise
-                    self._work_side_by_side()
-                    function = tf.function(self._predict_members, autograph=False).get_concrete_function(*specs)
-                self._functions[key] = function
-                self.n_traces += 1
-            return self._functions[key]
-
-    def _predict_members(self, trainable, fixed, x):
-        if self.mode == "mapped":
-            return tf.vectorized_map(
-                lambda a: self.member.predict(*a, x), (trainable, fixed), fallback_to_while_loop=False
-            )
-        return self._each(lambda t, f: self.member.predict(t, f, x), trainable, fixed)
 
 
 #: What TensorFlow raises where XLA cannot compile or run a program.
@@ -648,31 +383,6 @@ _COMPILE_ERRORS = (
     tf.errors.InternalError,
     tf.errors.UnknownError,
 )
-
-
-class _MissingGradient(Exception):
-    """A trainable variable has no gradient."""
-
-
-def _first_line(error):
-    return f"{type(error).__name__}: {str(error).strip().split(chr(10))[0]}"
-
-
-def _with_weights(batch):
-    return batch if len(batch) == 3 else (*batch, None)
-
-
-def _where(active, new, old):
-    """New values of active members, old values of the others."""
-
-    def select(n, o):
-        return tf.where(tf.reshape(active, (-1, *([1] * (n.shape.rank - 1)))), n, o)
-
-    return tf.nest.map_structure(select, new, old)
-
-
-def _any_layer(model, word):
-    return any(word in type(layer).__name__ for layer in model._flatten_layers())
 
 
 _PROGRAMS = OrderedDict()
@@ -692,7 +402,7 @@ def get_program(model, n_members):
     NotFusable
         With the reason in words.
     """
-    with _LOCK:
+    with LOCK:
         reason = why_not_fusable(model)
         if reason is not None:
             raise NotFusable(reason)

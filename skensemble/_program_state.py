@@ -12,11 +12,13 @@ import numpy as np
 import tensorflow as tf
 
 from skensemble._pure_optimizer import CONSTANT_START
-from skensemble._step import read_variables
+from skensemble._step import adapted_layers, read_variables
 
 #: X of more bytes than this stays on the host (a memory map, say); chunks of steps of at most `CHUNK_BYTES` are
 #: gathered there.
-RESIDENT_BYTES, CHUNK_BYTES = 256 * 2**20, 64 * 2**20
+RESIDENT_BYTES, CHUNK_BYTES = 256 * 2**20, 32 * 2**20
+#: Bytes of one row in the order in which a member visits them (int32).
+ROW_ORDER_BYTES = 4
 
 
 @dataclasses.dataclass
@@ -71,6 +73,8 @@ def write_state(model, arrays):
         if values:
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
+    for layer in adapted_layers(model):
+        layer.finalize_state()
 
 
 def stack_values(values):
@@ -109,12 +113,19 @@ def as_floatx(array):
     return array
 
 
-def chunks(data, order, batch_size):
-    """Yield (first row, data of some steps, their rows in it) for `order` (n_members, n_rows)."""
-    step_bytes = max(1, data.X[:1].nbytes if not tf.is_tensor(data.X) else 1) * len(order) * batch_size
-    size = batch_size * max(1, CHUNK_BYTES // step_bytes)
+def chunks(data, order, batch_size, order_bytes):
+    """Yield (first row, data of some steps, their rows in it) for `order` (n_members, n_rows).
+
+    Data on the host are gathered, at most `CHUNK_BYTES`; of row orders for data in tensors at most `order_bytes`.
+    """
+    on_host = not tf.is_tensor(data.X)
+    row_bytes, limit = (data.X[:1].nbytes, CHUNK_BYTES) if on_host else (ROW_ORDER_BYTES, order_bytes)
+    size = batch_size * max(1, limit // max(1, row_bytes * len(order) * batch_size))
     for start in range(0, order.shape[1], size):
         rows = order[:, start : start + size]
+        if not on_host:
+            yield start, present(data), tf.constant(rows, "int32")
+            continue
         parts = []
         for part in present(data):
             part = part.numpy() if tf.is_tensor(part) else part

@@ -125,12 +125,21 @@ def _why_not_layers(model):
     for layer in model._flatten_layers():
         if getattr(layer, "stateful", False):
             return f"layer {layer.name!r} is stateful"
+        if _has_table(layer):
+            return f"layer {layer.name!r} was adapted to data, and keeps them in a table, not in variables"
+        if not type(layer).load_own_variables.__module__.startswith("keras."):
+            return f"layer {layer.name!r} loads its variables in a way of its own, and may keep more than variables"
     try:
         _architecture(model)
     except Exception as error:  # whatever a user's get_config raises
         first_line = str(error).strip().split("\n")[0]
         return f"the model cannot be described by its configuration ({type(error).__name__}: {first_line})"
     return None
+
+
+def _has_table(layer):
+    """Whether a layer has learned a vocabulary; one that it was given is in its configuration."""
+    return hasattr(layer, "save_assets") and layer.get_config().get("vocabulary") is None
 
 
 def _why_not_optimizer(model):
@@ -185,7 +194,10 @@ def signature(model):
 
 def _architecture(model):
     layers = model._flatten_layers()
-    names = {layer.name: f"layer {i}" for i, layer in enumerate(layers)}
+    functions = [
+        one for layer in layers for one in getattr(layer, "operations", ()) if not isinstance(one, keras.Layer)
+    ]
+    names = {one.name: f"layer {i}" for i, one in enumerate([*layers, *functions])}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Keras warns that a Lambda is unsafe to load; it is not loaded.
         config = _freeze(_without_state(model.get_config(), names))
@@ -302,8 +314,8 @@ def _freeze_cell(cell):
     return _Same(value) if isinstance(value, keras.Layer) else _freeze(value)
 
 
-#: Methods that Keras wraps anew in every layer.
-_WRAPPED = ("build", "quantize", "call", "quantized_build")
+#: Methods that Keras wraps anew in every layer, and those that its `fit` and `predict` make for a model.
+_WRAPPED = ("build", "quantize", "call", "quantized_build", "train_function", "test_function", "predict_function")
 
 
 def _attributes(value):

@@ -1,13 +1,15 @@
 """Snapshot ensembles: one run with a cyclic learning rate, and the network at the end of each cycle as a member."""
 
 import numbers
+import os
 
 import numpy as np
 
 from skensemble._base import BaseKerasEnsemble, KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
+from skensemble._checkpoint import keep_entropy, open_checkpoint
 from skensemble._combine import first_weights, normalize_weights
 from skensemble._compat import HasMethods, Interval, StrOptions, fit_context
-from skensemble._members import Member, draw_entropy, predict_members, spawn_seeds
+from skensemble._members import Member, predict_members, spawn_seeds
 from skensemble._schedules import SCHEDULES, cycle_ends, cyclic_rates
 from skensemble._selection import greedy_weights, held_out_rows
 from skensemble._training import fit_trajectory
@@ -26,6 +28,7 @@ class _BaseSnapshotEnsemble(BaseKerasEnsemble):
         "weights": ["array-like", StrOptions({"greedy"}), None],
         "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
         "engine": [StrOptions({"auto", "fused", "keras"})],
+        "checkpoint_dir": [str, os.PathLike, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -37,19 +40,21 @@ class _BaseSnapshotEnsemble(BaseKerasEnsemble):
         greedy = isinstance(self.weights, str)
         if not greedy:
             normalize_weights(self.weights, n_last)  # before the training, so that an error costs nothing
-        (seed,) = spawn_seeds(draw_entropy(self.random_state), 1)
         rows, held_out = None, None
-        if greedy:
-            rows, held_out = held_out_rows(y, self.validation_fraction, seed, stratify=classifier)
-        run = fit_trajectory(
-            Member(estimator, seed, rows),
-            self._trajectory(n_epochs, n_last),
-            X,
-            y,
-            sample_weight,
-            engine=self.engine,
-            verbose=self.verbose,
-        )
+        with open_checkpoint(self.checkpoint_dir) as checkpoint:
+            (seed,) = spawn_seeds(keep_entropy(checkpoint, self.random_state), 1)
+            if greedy:
+                rows, held_out = held_out_rows(y, self.validation_fraction, seed, stratify=classifier)
+            run = fit_trajectory(
+                Member(estimator, seed, rows),
+                self._trajectory(n_epochs, n_last),
+                X,
+                y,
+                sample_weight,
+                engine=self.engine,
+                verbose=self.verbose,
+                checkpoint=checkpoint,
+            )
         if run.checkpoints is None:
             raise ValueError(
                 "The run must reach the end of its first cycle to give a snapshot: it was stopped after "
@@ -145,6 +150,11 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
         How the network is trained. "fused": the whole run as one TensorFlow program, with Keras' result in a fraction
         of the time; an error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where possible,
         else keras; `engine_reason_` says why.
+    checkpoint_dir : str or path-like, default=None
+        Directory in which the fit keeps its state, snapshots included, so that after a crash or a kill the same call
+        goes on from there, to the same result bit for bit; a fit that is finished is taken from it. Each fit needs a
+        directory of its own: other data, parameters or versions are an error. To start anew, delete it. None keeps
+        nothing.
     random_state : int, RandomState instance or None, default=None
         Seed of the starting values, of dropout, of the order of rows, and of the rows that are held out.
     verbose : int, default=0
@@ -216,6 +226,7 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
         weights=None,
         validation_fraction=0.2,
         engine="auto",
+        checkpoint_dir=None,
         random_state=None,
         verbose=0,
     ):
@@ -229,6 +240,7 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
         self.weights = weights
         self.validation_fraction = validation_fraction
         self.engine = engine
+        self.checkpoint_dir = checkpoint_dir
         self.random_state = random_state
         self.verbose = verbose
 
@@ -289,6 +301,11 @@ class SnapshotEnsembleRegressor(KerasEnsembleRegressorMixin, _BaseSnapshotEnsemb
         How the network is trained. "fused": the whole run as one TensorFlow program, with Keras' result in a fraction
         of the time; an error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where possible,
         else keras; `engine_reason_` says why.
+    checkpoint_dir : str or path-like, default=None
+        Directory in which the fit keeps its state, snapshots included, so that after a crash or a kill the same call
+        goes on from there, to the same result bit for bit; a fit that is finished is taken from it. Each fit needs a
+        directory of its own: other data, parameters or versions are an error. To start anew, delete it. None keeps
+        nothing.
     random_state : int, RandomState instance or None, default=None
         Seed of the starting values, of dropout, of the order of rows, and of the rows that are held out.
     verbose : int, default=0
@@ -348,6 +365,7 @@ class SnapshotEnsembleRegressor(KerasEnsembleRegressorMixin, _BaseSnapshotEnsemb
         weights=None,
         validation_fraction=0.2,
         engine="auto",
+        checkpoint_dir=None,
         random_state=None,
         verbose=0,
     ):
@@ -360,6 +378,7 @@ class SnapshotEnsembleRegressor(KerasEnsembleRegressorMixin, _BaseSnapshotEnsemb
         self.weights = weights
         self.validation_fraction = validation_fraction
         self.engine = engine
+        self.checkpoint_dir = checkpoint_dir
         self.random_state = random_state
         self.verbose = verbose
 

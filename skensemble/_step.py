@@ -51,7 +51,7 @@ def _copy_model(model):
         inputs = keras.Input(batch_shape=model.inputs[0].shape, dtype=model.inputs[0].dtype)
         return keras.Sequential([inputs, *map(_copy_layer, model.layers)])
     if isinstance(model, Functional) and type(model).get_config is Functional.get_config:
-        bare = keras.Model(model.inputs, model.outputs)
+        bare = keras.Model(model.input, model.output)
         return keras.models.clone_model(bare, clone_function=_copy_layer, recursive=True)
     return keras.models.clone_model(model)
 
@@ -101,6 +101,7 @@ class Member:
         self.model = make_template(model)
         self.trainable = list(self.model.trainable_variables)
         self.fixed = list(self.model.non_trainable_variables)
+        self.adapted = adapted_layers(self.model)
         self.optimizer = None
         if getattr(model, "compiled", False):
             self.optimizer = MemberOptimizer(model.optimizer, self.trainable)
@@ -199,6 +200,8 @@ class Member:
         return loss, [get(v) for v in self.fixed], [get(v) for v in self.metrics]
 
     def _call(self, x, training):
+        for layer in self.adapted:
+            layer.finalize_state()
         return self.model(x, training=training) if self.model._call_has_training_arg else self.model(x)
 
     def _scope(self, trainable, fixed, metrics):
@@ -217,6 +220,12 @@ class Member:
 
 def _stacked_specs(variables, n_members):
     return [tf.TensorSpec((n_members, *v.shape), v.dtype) for v in variables]
+
+
+def adapted_layers(model):
+    """Layers that compute with constants made of their variables, anew at each `finalize_state`."""
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.Normalization)]
+    return [layer for layer in layers if layer.input_mean is None]
 
 
 def read_variables(model):

@@ -44,7 +44,7 @@ class TrainedMembers(NamedTuple):
     reason: str
 
 
-def fit_members(members, X, y, sample_weight=None, *, engine="auto", n_jobs=None, verbose=0):
+def fit_members(members, X, y, sample_weight=None, *, engine="auto", n_jobs=None, verbose=0, checkpoint=None, first=0):
     """Train every member that is not frozen.
 
     Parameters
@@ -60,6 +60,10 @@ def fit_members(members, X, y, sample_weight=None, *, engine="auto", n_jobs=None
         Number of joblib workers.
     verbose : int, default=0
         Above 0, progress is printed.
+    checkpoint : Checkpoint, default=None
+        Where the state of the fit is kept, and taken from.
+    first : int, default=0
+        Position of the first of `members` in the ensemble; for the checkpoint.
 
     Returns
     -------
@@ -70,20 +74,26 @@ def fit_members(members, X, y, sample_weight=None, *, engine="auto", n_jobs=None
     NotFusable
         With `engine="fused"`: the reason in words.
     """
-    entries = [member.estimator if is_frozen(member.estimator) else None for member in members]
+    results = {}
+    if checkpoint is not None:
+        kept = checkpoint.begin(members, X, y, sample_weight, engine, first=first)
+        results = {i: result[:3] for i, result in kept.items()}
     to_train = [i for family in _families(members) for i in family]
     parts = np.array_split(to_train, min(len(to_train), effective_n_jobs(n_jobs))) if to_train else []
-    results = Parallel(n_jobs=n_jobs)(
-        delayed(_fit_together)([members[i] for i in part], X, y, sample_weight, engine, verbose, part) for part in parts
+    # Finished members are taken out only now: the others must form the groups in which they were.
+    parts = [part for part in ([int(i) for i in part if i not in results] for part in parts) if part]
+    fitted = Parallel(n_jobs=n_jobs)(
+        delayed(_fit_together)([members[i] for i in part], X, y, sample_weight, engine, verbose, part, None, checkpoint)
+        for part in parts
     )
-    reports = []
-    for part, fitted in zip(parts, results, strict=True):
-        for i, (entry, used, reason) in zip(part, fitted, strict=True):
-            entries[i] = entry
-            if used is not None:
-                reports.append((used, reason))
+    for part, of_part in zip(parts, fitted, strict=True):
+        results.update(zip(part, of_part, strict=True))
+    if checkpoint is not None:
+        checkpoint.clean(members)
+    entries = [results[i][0] if i in results else member.estimator for i, member in enumerate(members)]
     trained = FittedMembers(entries)
     _warn_of_divergence(trained)
+    reports = [results[i][1:] for i in to_train if results[i][1] is not None]
     engines = list(dict.fromkeys(engine for engine, _ in reports)) or ["none"]
     reasons = list(dict.fromkeys(reason for _, reason in reports)) or ["no network was trained"]
     return TrainedMembers(trained, " and ".join(sorted(engines)), "; ".join(reasons))
@@ -116,7 +126,7 @@ class TrainedRun(NamedTuple):
     reason: str
 
 
-def fit_trajectory(member, trajectory, X, y, sample_weight=None, *, engine="auto", verbose=0):
+def fit_trajectory(member, trajectory, X, y, sample_weight=None, *, engine="auto", verbose=0, checkpoint=None):
     """Train one member and keep states of it on the way.
 
     Parameters
@@ -124,7 +134,7 @@ def fit_trajectory(member, trajectory, X, y, sample_weight=None, *, engine="auto
     member : Member
         Not frozen.
     trajectory : Trajectory
-    X, y, sample_weight, engine, verbose
+    X, y, sample_weight, engine, verbose, checkpoint
         As in `fit_members`.
 
     Returns
@@ -132,7 +142,16 @@ def fit_trajectory(member, trajectory, X, y, sample_weight=None, *, engine="auto
     TrainedRun
     """
     recorder = Recorder(trajectory)
-    ((entry, engine, reason),) = _fit_together([member], X, y, sample_weight, engine, verbose, [0], recorder)
+    kept = {}
+    if checkpoint is not None:
+        kept = checkpoint.begin([member], X, y, sample_weight, engine, trajectory=trajectory)
+    if kept:
+        entry, engine, reason, recorded = kept[0]
+        recorder.resume(recorded)
+    else:
+        ((entry, engine, reason),) = _fit_together(
+            [member], X, y, sample_weight, engine, verbose, [0], recorder, checkpoint
+        )
     _warn_of_divergence(FittedMembers([entry]))
     if isinstance(entry, tuple):
         trained, k = entry
@@ -177,25 +196,35 @@ def _is_same(estimator, other):
         return False
 
 
-def _fit_together(members, X, y, sample_weight, engine, verbose, numbers, recorder=None):
+def _fit_together(members, X, y, sample_weight, engine, verbose, numbers, recorder=None, checkpoint=None):
     """Fit members in this process; (entry for `FittedMembers`, engine, reason) of each.
 
-    A `recorder` follows the run of a single one. `numbers` are the members' in the ensemble, for the lines of progress.
+    A `recorder` follows the run of a single one. `numbers` are the members' in the ensemble, for the lines of progress
+    and the checkpoint.
     """
+
+    def part_of(indices):
+        return None if checkpoint is None else checkpoint.part([numbers[i] for i in indices])
+
     results = [None] * len(members)
     candidates, reasons = _prepare(members, X, y, engine)
     for group in group_by_program(list(candidates.values()), X, y, sample_weight):
         indices = [list(candidates)[i] for i in group]
+        part = part_of(indices)
         try:
-            fitted = run_fused([candidates[i] for i in indices], X, y, sample_weight, verbose, recorder)
+            fitted = run_fused([candidates[i] for i in indices], X, y, sample_weight, verbose, recorder, part)
         except NotFusable as error:  # found in tracing only
             reasons.update(dict.fromkeys(indices, _reason_for_keras(engine, error)))
             continue
         reason = "members of one architecture share one program" if recorder is None else "the run is one program"
         for i, entry in zip(indices, fitted, strict=True):
             results[i] = entry, "fused", reason
+        if part is not None:
+            part.finish(fitted, "fused", reason, recorder)
     for i, reason in sorted(reasons.items()):
         results[i] = _fit_with_keras(members[i], X, y, sample_weight, recorder), "keras", reason
+        if checkpoint is not None:
+            part_of([i]).finish([results[i][0]], "keras", reason, recorder)
         if verbose:
             print_progress(f"member {numbers[i] + 1}", results[i][0].history_)
     for i, member in enumerate(members):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from skensemble._compat import build_optimizer, fit_arguments
+from skensemble._compat import fit_arguments
 from skensemble._members import PREDICTION_ROWS, FittedMembers, Trained, check_member, is_frozen
 from skensemble._program import read_state, why_not_fusable, write_state
 from skensemble.wrappers import KerasClassifier, KerasRegressor
@@ -114,6 +114,23 @@ class Recorder:
         if self.trajectory.ends is None and any(_has_best(callback, epoch) for callback in callbacks):
             self._best = list(self._kept)
 
+    def state(self):
+        """All that was learned since the start, as plain data and arrays."""
+        return {
+            "rates": self.rates,
+            "rows": self.rows,
+            "batch_size": self.batch_size,
+            "kept": list(self._kept),
+            "best": self._best,
+        }
+
+    def resume(self, state):
+        """Go on from a `state`, in place of `start` and what came after it."""
+        self.rates, self.rows, self.batch_size = state["rates"], state["rows"], state["batch_size"]
+        self._kept.clear()
+        self._kept.extend(state["kept"])
+        self._best = state["best"]
+
     def checkpoints(self, template, seed, history):
         """What was kept, oldest first, as `Checkpoints`; None where nothing was.
 
@@ -204,12 +221,6 @@ class Checkpoints(Trained):
     def members(self):
         """The states as fitted members."""
         return FittedMembers([(self, k) for k in range(len(self))])
-
-    def build(self, k):
-        """Copy `k` as an ordinary fitted scikeras estimator."""
-        member = super().build(k)
-        build_optimizer(member.model_)
-        return member
 
     def predict(self, copies, built, X):
         """Outputs of some copies, (len(copies), n_samples, ...); `copies` holds indices."""

@@ -1,136 +1,49 @@
 """Voting: different networks, and other scikit-learn estimators beside them, whose predictions are averaged or vote."""
 
 import numbers
+import os
 
-from sklearn.utils import Bunch, get_tags
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter
-
-from skensemble._base import BaseKerasEnsemble, KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
-from skensemble._compat import BaseComposition, BaseWrapper, Interval, StrOptions, VisualBlock, fit_context
-from skensemble._members import Member, check_kind, draw_entropy, is_frozen, spawn_seeds, unwrapped
+from skensemble._base import KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
+from skensemble._checkpoint import open_checkpoint
+from skensemble._compat import Interval, StrOptions, VisualBlock, fit_context
+from skensemble._named import BaseNamedMembers, describe
 from skensemble.wrappers import unchanged_on_error
 
 
-class _BaseKerasVoting(BaseKerasEnsemble, BaseComposition):
+class _BaseKerasVoting(BaseNamedMembers):
     _parameter_constraints = {
         "estimators": [list],
         "weights": [StrOptions({"greedy"}), "array-like", None],
         "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
         "engine": [StrOptions({"auto", "fused", "keras"})],
+        "checkpoint_dir": [str, os.PathLike, None],
         "n_jobs": [numbers.Integral, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
 
-    def get_params(self, deep=True):
-        """Parameters of the ensemble and of its members.
-
-        Parameters
-        ----------
-        deep : bool, default=True
-            Whether to include the members, by name, and their parameters as `<name>__<parameter>`.
-
-        Returns
-        -------
-        dict of str to object
-        """
-        return self._get_params("estimators", deep=deep)
-
-    def set_params(self, **params):
-        """Set parameters of the ensemble, exchange a member by its name, or set parameters of members.
-
-        Parameters
-        ----------
-        **params : dict
-            Such as `voting="hard"`, `mlp=KerasClassifier()` or `mlp__optimizer__learning_rate=0.01`.
-
-        Returns
-        -------
-        estimator
-            Itself.
-        """
-        self._set_params("estimators", **params)
-        return self
-
     def _fit(self, X, y, sample_weight, *, classifier):
-        self._check_estimators(X, sample_weight, classifier)
-        self._entropy = draw_entropy(self.random_state)
-        seeds = spawn_seeds(self._entropy, len(self.estimators))
-        members = [
-            Member(estimator, _own_seed(estimator, seed))
-            for (_, estimator), seed in zip(self.estimators, seeds, strict=True)
-        ]
-        self._check_frozen(members, X, y)
-        self._fit_independent(members, X, y, sample_weight)
-        self._names = [name for name, _ in self.estimators]
+        entries = self._check_estimators(X, sample_weight, classifier)
+        with open_checkpoint(self.checkpoint_dir) as checkpoint:
+            members = self._seeded_members(entries, checkpoint)
+            self._check_frozen(members, X, y)
+            self._fit_independent(members, X, y, sample_weight, checkpoint=checkpoint)
         return self
 
-    @property
-    def named_estimators_(self):
-        """Fitted members by name.
-
-        Returns
-        -------
-        Bunch
-        """
-        check_is_fitted(self)
-        return Bunch(**dict(zip(self._names, self.estimators_, strict=True)))
-
-    def _check_estimators(self, X, sample_weight, classifier):
-        if not self.estimators:
-            raise ValueError("`estimators` must not be empty: give a list of (name, estimator).")
-        for entry in self.estimators:
-            if not (isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[0], str)):
-                raise TypeError(f"`estimators` must be a list of (name, estimator): got the entry {entry!r}.")
-        self._validate_names([name for name, _ in self.estimators])
-        for name, estimator in self.estimators:
-            check_kind(estimator, classifier=classifier, name=name)
-            if not isinstance(unwrapped(estimator), BaseWrapper):
-                self._check_other(name, estimator, X, sample_weight)
+    def _exported_members(self):
+        return self.estimators_, self._names, self.weights_
 
     def _check_other(self, name, estimator, X, sample_weight):
-        """Raise where a scikit-learn estimator that is no network cannot be a member."""
-        member = f"{name!r} is {type(unwrapped(estimator)).__name__}"
-        if X.ndim > 2:
-            raise ValueError(
-                f"Members that are no networks take X of two dimensions: {member}, X has {X.ndim}. Leave it out, or "
-                "flatten X and reshape it in the networks."
-            )
-        if sample_weight is not None and not (is_frozen(estimator) or has_fit_parameter(estimator, "sample_weight")):
-            raise ValueError(f"`sample_weight` needs members that take it: {member}, whose fit does not.")
+        super()._check_other(name, estimator, X, sample_weight)
         if getattr(self, "voting", None) == "soft" and not hasattr(estimator, "predict_proba"):
             raise ValueError(
-                f"With `voting='soft'`, members need predict_proba: {member}, which has none. Use voting='hard', or "
-                "wrap it in sklearn.calibration.CalibratedClassifierCV."
+                f"With `voting='soft'`, members need predict_proba: {describe(name, estimator)}, which has none. Use "
+                "voting='hard', or wrap it in sklearn.calibration.CalibratedClassifierCV."
             )
-
-    def _takes_several_targets(self):
-        tags = self._tags_of_others()
-        return all(
-            one.classifier_tags.multi_label if one.classifier_tags else one.target_tags.multi_output for one in tags
-        )
-
-    def _tags_of_others(self):
-        """scikit-learn's tags of the members that are no networks; of none where `estimators` is not as it must be."""
-        try:
-            return [get_tags(one) for _, one in self.estimators if not isinstance(unwrapped(one), BaseWrapper)]
-        except (AttributeError, TypeError, ValueError):
-            return []
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = not self._tags_of_others()
-        return tags
 
     def _sk_visual_block_(self):
         names, estimators = zip(*self.estimators, strict=True)
         return VisualBlock("parallel", estimators, names=names)
-
-
-def _own_seed(estimator, seed):
-    """The seed that a network has itself, as in scikit-learn's voting, else the one that is spawned for it."""
-    own = getattr(estimator, "random_state", None)
-    return own if isinstance(own, numbers.Integral) and isinstance(estimator, BaseWrapper) else seed
 
 
 class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
@@ -158,6 +71,11 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         How networks are trained. "fused": in one TensorFlow program, with Keras' results in a fraction of the time; an
         error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where possible, else keras;
         `engine_reason_` says why.
+    checkpoint_dir : str or path-like, default=None
+        Directory in which the fit keeps its state, so that after a crash or a kill the same call goes on from there, to
+        the same result bit for bit. Networks that are finished are taken from it; other estimators are trained again.
+        Each fit needs a directory of its own: other data, parameters or versions are an error. To start anew, delete
+        it. None keeps nothing.
     n_jobs : int, default=None
         Number of joblib workers that train members side by side; None means 1 unless in a `joblib.parallel_backend`
         context, -1 all processors.
@@ -216,6 +134,7 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         weights=None,
         validation_fraction=0.2,
         engine="auto",
+        checkpoint_dir=None,
         n_jobs=None,
         random_state=None,
         verbose=0,
@@ -225,6 +144,7 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         self.weights = weights
         self.validation_fraction = validation_fraction
         self.engine = engine
+        self.checkpoint_dir = checkpoint_dir
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
@@ -272,6 +192,11 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         How networks are trained. "fused": in one TensorFlow program, with Keras' results in a fraction of the time; an
         error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where possible, else keras;
         `engine_reason_` says why.
+    checkpoint_dir : str or path-like, default=None
+        Directory in which the fit keeps its state, so that after a crash or a kill the same call goes on from there, to
+        the same result bit for bit. Networks that are finished are taken from it; other estimators are trained again.
+        Each fit needs a directory of its own: other data, parameters or versions are an error. To start anew, delete
+        it. None keeps nothing.
     n_jobs : int, default=None
         Number of joblib workers that train members side by side; None means 1 unless in a `joblib.parallel_backend`
         context, -1 all processors.
@@ -324,6 +249,7 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         weights=None,
         validation_fraction=0.2,
         engine="auto",
+        checkpoint_dir=None,
         n_jobs=None,
         random_state=None,
         verbose=0,
@@ -332,6 +258,7 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         self.weights = weights
         self.validation_fraction = validation_fraction
         self.engine = engine
+        self.checkpoint_dir = checkpoint_dir
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose

@@ -19,8 +19,6 @@ from skensemble._compat import (
 )
 from skensemble._pickling import CheckedPickling
 
-_MLP_PARAMETERS = ("hidden_layer_sizes", "activation", "dropout")
-
 
 @contextmanager
 def unchanged_on_error(estimator):
@@ -53,7 +51,7 @@ def build_mlp(meta, hidden_layer_sizes=(100,), activation="relu", dropout=0.0):
     keras.Sequential
         Not compiled.
     """
-    n_outputs, output_activation = _output_layer(meta)
+    n_outputs, output_activation = output_layer_of(meta)
     model = keras.Sequential([keras.Input(meta["X_shape_"][1:])])
     if len(meta["X_shape_"]) > 2:
         model.add(keras.layers.Flatten())
@@ -65,7 +63,19 @@ def build_mlp(meta, hidden_layer_sizes=(100,), activation="relu", dropout=0.0):
     return model
 
 
-def _output_layer(meta):
+def output_layer_of(meta):
+    """Number of outputs and activation of an output layer that follows the target.
+
+    Parameters
+    ----------
+    meta : dict
+        As of `build_mlp`.
+
+    Returns
+    -------
+    n_outputs : int
+    activation : str or None
+    """
     if "n_classes_" not in meta:
         return meta["n_outputs_"], None
     if meta["target_type_"] == "binary":
@@ -76,10 +86,12 @@ def _output_layer(meta):
 class _Member(CheckedPickling):
     """What scikeras 0.13 gets wrong for classifiers and regressors alike; stands left of its classes."""
 
+    _builder_parameters = ("hidden_layer_sizes", "activation", "dropout")
+
     @property
     def _user_params(self):
-        """Arguments for the builder: those scikeras does not know, and those of the MLP that were set."""
-        own = {name for name in _MLP_PARAMETERS if getattr(self, name, None) is not None}
+        """Arguments for the builder: those scikeras does not know, and those of the estimator's own that were set."""
+        own = {name for name in self._builder_parameters if getattr(self, name, None) is not None}
         return vars(self).get("_user_params", set()) | own
 
     @_user_params.setter

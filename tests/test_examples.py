@@ -1,4 +1,6 @@
+import contextlib
 import runpy
+import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -129,6 +131,59 @@ def test_convnets_on_cifar10(run_example, monkeypatch):
     printed = run_example("plot_convnets.py", "--cifar10", "--filters", "12", "--epochs", "3")
     assert "Training 3 networks for 3 epochs on 300 images" in printed
     assert "ConvPool-CNN-C + All-CNN-C + NiN" in printed
+
+
+@pytest.mark.slow
+def test_stacking(run_example, tmp_path):
+    """Three members and three heads are scored, and the best head beats the members, which the example asserts."""
+    printed = run_example("plot_stacking.py")
+    for name in ("custom CNN", "small VGG", "small MobileNet", "concatenate", "average", "weighted_average"):
+        assert f"\n{name} " in printed
+    assert "precision    recall" in printed
+    graph = "stacking_graph.png" if shutil.which("dot") and find_spec("pydot") else "stacking_graph.txt"
+    files = [name for name in written_files(tmp_path) if not name.startswith("output/images/")]
+    assert files == ["output/stacking.png", f"output/{graph}"]
+    assert (tmp_path / "output" / "stacking.png").read_bytes().startswith(PNG_SIGNATURE)
+
+
+@pytest.mark.slow
+def test_stacking_of_pretrained_networks(run_example, tmp_path, monkeypatch, capsys):
+    """With `--images` and `--imagenet`, VGG16 and MobileNet learn a folder of images, here without their weights."""
+    rng = np.random.default_rng(0)
+    for kind, level in (("dark", 40), ("light", 200)):
+        (tmp_path / "photos" / kind).mkdir(parents=True)
+        for number in range(16):
+            image = rng.normal(level, 20, size=(40, 40, 3)).clip(0, 255)
+            keras.utils.save_img(tmp_path / "photos" / kind / f"{number}.jpg", image, scale=False)
+    for name in ("VGG16", "MobileNet"):
+        original = getattr(keras.applications, name)
+        # No weights can be downloaded in a test.
+        patched = lambda original=original, **params: original(**{**params, "weights": None})  # noqa: E731
+        monkeypatch.setattr(keras.applications, name, patched)
+    # Without the weights, the heads need not be better than the members: the names show that all were trained.
+    printed = ""
+    with contextlib.suppress(AssertionError):
+        printed = run_example("plot_stacking.py", "--images", "photos", "--imagenet", "--epochs", "1")
+    printed += capsys.readouterr().out
+    assert "24 images to train on, 8 to test on, 2 classes" in printed
+    assert "\nVGG16 " in printed
+    assert "\nMobileNet " in printed
+    assert "The mean member has" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--size", "8"], "--size must be at least 32"),
+        (["--images", "nowhere"], "--images must be a folder: got nowhere"),
+    ],
+)
+def test_stacking_refuses(run_example, capsys, options, message):
+    """Images too small for the networks, and a folder that is not there, are refused before anything is trained."""
+    with pytest.raises(SystemExit) as stopped:
+        run_example("plot_stacking.py", *options)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

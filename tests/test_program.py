@@ -10,6 +10,7 @@ from keras import layers, losses, metrics, optimizers
 
 from skensemble import _program, _program_state
 from skensemble._program import get_program, load_data, read_state, signature, why_not_fusable, write_state
+from skensemble._program_state import chunks
 
 N_ROWS, N_FEATURES, BATCH_SIZE = 22, 4, 8
 
@@ -239,6 +240,38 @@ def attention():
     return keras.Model(inputs, layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling1D()(x)))
 
 
+def residual():
+    """Operations on tensors, whose names Keras counts up."""
+    inputs = keras.Input((4,))
+    x = keras.ops.relu(layers.Dense(4)(inputs) + inputs)
+    return keras.Model(inputs, layers.Dense(3, activation="softmax")(keras.ops.concatenate([x, 2 * inputs], axis=-1)))
+
+
+def adapted():
+    """Layers that were adapted to data, which Keras keeps beside the variables, or in the configuration."""
+    data = np.random.default_rng(0).normal(5, 3, size=(50, 4)).astype("float32")
+    normalization, discretization = layers.Normalization(), layers.Discretization(num_bins=4)
+    normalization.adapt(data)
+    discretization.adapt(data / 3)
+    inputs = keras.Input((4,))
+    bins = layers.CategoryEncoding(4, output_mode="multi_hot")(discretization(inputs))
+    x = layers.Concatenate()([normalization(inputs), bins])
+    return keras.Model(inputs, layers.Dense(3, activation="softmax")(x))
+
+
+def adapted_to_a_vocabulary():
+    lookup = layers.IntegerLookup(output_mode="multi_hot")
+    lookup.adapt(np.arange(3))
+    return keras.Sequential([keras.Input((4,), dtype="int64"), lookup, layers.Dense(3)])
+
+
+class OwnLoading(layers.Dense):
+    """A layer that may keep anything."""
+
+    def load_own_variables(self, store):
+        super().load_own_variables(store)
+
+
 def frozen():
     return keras.Sequential(
         [
@@ -287,6 +320,8 @@ LAYERS = {
     "lstm": (dense([lambda: layers.LSTM(3)], shape=(5, 2)), (5, 2)),
     "gru": (dense([lambda: layers.GRU(3)], shape=(5, 2)), (5, 2)),
     "attention": (attention, (5, 4)),
+    "operations": (residual, (4,)),
+    "adapted": (adapted, (4,)),
 }
 
 
@@ -494,8 +529,9 @@ def test_lanes(optimizer, monkeypatch):
 
 @pytest.mark.usefixtures("no_xla")
 @pytest.mark.parametrize("weighted", [False, True])
-def test_streaming(weighted, monkeypatch, tmp_path):
-    """X that is too large to hold is gathered chunk by chunk from a memory map, with the same result."""
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_chunks(on_disk, weighted, monkeypatch, tmp_path):
+    """Chunks of an epoch, of a memory map that is too large to hold or of long row orders, give the same result."""
     members = make_members(dense(), 2, lambda: optimizers.Adam(0.01), metrics=["accuracy"])
     X, y = make_data(n_rows=50)
     weight = np.random.default_rng(0).uniform(size=(2, 50)) if weighted else None
@@ -503,15 +539,23 @@ def test_streaming(weighted, monkeypatch, tmp_path):
     validation = X, y, None, np.tile(np.arange(11), (2, 1)), 4
     run = {"learning_rates": rates, "validation": validation, "sample_weight": weight}
     orders = row_orders(3, 2, 50)
-    resident = fit_fused(members, X, y, orders, **run)
-    np.save(tmp_path / "X.npy", X.astype("float64"))
-    monkeypatch.setattr(_program_state, "RESIDENT_BYTES", 10)
-    monkeypatch.setattr(_program_state, "CHUNK_BYTES", 2 * 2 * 8 * N_FEATURES * 8)  # two steps of both members
-    streamed = fit_fused(members, np.load(tmp_path / "X.npy", mmap_mode="r"), y, orders, **run)
-    for name, values in resident[2].items():
-        np.testing.assert_allclose(streamed[2][name], values, rtol=1e-5)
+    whole = fit_fused(members, X, y, orders, **run)
+    steps_of_both = 2 * 2 * 8  # rows of two steps
+    if on_disk:
+        np.save(tmp_path / "X.npy", X.astype("float64"))
+        X = np.load(tmp_path / "X.npy", mmap_mode="r")
+        monkeypatch.setattr(_program_state, "RESIDENT_BYTES", 10)
+        monkeypatch.setattr(_program_state, "CHUNK_BYTES", steps_of_both * N_FEATURES * 8)
+    else:
+        monkeypatch.setattr(_program, "SEGMENT_BYTES", steps_of_both * 4)
+    sizes = []
+    monkeypatch.setattr(_program, "chunks", lambda *a: [sizes.append(c[2].shape) or c for c in chunks(*a)])
+    in_chunks = fit_fused(members, X, y, orders, **run)
+    assert sizes[:5] == [(2, 16), (2, 16), (2, 16), (2, 2), (2, 11)]  # the last one is of the validation rows
+    for name, values in whole[2].items():
+        np.testing.assert_allclose(in_chunks[2][name], values, rtol=1e-5)
     for k in range(2):
-        assert_equal_variables(streamed[0].unstack(streamed[1], k), resident[0].unstack(resident[1], k), 1e-6)
+        assert_equal_variables(in_chunks[0].unstack(in_chunks[1], k), whole[0].unstack(whole[1], k), 1e-6)
 
 
 @pytest.mark.usefixtures("no_xla")
@@ -698,6 +742,25 @@ def test_different_signature(name):
     assert signature(DIFFERENT[name]()) == signature(DIFFERENT[name]())
 
 
+@pytest.mark.parametrize("build", [residual, adapted, attention])
+def test_counted_names_are_no_part_of_the_signature(build):
+    """Networks built alike share a program, also where Keras counts up the names of operations."""
+    first, second = (make_members(build, 1)[0] for _ in range(2))
+    assert signature(first) == signature(second)
+
+
+def test_written_statistics_are_used():
+    """A network computes with the statistics of `Normalization` that are written into it."""
+    source, target = (make_members(adapted, 1)[0] for _ in range(2))
+    x = np.ones((2, 4), "float32")
+    trainable, fixed, optimizer = read_state(source)
+    fixed = [2 * value if value.dtype.kind == "f" else value for value in fixed]
+    write_state(target, (trainable, fixed, optimizer))
+    mean, variance = (value for value in fixed if value.dtype.kind == "f")
+    (normalization,) = (layer for layer in target.layers if isinstance(layer, layers.Normalization))
+    np.testing.assert_allclose(normalization(x), (x - mean) / np.sqrt(variance), rtol=1e-6)
+
+
 def test_functions_enter_the_signature_by_what_they_are():
     """Two functions of one name differ; one function defined again by the same code with the same values does not."""
 
@@ -733,6 +796,8 @@ def all_frozen():
 
 
 NOT_FUSABLE = {
+    "was adapted to data": lambda: compiled(adapted_to_a_vocabulary),
+    "a way of its own": lambda: compiled(dense([lambda: OwnLoading(4)])),
     "its own train_step": lambda: compiled(lambda: OwnStep([keras.Input((4,)), layers.Dense(3)])),
     "2 inputs": lambda: compiled(two_inputs),
     "run_eagerly": lambda: compiled(run_eagerly=True),

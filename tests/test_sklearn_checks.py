@@ -13,6 +13,8 @@ from skensemble import (
     KerasAveragingClassifier,
     KerasAveragingRegressor,
     KerasClassifier,
+    KerasHeadClassifier,
+    KerasHeadRegressor,
     KerasRegressor,
     KerasVotingClassifier,
     KerasVotingRegressor,
@@ -20,6 +22,8 @@ from skensemble import (
     PolyakWeightRegressor,
     SnapshotEnsembleClassifier,
     SnapshotEnsembleRegressor,
+    StackedKerasClassifier,
+    StackedKerasRegressor,
 )
 
 # Checks fit many times: one step an epoch keeps them short.
@@ -44,6 +48,16 @@ ESTIMATORS = [
     SnapshotEnsembleRegressor(KerasRegressor(**REGRESSOR), n_estimators=2, random_state=0),
     PolyakWeightClassifier(KerasClassifier(**CLASSIFIER), n_checkpoints=2, random_state=0),
     PolyakWeightRegressor(KerasRegressor(**REGRESSOR), n_checkpoints=2, random_state=0),
+    KerasHeadClassifier(**CLASSIFIER, random_state=0),
+    KerasHeadRegressor(**REGRESSOR, dropout=0, random_state=0),
+    StackedKerasClassifier(
+        [("network", KerasClassifier(**CLASSIFIER)), ("logistic", LogisticRegression())], cv=2, random_state=0
+    ),
+    StackedKerasRegressor(
+        [("network", KerasRegressor(**REGRESSOR)), ("tree", DecisionTreeRegressor(random_state=0))],
+        cv=2,
+        random_state=0,
+    ),
 ]
 
 WEIGHTS = {
@@ -74,6 +88,10 @@ FAILED_CHECKS = {
     SnapshotEnsembleRegressor: WEIGHTS,
     PolyakWeightClassifier: WEIGHTS,
     PolyakWeightRegressor: WEIGHTS,
+    KerasHeadClassifier: WEIGHTS | SPARSE_WEIGHTS | MIXINS,
+    KerasHeadRegressor: WEIGHTS | SPARSE_WEIGHTS | MIXINS | FLOAT_TYPE,
+    StackedKerasClassifier: WEIGHTS,
+    StackedKerasRegressor: WEIGHTS,
 }
 
 

@@ -1,8 +1,11 @@
 import contextlib
 import pickle
+import re
 import subprocess
 import sys
+import threading
 import warnings
+from pathlib import Path
 
 import joblib
 import keras
@@ -130,6 +133,22 @@ def test_regressors_are_those_of_keras(params, y, sample_weight):
 def test_one_member():
     """An ensemble of one is that member."""
     fused = ensemble_of(classifier(shuffle=False), n_estimators=1).fit(X, Y)
+    assert_same_members(fused, fit_with_keras(fused, X, Y), X)
+
+
+def build_around_network(meta):
+    """A functional network, of which the first layer is fixed, as a layer of a sequential one."""
+    inputs = keras.Input(meta["X_shape_"][1:])
+    fixed = keras.layers.Dense(5, activation="tanh", trainable=False)
+    inner = keras.Model(inputs, keras.layers.Dense(4, activation="relu")(fixed(inputs)))
+    outputs = keras.layers.Dense(meta["n_classes_"], activation="softmax")
+    return keras.Sequential([keras.Input(meta["X_shape_"][1:]), inner, keras.layers.Flatten(), outputs])
+
+
+def test_a_network_inside_of_another():
+    """A network that is a layer of another, as pretrained ones are, is trained and predicts as with Keras."""
+    member = KerasClassifier(build_around_network, shuffle=False, batch_size=24, epochs=2)
+    fused = ensemble_of(member).fit(X, Y)
     assert_same_members(fused, fit_with_keras(fused, X, Y), X)
 
 
@@ -484,6 +503,60 @@ def test_memory_map(tmp_path, monkeypatch):
     for value, expected in zip(states_of(streamed), states_of(resident), strict=True):
         np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
     assert 0 < CountedRows.largest <= X.nbytes / 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of the process is read from /proc")
+def test_large_memory_map(tmp_path):
+    """A fit on a memory map of a gigabyte, mostly a hole in the file, takes a fraction of its size in memory."""
+    n_rows, n_features = 2**22, 64
+    on_disk = np.memmap(tmp_path / "X", "float32", "w+", shape=(n_rows, n_features))
+    y = np.arange(n_rows) % 2
+    ensemble = ensemble_of(classifier(batch_size=2**13, epochs=1), engine="fused").fit(X, Y)  # what is loaded once
+    before, peak, ended = anonymous_bytes(), [], threading.Event()
+
+    def watch():
+        while not ended.wait(0.01):
+            peak.append(anonymous_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        ensemble.fit(on_disk, y)
+    finally:
+        ended.set()
+        watcher.join()
+    assert max(peak) - before < on_disk.nbytes / 2
+
+
+def anonymous_bytes():
+    """Memory of this process that is not of a file."""
+    return 1024 * int(re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of the process is read from /proc")
+def test_memory_does_not_grow_with_the_number_of_fits():
+    """After the first fits, another one leaves less than half a megabyte behind."""
+    sizes = []
+    for seed in range(160):
+        ensemble_of(classifier(epochs=1), engine="fused", random_state=seed).fit(X, Y).predict(X)
+        sizes.append(anonymous_bytes())
+    growth = np.mean(sizes[110:]) - np.mean(sizes[60:110])  # two periods of the clearing up
+    assert growth / 50 < 2**19
+
+
+def test_threads_get_what_they_would_get_alone():
+    """Ensembles that are fitted at the same time in threads of a process have the results of fits in turn."""
+    ensembles = [ensemble_of(classifier(epochs=2), engine="fused", random_state=seed) for seed in range(3)]
+    expected = [clone(ensemble).fit(X, Y).predict_proba(X) for ensemble in ensembles]
+    threads = [threading.Thread(target=ensemble.fit, args=(X, Y)) for ensemble in ensembles]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    for ensemble, proba in zip(ensembles, expected, strict=True):
+        np.testing.assert_array_equal(ensemble.predict_proba(X), proba)
 
 
 def n_traces(ensemble):

@@ -9,6 +9,7 @@ import io
 import os
 import re
 import struct
+import weakref
 import zipfile
 
 from skensemble.io._errors import FormatError, IntegrityError
@@ -95,6 +96,7 @@ class Container:
 
     def __init__(self, source):
         self._stream = io.BytesIO(source) if isinstance(source, bytes | bytearray) else open(source, "rb")
+        weakref.finalize(self, self._stream.close)  # of a file that is read lazily, nobody else knows the end
         try:
             self.n_bytes_read = 0
             self.size = self._stream.seek(0, os.SEEK_END)

@@ -100,7 +100,7 @@ def _check_version(manifest):
     if version[0] != FORMAT_VERSION[0]:
         raise UnsupportedVersionError(
             f"The file has the format {version[0]}.{version[1]}, this version of skensemble reads "
-            f"{FORMAT_VERSION[0]}.x: it was written by {str(manifest.get('versions'))[:200]}. Load it with that version."
+            f"{FORMAT_VERSION[0]}.x: it was written by {str(manifest.get('versions'))[:200]}. Load it with those."
         )
     return version[1] > FORMAT_VERSION[1]
 

@@ -140,6 +140,7 @@ def compile_as(model, arguments):
         return
     try:
         model.compile(**arguments)
+        build_optimizer(model)
     except (TypeError, ValueError) as error:
         raise FormatError(f"A network of the file cannot be compiled: {error}") from error
 

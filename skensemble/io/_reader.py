@@ -239,7 +239,7 @@ class LazyTrained(Trained):
         self._rows = rows
 
     def __reduce_ex__(self, protocol):
-        return self._read_all().__reduce_ex__(protocol)
+        return _itself, (self._read_all(),)
 
     def __deepcopy__(self, memo):
         return copy.deepcopy(self._read_all(), memo)
@@ -262,18 +262,25 @@ class LazyTrained(Trained):
         return forward(self.template.model_, stack_values(values), X)
 
 
+def _itself(value):
+    return value
+
+
 def _stacked(rows):
     return tuple([np.stack(values) for values in zip(*part, strict=True)] for part in zip(*rows, strict=True))
 
 
 def _check_ensemble(estimator):
     """Refuse ensembles whose parts do not agree: what a changed file can say that no fit says."""
-    members, weights = getattr(estimator, "estimators_", None), getattr(estimator, "weights_", None)
+    members = getattr(estimator, "checkpoints_", getattr(estimator, "estimators_", None))
     if not isinstance(members, FittedMembers) or not len(members):
         raise FormatError(f"{type(estimator).__name__} must have fitted members.")
+    n_weights, weights = getattr(estimator, "n_checkpoints_", len(members)), getattr(estimator, "weights_", None)
     if weights is not None or hasattr(estimator, "weights"):
-        if np.shape(weights) != (len(members),) or not np.isfinite(weights).all() or np.min(weights) < 0:
-            raise FormatError(f"An ensemble of {len(members)} members must have a weight for each, at least 0.")
+        if np.shape(weights) != (n_weights,) or not np.isfinite(weights).all() or np.min(weights) < 0:
+            raise FormatError(f"An ensemble of {n_weights} members must have a weight for each, at least 0.")
+        if n_weights > len(members):
+            raise FormatError(f"An average of {n_weights} checkpoints must have them: got {len(members)}.")
     if is_classifier(estimator):
         _check_classes(getattr(estimator, "classes_", None), members)
 

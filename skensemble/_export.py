@@ -1,0 +1,181 @@
+"""A whole ensemble as one Keras model: copies of the networks of its members, and their combination as Keras layers.
+
+No layer here is our own, so that a saved model loads where skensemble is not installed. All combining layers compute in
+`keras.config.floatx()`, also where a policy of mixed precision is set.
+"""
+
+import re
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from skensemble._compat import BaseWrapper, ScikerasClassifier, copy_architecture, copy_values, has_own_encoders
+
+FINAL_NAME = "final_estimator"
+# Shares of votes that differ by the rounding of float32 are a tie.
+_VOTE_DECIMALS = 6
+
+
+def input_tensor(row_shape):
+    """The one input of the model, for rows of X."""
+    return keras.Input(row_shape, name="X", dtype=keras.config.floatx())
+
+
+def as_model(X, output):
+    """The model from the input to the output."""
+    model = keras.Model(X, output, name="ensemble")
+    model(X)  # Keras exports a model to ONNX only after a call
+    return model
+
+
+def member_outputs(estimators, names, X, classes, *, trainable):
+    """Predictions of members as the ensemble combines them: one column per class, label or target.
+
+    Parameters
+    ----------
+    estimators : list of fitted estimator
+    names : list of str
+        What errors call the members; made valid and different, they are the names of the networks in the model.
+    X : KerasTensor
+        As of `input_tensor`.
+    classes : ndarray of shape (n_classes,) or None
+        Order of the columns for classifiers; None for regressors and for several labels per row.
+    trainable : bool
+        Whether the layers of the copies that are trainable in the members stay so.
+
+    Returns
+    -------
+    list of KerasTensor of shape (n_samples, n_classes or n_outputs)
+    """
+    for estimator, name in zip(estimators, names, strict=True):
+        check_network(estimator, name)
+    return [
+        _predictions(estimator, name, X, classes, trainable=trainable)
+        for estimator, name in zip(estimators, _layer_names(names), strict=True)
+    ]
+
+
+def final_output(estimator, columns):
+    """Predictions of a network that learned to combine those of members, which are given side by side."""
+    columns = columns[0] if len(columns) == 1 else layers.Concatenate(name="columns")(columns)
+    return _predictions(estimator, FINAL_NAME, columns, None, trainable=True)
+
+
+def as_rows_of_numbers(X):
+    """Rows of X in one dimension each."""
+    return X if len(X.shape) == 2 else layers.Flatten(name="X__columns")(X)
+
+
+def check_network(estimator, name):
+    """Raise where a fitted estimator is no network, or more than its network."""
+    if not isinstance(estimator, BaseWrapper):
+        raise ValueError(
+            f"`to_keras` needs Keras networks only: {name!r} is {type(estimator).__name__}. Fit the ensemble with a "
+            "network in its place."
+        )
+    if has_own_encoders(estimator):
+        raise ValueError(
+            f"`to_keras` needs networks that take X and give predictions as they are: {name!r} is "
+            f"{type(estimator).__name__}, which has a feature_encoder or target_encoder of its own. Do what it does in "
+            "layers of the network, or in a pipeline around the ensemble."
+        )
+
+
+def mean(outputs, weights):
+    """Weighted mean of the outputs of members; `weights` must sum to 1."""
+    if len(outputs) == 1:
+        return outputs[0]
+    dtype = keras.config.floatx()
+    if (weights == weights[0]).all():
+        return layers.Average(name="mean", dtype=dtype)(outputs)
+    weighted = [
+        layers.Rescaling(float(weight), name=f"weight__{i}", dtype=dtype)(output)
+        for i, (output, weight) in enumerate(zip(outputs, weights, strict=True))
+    ]
+    return layers.Add(name="mean", dtype=dtype)(weighted)
+
+
+def vote_shares(outputs, weights, *, each_label):
+    """Share of the votes, by weight, that each class gets, or with `each_label` each of several labels for itself."""
+    dtype = keras.config.floatx()
+    if each_label:
+        votes = [ops.cast(ops.greater(output, 0.5), dtype) for output in outputs]
+    else:
+        votes = [_first_largest(output) for output in outputs]
+    return ops.round(mean(votes, weights), _VOTE_DECIMALS)
+
+
+def _first_largest(output):
+    """1 in the column of the largest value of a row, of several the first, 0 in the others."""
+    _, indices = ops.top_k(output, 1)  # ONNX knows what TensorFlow does for it, and not what it does for `argmax`
+    return layers.CategoryEncoding(output.shape[-1], output_mode="one_hot", dtype=keras.config.floatx())(indices)
+
+
+def _predictions(estimator, name, X, classes, *, trainable):
+    """Output of a copy of the network of an estimator, decoded as scikeras does it."""
+    output = _as_columns(_copy_network(estimator, name, X, trainable), name)
+    if not isinstance(estimator, ScikerasClassifier):
+        return output
+    if estimator.target_type_ == "binary" and estimator.n_classes_ == 2 and output.shape[-1] == 1:
+        output = _both_classes(output, name)
+    if classes is None or np.array_equal(estimator.classes_, classes):
+        return output
+    return _align_classes(output, name, estimator.classes_, classes)
+
+
+def _copy_network(estimator, name, X, trainable):
+    """Output of a copy of the network of a member, called on `X`."""
+    try:
+        network = copy_architecture(estimator.model_)
+    except Exception as error:  # whatever the get_config of a user's layer raises
+        raise ValueError(
+            f"`to_keras` needs networks that Keras can build from their configuration: {name!r} is not one. Give its "
+            "own layers and models a get_config, and register its own functions with "
+            "keras.saving.register_keras_serializable."
+        ) from error
+    network.name = name
+    output = network(X)
+    copy_values(estimator.model_, network)
+    if not trainable:
+        network.trainable = False
+    return output
+
+
+def _layer_names(names):
+    """Names that TensorFlow takes as those of scopes, different from each other and from those of other layers."""
+    taken = {"X", "mean", "columns", FINAL_NAME}
+    for name in names:
+        name = re.sub(r"[^A-Za-z0-9.-]+", "_", name)  # no "__" is left, which stands in names of layers between
+        if not name[0].isalnum():
+            name = f"member{name}"
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        yield name
+
+
+def _as_columns(output, name):
+    """Output in two dimensions, as predictions of one column and those with extra dimensions of size 1 are read."""
+    if len(output.shape) == 1:
+        return layers.Reshape((1,), name=f"{name}__column")(output)
+    if len(output.shape) > 2:
+        return layers.Flatten(name=f"{name}__columns")(output)
+    return output
+
+
+def _both_classes(proba, name):
+    """Probabilities of both classes from that of the second."""
+    dtype = keras.config.floatx()
+    other = layers.Rescaling(-1.0, offset=1.0, name=f"{name}__other", dtype=dtype)(proba)
+    return layers.Concatenate(name=f"{name}__both", dtype=dtype)([other, proba])
+
+
+def _align_classes(proba, name, member_classes, classes):
+    """Probabilities of one member in the columns of `classes`; a class that the member does not know gets 0."""
+    dtype = keras.config.floatx()
+    selection = np.asarray(member_classes)[:, np.newaxis] == classes
+    columns = layers.Dense(len(classes), use_bias=False, trainable=False, name=f"{name}__classes", dtype=dtype)
+    aligned = columns(proba)
+    columns.set_weights([selection.astype(dtype)])
+    return aligned

@@ -1,0 +1,468 @@
+"""Heads: small networks that combine what the members of a stacking ensemble predict."""
+
+import copy
+
+import keras
+from sklearn.utils.validation import check_is_fitted
+
+from skensemble._merge import WeightedAverage
+from skensemble.wrappers import KerasClassifier, KerasRegressor, output_layer_of
+
+MERGES = ("concatenate", "average", "weighted_average")
+# After the merged outputs, where nothing is said.
+_HIDDEN_LAYER_SIZES = {"concatenate": (), "average": (16,), "weighted_average": ()}
+_DROPOUT = {"concatenate": 0.5, "average": 0.3, "weighted_average": 0.0}
+
+
+def build_head(
+    meta,
+    merge="concatenate",
+    weights=None,
+    train_weights=True,
+    output_layer=True,
+    hidden_layer_sizes=None,
+    activation="relu",
+    dropout=None,
+    member_columns=None,
+):
+    """Network on the outputs of members, which lie side by side.
+
+    Parameters
+    ----------
+    meta : dict
+        What scikeras knows of the data.
+    merge, weights, train_weights, output_layer, hidden_layer_sizes, activation, dropout, member_columns
+        As of `KerasHeadClassifier`.
+
+    Returns
+    -------
+    keras.Model
+        Not compiled.
+    """
+    inputs = keras.Input(meta["X_shape_"][1:])
+    merged = _merge(inputs, merge, member_columns, weights, train_weights)
+    if not output_layer:
+        return keras.Model(inputs, merged)
+    sizes = _HIDDEN_LAYER_SIZES[merge] if hidden_layer_sizes is None else hidden_layer_sizes
+    rate = _DROPOUT[merge] if dropout is None else dropout
+    for units in sizes:
+        merged = _dropped(keras.layers.Dense(units, activation=activation)(merged), rate)
+    n_outputs, output_activation = output_layer_of(meta)
+    merged = merged if sizes else _dropped(merged, rate)
+    return keras.Model(inputs, keras.layers.Dense(n_outputs, activation=output_activation)(merged))
+
+
+def _dropped(tensor, rate):
+    return keras.layers.Dropout(rate)(tensor) if rate else tensor
+
+
+def _merge(inputs, merge, member_columns, weights, train_weights):
+    """Outputs of the members as one tensor, and beside them the columns that belong to none."""
+    if merge == "concatenate":
+        return inputs
+    if not member_columns or len(set(member_columns)) > 1:
+        raise ValueError(
+            f"merge={merge!r} needs members that predict equally many columns, and `member_columns`, the number of "
+            f"columns of each: got {member_columns}. Use merge='concatenate', or set it where the head is used by "
+            "itself."
+        )
+    width, n_members = member_columns[0], len(member_columns)
+    outputs = [inputs[:, i * width : (i + 1) * width] for i in range(n_members)]
+    if merge == "weighted_average":
+        merged = WeightedAverage(n_members, weights, trainable=train_weights)(outputs)
+    else:
+        merged = keras.layers.Average()(outputs) if n_members > 1 else outputs[0]
+    if n_members * width == inputs.shape[1]:
+        return merged
+    return keras.layers.Concatenate()([merged, inputs[:, n_members * width :]])
+
+
+class Head:
+    """What heads have in common; stands left of the scikeras estimators."""
+
+    _builder_parameters = (
+        *KerasClassifier._builder_parameters,
+        "merge",
+        "weights",
+        "train_weights",
+        "output_layer",
+        "member_columns",
+    )
+
+    def _get_param_names(self):
+        # scikeras takes all attributes for parameters, also those of the model that heads build themselves.
+        return [name for name in super()._get_param_names() if name not in ("model", "build_fn")]
+
+    def _check_model_param(self):
+        if self.model is not None or self.build_fn is not None:
+            raise ValueError(f"{type(self).__name__} builds its own model: leave out `model`.")
+        self.check_parameters()
+        return build_head
+
+    def _get_compile_kwargs(self):
+        if not isinstance(self.optimizer, keras.optimizers.Optimizer):
+            return super()._get_compile_kwargs()
+        # An instance has a learning rate, and scikeras refuses further arguments for it.
+        bare = copy.copy(self)
+        del bare.optimizer__learning_rate
+        return super(Head, bare)._get_compile_kwargs()
+
+    def check_parameters(self):
+        """Raise where parameters contradict each other."""
+        if self.merge not in MERGES:
+            raise ValueError(f"`merge` must be one of {', '.join(MERGES)}: got {self.merge!r}.")
+        if self.weights is not None and self.merge != "weighted_average":
+            raise ValueError(f"`weights` belong to merge='weighted_average': got merge={self.merge!r}. Leave them out.")
+        if self.output_layer:
+            return
+        if self.merge != "weighted_average" or not self.train_weights:
+            raise ValueError(
+                "Without `output_layer`, only the weights of merge='weighted_average' can be trained: got "
+                f"merge={self.merge!r}, train_weights={self.train_weights}. Use KerasVotingClassifier or "
+                "KerasVotingRegressor, which take fixed weights."
+            )
+        if self.hidden_layer_sizes:
+            raise ValueError(
+                f"Hidden layers need an output layer: got hidden_layer_sizes={self.hidden_layer_sizes}, "
+                "output_layer=False. Leave one of them out."
+            )
+
+    def check_stack(self, methods, passthrough):
+        """Raise where the head cannot combine members whose columns come from these methods."""
+        self.check_parameters()
+        if self.weights is not None and len(self.weights) != len(methods):
+            raise ValueError(
+                f"`weights` must have one entry per member: got {len(self.weights)} weights for {len(methods)} members."
+            )
+        if self.merge != "concatenate" and len(set(methods)) > 1:
+            raise ValueError(
+                f"merge={self.merge!r} needs members whose outputs mean the same: got the methods {methods}. Use "
+                "merge='concatenate', or a `stack_method` that all members have."
+            )
+        if self.output_layer:
+            return
+        if passthrough:
+            raise ValueError(
+                f"Without `output_layer`, a head takes nothing but members: got passthrough={passthrough!r}. Use "
+                "passthrough=False or output_layer=True."
+            )
+        if methods[0] != self._output_method:
+            raise ValueError(
+                f"Without `output_layer`, the outputs of the members must be those of the head, by "
+                f"{self._output_method}: got the method {methods[0]!r}. Use another `stack_method` or "
+                "output_layer=True."
+            )
+
+    @property
+    def weights_(self):
+        """How much each member counts, as learned; not negative, sums to 1.
+
+        Returns
+        -------
+        ndarray of shape (n_members,)
+        """
+        if self.merge != "weighted_average":
+            raise AttributeError(f"`weights_` exists with merge='weighted_average' only: got merge={self.merge!r}.")
+        check_is_fitted(self)
+        (layer,) = (layer for layer in self.model_.layers if isinstance(layer, WeightedAverage))
+        return layer.normalized_weights
+
+
+class KerasHeadClassifier(Head, KerasClassifier):
+    """Small network that combines what the members of `StackedKerasClassifier` predict.
+
+    A final estimator whose layers, epochs and learning rate can be searched, as
+    `final_estimator__dropout` or `final_estimator__optimizer__learning_rate`. The strings that `StackedKerasClassifier`
+    takes stand for heads with default parameters.
+
+    Parameters
+    ----------
+    merge : {"concatenate", "average", "weighted_average"}, default="concatenate"
+        What the network begins with: the outputs of the members side by side, their mean, or their mean with a weight
+        for each, which is positive and of sum 1 by a softmax.
+    weights : array-like of shape (n_members,), default=None
+        Weights that "weighted_average" begins with, not negative, scaled to sum to 1; None means equal ones.
+    train_weights : bool, default=True
+        Whether training changes the weights.
+    output_layer : bool, default=True
+        Whether a dense layer, softmax or sigmoid, gives the output. Without it, the weighted average itself is the
+        output, and its weights are all that is learned.
+    hidden_layer_sizes : tuple of int, default=None
+        Units of dense layers between the merged outputs and the output layer; None means (16,) after "average" and
+        none after the others.
+    activation : str or callable, default=None
+        Activation of the hidden layers; None means "relu".
+    dropout : float, default=None
+        Fraction dropped in training after each hidden layer, or of the merged outputs where there is none; None means
+        0.5 for "concatenate", 0.3 for "average", and 0 for "weighted_average".
+    member_columns : tuple of int, default=None
+        Number of columns of X that belong to each member, in order; further columns are no member's. None means that
+        stacking fills it in; a head that is used by itself needs it, but for "concatenate".
+    optimizer : str, keras.optimizers.Optimizer or type, default="adam"
+        Further arguments are given as `optimizer__<argument>`.
+    optimizer__learning_rate : float, default=0.01
+        Learning rate, where `optimizer` is not an instance, which has its own. A head has few variables and takes
+        larger steps than Keras' default.
+    loss : str, keras.losses.Loss, type or callable, default=None
+        With None, cross-entropy of the form that fits the target and the number of outputs.
+    metrics : list, default=None
+        Keras metrics recorded in `history_`.
+    epochs : int, default=100
+        Passes over the training rows.
+    batch_size : int, default=None
+        Rows per gradient step; None means 32, -1 all rows.
+    validation_batch_size : int, default=None
+        Rows per evaluation step on the validation rows; None means `batch_size`.
+    validation_split : float, default=0.0
+        Fraction of the rows, taken from the end, that are not trained on but evaluated after each epoch.
+    shuffle : bool, default=True
+        Whether rows are visited in a new order in each epoch.
+    class_weight : dict or "balanced", default=None
+        Weight of each class, keyed by the labels as they are in y.
+    callbacks : list, default=None
+        Keras callbacks, instances or classes.
+    warm_start : bool, default=False
+        Whether `fit` goes on with the model of the last `fit`.
+    run_eagerly : bool, default=False
+        Whether Keras runs without compiled graphs, for debugging.
+    random_state : int, RandomState instance or None, default=None
+        Seed of initial values, dropout and the order of rows.
+    verbose : int, default=0
+        Keras' verbosity; 0 prints nothing.
+    **kwargs : dict
+        Routed parameters, as of `KerasClassifier`.
+
+    Attributes
+    ----------
+    model_ : keras.Model
+        The trained network.
+    history_ : dict of str to list of float
+        Loss, metrics and their validation values after each epoch.
+    classes_ : ndarray of shape (n_classes,)
+        Labels in the order of the columns of `predict_proba`.
+
+    weights_ : ndarray of shape (n_members,)
+        How much each member counts, as learned; only with merge="weighted_average".
+
+    See Also
+    --------
+    StackedKerasClassifier : Where heads are used.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skensemble import KerasClassifier, KerasHeadClassifier, StackedKerasClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> members = [
+    ...     ("narrow", KerasClassifier(hidden_layer_sizes=(5,), epochs=3)),
+    ...     ("wide", KerasClassifier(hidden_layer_sizes=(50,), epochs=3)),
+    ... ]
+    >>> head = KerasHeadClassifier("weighted_average", output_layer=False, epochs=3)
+    >>> stacked = StackedKerasClassifier(members, head, cv=2, random_state=0).fit(X, y)
+    >>> stacked.final_estimator_.weights_.shape
+    (2,)
+    """
+
+    _output_method = "predict_proba"
+
+    def __init__(
+        self,
+        merge="concatenate",
+        *,
+        weights=None,
+        train_weights=True,
+        output_layer=True,
+        hidden_layer_sizes=None,
+        activation=None,
+        dropout=None,
+        member_columns=None,
+        optimizer="adam",
+        optimizer__learning_rate=0.01,
+        loss=None,
+        metrics=None,
+        epochs=100,
+        batch_size=None,
+        validation_batch_size=None,
+        validation_split=0.0,
+        shuffle=True,
+        class_weight=None,
+        callbacks=None,
+        warm_start=False,
+        run_eagerly=False,
+        random_state=None,
+        verbose=0,
+        **kwargs,
+    ):
+        super().__init__(
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            dropout=dropout,
+            optimizer=optimizer,
+            optimizer__learning_rate=optimizer__learning_rate,
+            loss=loss,
+            metrics=metrics,
+            epochs=epochs,
+            batch_size=batch_size,
+            validation_batch_size=validation_batch_size,
+            validation_split=validation_split,
+            shuffle=shuffle,
+            class_weight=class_weight,
+            callbacks=callbacks,
+            warm_start=warm_start,
+            run_eagerly=run_eagerly,
+            random_state=random_state,
+            verbose=verbose,
+            **kwargs,
+        )
+        self.merge = merge
+        self.weights = weights
+        self.train_weights = train_weights
+        self.output_layer = output_layer
+        self.member_columns = member_columns
+
+
+class KerasHeadRegressor(Head, KerasRegressor):
+    """Small network that combines what the members of `StackedKerasRegressor` predict.
+
+    A final estimator whose layers, epochs and learning rate can be searched, as
+    `final_estimator__dropout` or `final_estimator__optimizer__learning_rate`. The strings that `StackedKerasRegressor`
+    takes stand for heads with default parameters.
+
+    Parameters
+    ----------
+    merge : {"concatenate", "average", "weighted_average"}, default="concatenate"
+        What the network begins with: the outputs of the members side by side, their mean, or their mean with a weight
+        for each, which is positive and of sum 1 by a softmax.
+    weights : array-like of shape (n_members,), default=None
+        Weights that "weighted_average" begins with, not negative, scaled to sum to 1; None means equal ones.
+    train_weights : bool, default=True
+        Whether training changes the weights.
+    output_layer : bool, default=True
+        Whether a linear dense layer gives the output. Without it, the weighted average itself is the output, and its
+        weights are all that is learned.
+    hidden_layer_sizes : tuple of int, default=None
+        Units of dense layers between the merged outputs and the output layer; None means (16,) after "average" and
+        none after the others.
+    activation : str or callable, default=None
+        Activation of the hidden layers; None means "relu".
+    dropout : float, default=None
+        Fraction dropped in training after each hidden layer, or of the merged outputs where there is none; None means
+        0.5 for "concatenate", 0.3 for "average", and 0 for "weighted_average".
+    member_columns : tuple of int, default=None
+        Number of columns of X that belong to each member, in order; further columns are no member's. None means that
+        stacking fills it in; a head that is used by itself needs it, but for "concatenate".
+    optimizer : str, keras.optimizers.Optimizer or type, default="adam"
+        Further arguments are given as `optimizer__<argument>`.
+    optimizer__learning_rate : float, default=0.01
+        Learning rate, where `optimizer` is not an instance, which has its own. A head has few variables and takes
+        larger steps than Keras' default.
+    loss : str, keras.losses.Loss, type or callable, default=None
+        With None, the mean squared error.
+    metrics : list, default=None
+        Keras metrics recorded in `history_`.
+    epochs : int, default=100
+        Passes over the training rows.
+    batch_size : int, default=None
+        Rows per gradient step; None means 32, -1 all rows.
+    validation_batch_size : int, default=None
+        Rows per evaluation step on the validation rows; None means `batch_size`.
+    validation_split : float, default=0.0
+        Fraction of the rows, taken from the end, that are not trained on but evaluated after each epoch.
+    shuffle : bool, default=True
+        Whether rows are visited in a new order in each epoch.
+    callbacks : list, default=None
+        Keras callbacks, instances or classes.
+    warm_start : bool, default=False
+        Whether `fit` goes on with the model of the last `fit`.
+    run_eagerly : bool, default=False
+        Whether Keras runs without compiled graphs, for debugging.
+    random_state : int, RandomState instance or None, default=None
+        Seed of initial values, dropout and the order of rows.
+    verbose : int, default=0
+        Keras' verbosity; 0 prints nothing.
+    **kwargs : dict
+        Routed parameters, as of `KerasRegressor`.
+
+    Attributes
+    ----------
+    model_ : keras.Model
+        The trained network.
+    history_ : dict of str to list of float
+        Loss, metrics and their validation values after each epoch.
+    n_outputs_ : int
+        Number of targets.
+
+    weights_ : ndarray of shape (n_members,)
+        How much each member counts, as learned; only with merge="weighted_average".
+
+    See Also
+    --------
+    StackedKerasRegressor : Where heads are used.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.linear_model import Ridge
+    >>> from skensemble import KerasHeadRegressor, KerasRegressor, StackedKerasRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> members = [("mlp", KerasRegressor(epochs=3)), ("ridge", Ridge())]
+    >>> head = KerasHeadRegressor("weighted_average", output_layer=False, epochs=3)
+    >>> stacked = StackedKerasRegressor(members, head, cv=2, random_state=0).fit(X, y)
+    >>> stacked.final_estimator_.weights_.shape
+    (2,)
+    """
+
+    _output_method = "predict"
+
+    def __init__(
+        self,
+        merge="concatenate",
+        *,
+        weights=None,
+        train_weights=True,
+        output_layer=True,
+        hidden_layer_sizes=None,
+        activation=None,
+        dropout=None,
+        member_columns=None,
+        optimizer="adam",
+        optimizer__learning_rate=0.01,
+        loss=None,
+        metrics=None,
+        epochs=100,
+        batch_size=None,
+        validation_batch_size=None,
+        validation_split=0.0,
+        shuffle=True,
+        callbacks=None,
+        warm_start=False,
+        run_eagerly=False,
+        random_state=None,
+        verbose=0,
+        **kwargs,
+    ):
+        super().__init__(
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            dropout=dropout,
+            optimizer=optimizer,
+            optimizer__learning_rate=optimizer__learning_rate,
+            loss=loss,
+            metrics=metrics,
+            epochs=epochs,
+            batch_size=batch_size,
+            validation_batch_size=validation_batch_size,
+            validation_split=validation_split,
+            shuffle=shuffle,
+            callbacks=callbacks,
+            warm_start=warm_start,
+            run_eagerly=run_eagerly,
+            random_state=random_state,
+            verbose=verbose,
+            **kwargs,
+        )
+        self.merge = merge
+        self.weights = weights
+        self.train_weights = train_weights
+        self.output_layer = output_layer
+        self.member_columns = member_columns

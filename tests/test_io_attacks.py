@@ -234,16 +234,12 @@ def node(kind):
     return changed
 
 
-def parameter(name, value):
-    """The file with a parameter of its member, as typed JSON, replaced."""
+def parameter(name, value, kind="network"):
+    """The file with a parameter of its member, or of the ensemble, replaced by typed JSON."""
 
     def change(manifest):
-        member = next(one for one in manifest["objects"] if one["kind"] == "network")
-        pairs = member["params"]["v"] if isinstance(member["params"], dict) and "t" in member["params"] else None
-        if pairs is None:
-            member["params"][name] = value
-        else:
-            member["params"]["v"] = [[key, value if key == name else old] for key, old in pairs]
+        pairs = next(one for one in manifest["objects"] if one["kind"] == kind)["params"]["v"]
+        pairs[:] = [pair for pair in pairs if pair[0] != name] + [[name, value]]
 
     return lambda: with_manifest(change)
 
@@ -264,6 +260,7 @@ ATTACKS = {
     "T1 pickle for variables": entry("0.safetensors", lambda: pickled(Payload())),
     "T1 pickle for an array": entry("arrays.safetensors", numpy_objects),
     "T1 pickle after the zip": zipped(tail=pickle.dumps(Payload())),
+    "T1 directory of checkpoints": parameter("checkpoint_dir", "checkpoints", "estimator"),
     "T2 lambda as activation": activation(python_lambda()),
     "T2 lambda with a module": activation({**python_lambda(), "module": "builtins", "registered_name": None}),
     "T2 lambda in a Lambda": replaced_layer("Lambda", config={"name": "x", "function": python_lambda()}),

@@ -21,6 +21,8 @@ TRUSTED_CLASSES = frozenset(
         "skensemble.KerasAveragingClassifier",
         "skensemble.KerasAveragingRegressor",
         "skensemble.KerasClassifier",
+        "skensemble.KerasHeadClassifier",
+        "skensemble.KerasHeadRegressor",
         "skensemble.KerasRegressor",
         "skensemble.KerasVotingClassifier",
         "skensemble.KerasVotingRegressor",
@@ -32,6 +34,8 @@ TRUSTED_CLASSES = frozenset(
         "skensemble.StackedKerasRegressor",
     ]
 )
+#: Layers of skensemble's own, by the names under which they are registered with Keras.
+TRUSTED_LAYERS = frozenset(["skensemble>WeightedAverage"])
 #: Parameters that are not written: what is in these directories would be unpickled or overwritten by a fit (T1).
 NO_DIRECTORIES = ("memory", "checkpoint_dir")
 _KEYS = {"format", "format_version", "versions", "metadata", "root", "objects", "n_architectures", "entries", "probe"}

@@ -11,6 +11,7 @@ from sklearn.metrics import check_scoring, get_scorer
 from skensemble._base import BaseKerasEnsemble
 from skensemble._compat import BaseWrapper
 from skensemble._members import FittedMembers, Trained, forward, unwrapped
+from skensemble._merge import WeightedAverage
 from skensemble._program import stack_values
 from skensemble._trajectory import Checkpoints
 from skensemble.io._architecture import dry_build
@@ -52,7 +53,8 @@ class Reader:
 
     def __init__(self, container, trusted, custom_objects, *, lazy=False):
         self._container, self._manifest = container, container.manifest
-        self._trusted, self._custom_objects, self._lazy = trusted, custom_objects, lazy
+        self._trusted, self._lazy = trusted, lazy
+        self._custom_objects = {**custom_objects, "skensemble>WeightedAverage": WeightedAverage}
         self._built, self._configs = {}, {}
         self._probe = None
 

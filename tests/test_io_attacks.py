@@ -6,6 +6,7 @@ The payloads only touch a marker in a temporary directory. Names begin with the 
 
 import ast
 import builtins
+import copy
 import functools
 import io
 import json
@@ -101,6 +102,24 @@ def replaced_layer(class_name, module="keras.layers", config=None, **others):
 def dense(**changed):
     """The file with some values of the config of a Dense layer replaced."""
     return lambda: with_architecture(lambda config: layer(config)["config"].update(changed))
+
+
+def last_layer(**changed):
+    """The file with some values of the config of its last layer replaced."""
+    return lambda: with_architecture(lambda config: config["config"]["layers"][-1]["config"].update(changed))
+
+
+def wide(config, units):
+    """A layer like the last one of a network, of another size."""
+    layer = copy.deepcopy(config["config"]["layers"][-1])
+    layer.pop("build_config", None)
+    layer["config"].update(units=units, name=f"wide_{units}")
+    return layer
+
+
+def repeated_rows():
+    config = {"name": "repeated", "trainable": True, "dtype": "float32", "n": 2**30}
+    return {"module": "keras.layers", "class_name": "RepeatVector", "config": config, "registered_name": None}
 
 
 def entry(ending, content):
@@ -234,16 +253,12 @@ def node(kind):
     return changed
 
 
-def parameter(name, value):
-    """The file with a parameter of its member, as typed JSON, replaced."""
+def parameter(name, value, kind="network"):
+    """The file with a parameter of its member, or of the ensemble, replaced by typed JSON."""
 
     def change(manifest):
-        member = next(one for one in manifest["objects"] if one["kind"] == "network")
-        pairs = member["params"]["v"] if isinstance(member["params"], dict) and "t" in member["params"] else None
-        if pairs is None:
-            member["params"][name] = value
-        else:
-            member["params"]["v"] = [[key, value if key == name else old] for key, old in pairs]
+        pairs = next(one for one in manifest["objects"] if one["kind"] == kind)["params"]["v"]
+        pairs[:] = [pair for pair in pairs if pair[0] != name] + [[name, value]]
 
     return lambda: with_manifest(change)
 
@@ -264,6 +279,7 @@ ATTACKS = {
     "T1 pickle for variables": entry("0.safetensors", lambda: pickled(Payload())),
     "T1 pickle for an array": entry("arrays.safetensors", numpy_objects),
     "T1 pickle after the zip": zipped(tail=pickle.dumps(Payload())),
+    "T1 directory of checkpoints": parameter("checkpoint_dir", "checkpoints", "estimator"),
     "T2 lambda as activation": activation(python_lambda()),
     "T2 lambda with a module": activation({**python_lambda(), "module": "builtins", "registered_name": None}),
     "T2 lambda in a Lambda": replaced_layer("Lambda", config={"name": "x", "function": python_lambda()}),
@@ -320,14 +336,12 @@ ATTACKS = {
         "0.safetensors", lambda: tensors(x={"dtype": "F32", "shape": [2**31, 0], "data_offsets": [0, 0]})
     ),
     "T11 header of 2 ** 63 bytes": entry("0.safetensors", struct.pack("<Q", 2**63) + b"{}"),
-    "T12 units": dense(units=100_000_000),
+    "T12 units": last_layer(units=100_000_000),
     "T12 units of 64 bits": dense(units=2**40),
-    "T12 kernel of a convolution": replaced_layer(
-        "Conv1D",
-        config={"name": "x", "filters": 2**20, "kernel_size": [2**10]},
-        build_config={"input_shape": [1, 4, 4]},
+    "T12 many layers of many units": lambda: with_architecture(
+        lambda config: config["config"]["layers"].extend(wide(config, units) for units in (30_000, 30_001))
     ),
-    "T12 repeated rows": replaced_layer("RepeatVector", config={"name": "x", "n": 2**30}),
+    "T12 repeated rows": lambda: with_architecture(lambda config: config["config"]["layers"].append(repeated_rows())),
     "T12 array of objects": dense(kernel_initializer=NUMPY_BOMB),
     "T13 compressed": zipped(compress=zipfile.ZIP_DEFLATED),
     "T13 compressed bomb": zipped(
@@ -606,7 +620,7 @@ def assert_refused(data, **options):
     """The file is refused by everything that reads one, quickly, in little memory, and without a trace."""
     assert isinstance(data, bytes)
     warm_up()
-    modules, memory, epsilon = set(sys.modules), peak(), keras.config.epsilon()
+    memory, modules, epsilon = peak(), set(sys.modules), keras.config.epsilon()
     start = time.perf_counter()
     with watched() as calls, pytest.raises(PersistenceError):
         loads(data, **options)

@@ -22,8 +22,9 @@ _TRUSTED_MODULES = re.compile(
     r"|feature_selection|discriminant_analysis|naive_bayes|random_projection|kernel_approximation|model_selection)"
     r"|numpy|builtins|scipy\.sparse|collections|functools)(\.|$)"
 )
-#: Splitters of cross-validation hold numbers only; skops knows estimators and not these.
-_TRUSTED_NAMES = frozenset(
+#: skops knows estimators, and neither splitters of cross-validation, which hold numbers only, nor the parts of
+#: calibrated ones, which hold estimators that are audited too.
+_TRUSTED_NAMES = frozenset({"sklearn.calibration._CalibratedClassifier", "sklearn.calibration._SigmoidCalibration"}) | {
     f"sklearn.model_selection._split.{name}"
     for name in (
         "KFold",
@@ -36,7 +37,7 @@ _TRUSTED_NAMES = frozenset(
         "TimeSeriesSplit",
         "LeaveOneOut",
     )
-)
+}
 _MAX_FILES = 10_000
 _SCHEMA = "schema.json"
 _MESSAGE = "scikit-learn parts need skops: install skensemble[io], or skops itself."

@@ -13,7 +13,7 @@ QUIET := TF_CPP_MIN_LOG_LEVEL=3 MPLBACKEND=Agg
 BENCHMARKS := $(sort $(wildcard benchmarks/bench_*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-oldest lint format bench
+.PHONY: help demo test test-fast test-slow test-oldest lint format bench
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test: $(VENV)/.installed  ## Run all tests
 
 test-fast: $(VENV)/.installed  ## Run the tests that take about a second each
 	$(QUIET) $(VENV)/bin/python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
+
+test-slow: $(VENV)/.installed  ## Run all tests, the random ones (damaged and hostile files, kills) in full
+	SKENSEMBLE_FUZZ=full $(QUIET) $(VENV)/bin/python -m pytest -n $(WORKERS) $(ARGS)
 
 test-oldest: $(OLDEST)/.installed  ## Run the tests with the oldest supported versions (Python 3.11 or 3.12)
 	$(QUIET) $(OLDEST)/bin/python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)

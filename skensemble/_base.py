@@ -18,7 +18,7 @@ from skensemble._combine import (
     weighted_mean,
     weighted_std,
 )
-from skensemble._compat import check_sample_weight, is_one_hot_target, seeded
+from skensemble._compat import check_restored, check_sample_weight, is_one_hot_target, seeded
 from skensemble._export import as_model, input_tensor, mean, member_outputs, vote_shares
 from skensemble._members import check_frozen_members, is_frozen, predict_members, unwrapped
 from skensemble._selection import greedy_weights, held_out_rows
@@ -162,6 +162,7 @@ class BaseKerasEnsemble(BaseEstimator):
         return mean_where(predictions, left_out, self.weights_)
 
     def _validate_fit_data(self, X, y, sample_weight, *, y_numeric):
+        check_restored(self)
         X, y = validate_data(
             self, X, y, dtype=keras.config.floatx(), allow_nd=True, multi_output=True, y_numeric=y_numeric
         )

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras.src.backend.common import global_state  # Keras 3: no public way to reset the generator of `keras.random`
 from keras.src.random import seed_generator  # Keras 3.8 to 3.15: where default seeds are drawn
-from keras.src.saving.serialization_lib import SafeModeScope  # Keras 3.8 to 3.15: lets `from_config` make lambdas
+from keras.src.saving.serialization_lib import ObjectSharingScope, SafeModeScope  # Keras 3.8 to 3.15: `Model.save`
 from scikeras._utils import route_params  # scikeras 0.13: which parameters go to `Model.fit`
 from scikeras.utils import metric_name
 from scikeras.wrappers import BaseWrapper
@@ -47,8 +47,11 @@ __all__ = [
     "VisualBlock",
     "batch_norm_layers",
     "build_optimizer",
+    "built_without_memory",
     "check_feature_names_in",
+    "check_restored",
     "check_sample_weight",
+    "compile_arguments",
     "copy_architecture",
     "copy_values",
     "decode_outputs",
@@ -65,6 +68,9 @@ __all__ = [
     "history_of",
     "initialize",
     "is_one_hot_target",
+    "layer_output_shapes",
+    "model_config",
+    "model_from_config",
     "rebuild_model",
     "recorded_initializers",
     "recorded_seeds",
@@ -82,6 +88,7 @@ if "_more_tags" in vars(BaseWrapper):  # not a second time, where this module is
 # Seeds are global to the process: builds and fits of two threads must not interleave.
 _SEED_LOCK = threading.RLock()
 _KERAS_GENERATOR = "global_seed_generator"  # keras.src.random.seed_generator.GLOBAL_SEED_GENERATOR
+_WITHOUT_VALUES = "uninitialized_variables"  # keras.src.backend.common.variables, Keras 3.8 to 3.15
 
 
 @contextmanager
@@ -157,8 +164,42 @@ def initialize(estimator, X, y):
 
 def build_optimizer(model):
     """Give the optimizer its slots: Keras warns when it loads a model that was saved before."""
-    if not model.optimizer.built:
+    if model.optimizer is not None and not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
+
+
+def model_config(model):
+    """The config of a model, in which an object that is used twice is one, as in the file of `Model.save`."""
+    with ObjectSharingScope():
+        return keras.saving.serialize_keras_object(model)
+
+
+def built_without_memory(config, custom_objects):
+    """A model, of no use but to look at: its variables have shapes, and no values."""
+    config = copy.deepcopy(config)  # Keras takes it apart
+    before = global_state.get_global_attribute(_WITHOUT_VALUES)
+    global_state.set_global_attribute(_WITHOUT_VALUES, [])
+    try:
+        with keras.StatelessScope(initialize_variables=False), ObjectSharingScope(), SafeModeScope(True):
+            return keras.saving.deserialize_keras_object(config, custom_objects=custom_objects, safe_mode=True)
+    finally:
+        # Else the next scope that ends, in a fit perhaps, would give them memory.
+        global_state.set_global_attribute(_WITHOUT_VALUES, before)
+
+
+def model_from_config(config, custom_objects=None):
+    """The model that a config, as of `model_config`, describes; not compiled."""
+    with ObjectSharingScope(), SafeModeScope(True):
+        return keras.saving.deserialize_keras_object(
+            copy.deepcopy(config), custom_objects=custom_objects, safe_mode=True
+        )
+
+
+def layer_output_shapes(model):
+    """Shapes of the outputs of all layers, at any depth; Keras has no public way to those of layers called twice."""
+    for layer in getattr(model, "layers", ()):
+        yield from layer_output_shapes(layer)
+        yield from (tuple(output.shape) for node in layer._inbound_nodes for output in node.output_tensors)
 
 
 def rebuild_model(estimator, seed):
@@ -168,11 +209,42 @@ def rebuild_model(estimator, seed):
         build_optimizer(estimator.model)
         with seeded(seed):  # copying draws seeds for initializers that are not used
             return copy.deepcopy(estimator.model)
+    if hasattr(estimator.model, "raise_not_restored"):
+        with seeded(seed):
+            return _copy_from_config(estimator.model_)
     built = copy.copy(estimator)
     with seeded(seed), without_own_seed(built):
         built.model_ = built._build_keras_model()
         built._ensure_compiled_model()
     return built.model_
+
+
+def _copy_from_config(model):
+    """A model like another one whose builder is not there, compiled alike."""
+    copied = copy_architecture(model)
+    arguments = compile_arguments(model)
+    if arguments is not None:
+        optimizer = arguments["optimizer"]
+        if isinstance(optimizer, keras.optimizers.Optimizer):  # belongs to the variables of one model
+            arguments["optimizer"] = optimizer.from_config(optimizer.get_config())
+        copied.compile(**arguments)
+    return copied
+
+
+def compile_arguments(model):
+    """What was given to `compile`, as a dict of its arguments; None where the model is not compiled.
+
+    Keras 3.8 to 3.15 give it away in public only after it was written as JSON, in which functions are mere names.
+    """
+    return dict(model._compile_config.config) if model.compiled else None
+
+
+def check_restored(estimator):
+    """Raise where something that training needs was left out when the estimator was loaded (`skensemble.io`)."""
+    for value in estimator.get_params().values():
+        for part in value if isinstance(value, list | tuple) else [value]:
+            if hasattr(part, "raise_not_restored"):
+                part.raise_not_restored()
 
 
 def replace_model(estimator, unfitted, model, history):

@@ -1,6 +1,7 @@
 """Members of an ensemble before and after training: seeded, checked, built when asked for; their predictions."""
 
 import dataclasses
+import itertools
 import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from skensemble._compat import (
     rebuild_model,
     replace_model,
 )
+from skensemble._pickling import CheckedPickling
 from skensemble._program import NotFusable, State, get_program, signature, stack_values, why_not_fusable, write_state
 
 # Rows that go through a network at once where it is called by itself: bounds the memory of the activations.
@@ -52,7 +54,7 @@ class Member:
 
 
 @dataclasses.dataclass
-class Trained:
+class Trained(CheckedPickling):
     """Copies of one estimator after the fused training: one initialized estimator, and the values of every copy.
 
     Attributes
@@ -83,6 +85,7 @@ class Trained:
         member = clone(self.template).set_params(random_state=self.seeds[k])
         model = rebuild_model(self.template, self.seeds[k])
         write_state(model, self.values(k))
+        build_optimizer(model)  # Keras warns when it loads a model whose optimizer had no slots
         return replace_model(self.template, member, model, self.histories[k])
 
     def predict(self, copies, built, X):
@@ -103,7 +106,7 @@ class Trained:
             state = stack_values(values)
         elif copies != list(range(len(self.seeds))):
             state = tuple([v[copies] for v in part] for part in state)
-        return _forward(self.template.model_, state, X)
+        return forward(self.template.model_, state, X)
 
 
 class Built:
@@ -121,19 +124,40 @@ class Built:
         """Whether the estimator still has the model it was built with: another `fit` gives it a new one."""
         return self.estimator.model_ is self.model
 
+    def is_unchanged(self, trained, k):
+        """Whether the estimator is still what `trained.build(k)` gives."""
+        if not self.is_current() or self.estimator.history_ != trained.histories[k]:
+            return False
+        params = {**trained.template.get_params(), "random_state": trained.seeds[k]}
+        own = self.estimator.get_params()
+        pairs = zip(itertools.chain(*self.values()), itertools.chain(*trained.values(k)[:2]), strict=True)
+        return (
+            own.keys() == params.keys()
+            and all(_is_same(value, params[name]) for name, value in own.items())
+            and all(np.array_equal(value, kept, equal_nan=True) for value, kept in pairs)
+        )
 
-class FittedMembers(Sequence):
+
+def _is_same(value, other):
+    """Whether two parameters are equal; objects that do not say so count as equal when they are of one class."""
+    if value is other or type(value).__eq__ is object.__eq__:
+        return type(value) is type(other)
+    return type(value) is type(other) and repr(value) == repr(other)
+
+
+class FittedMembers(CheckedPickling, Sequence):
     """Fitted members in order; those of the fused training become scikeras estimators when they are first asked for.
 
     Building a small Keras model takes longer than the fused training of a member, and prediction does not need it.
 
     Parameters
     ----------
-    entries : list of fitted estimator or (Trained, int)
+    entries : iterable of fitted estimator or (Trained, int)
+        A sequence is kept as it is, so that its items may be made when they are asked for.
     """
 
     def __init__(self, entries):
-        self._entries = list(entries)
+        self._entries = entries if isinstance(entries, Sequence) else list(entries)
         self._built = {}
 
     def __getstate__(self):
@@ -142,6 +166,13 @@ class FittedMembers(Sequence):
     def _current(self, i):
         """Member `i`: its estimator where there is one, else (Trained, int)."""
         return self._built[i].estimator if i in self._built else self._entries[i]
+
+    def entries(self):
+        """Members as they can be kept: estimators, or (Trained, int) for copies that are not built or unchanged."""
+        return [
+            self._built[i].estimator if i in self._built and not self._built[i].is_unchanged(*entry) else entry
+            for i, entry in enumerate(self._entries)
+        ]
 
     def __len__(self):
         return len(self._entries)
@@ -224,7 +255,7 @@ class FittedMembers(Sequence):
             return estimators, [_forward_alone(model, X) for model in models]
         values = [Built(estimator).values() for estimator in estimators]
         try:
-            return estimators, _forward(models[0], stack_values(values), X)
+            return estimators, forward(models[0], stack_values(values), X)
         except NotFusable:  # found only when the model is copied
             return estimators, [_forward_alone(model, X) for model in models]
 
@@ -404,8 +435,8 @@ def predict_members(members, X, classes=None):
     return np.stack(predictions)
 
 
-def _forward(model, state, X):
-    """Outputs of all members with this architecture; `state` is (trainable, non_trainable), stacked."""
+def forward(model, state, X):
+    """Outputs of all members with one architecture, (n_members, n_samples, ...); `state` is stacked values."""
     program = get_program(model, len((state[0] or state[1])[0]))
     return program.predict(State(*state, [], None, None), X)
 

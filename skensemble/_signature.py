@@ -314,8 +314,8 @@ def _freeze_cell(cell):
     return _Same(value) if isinstance(value, keras.Layer) else _freeze(value)
 
 
-#: Methods that Keras wraps anew in every layer.
-_WRAPPED = ("build", "quantize", "call", "quantized_build")
+#: Methods that Keras wraps anew in every layer, and those that its `fit` and `predict` make for a model.
+_WRAPPED = ("build", "quantize", "call", "quantized_build", "train_function", "test_function", "predict_function")
 
 
 def _attributes(value):

@@ -222,13 +222,6 @@ class Checkpoints(Trained):
         """The states as fitted members."""
         return FittedMembers([(self, k) for k in range(len(self))])
 
-    def build(self, k):
-        """Copy `k` as an ordinary fitted scikeras estimator."""
-        member = super().build(k)
-        if not member.model_.optimizer.built:  # Keras warns when it loads a model whose optimizer had no slots
-            member.model_.optimizer.build(member.model_.trainable_variables)
-        return member
-
     def predict(self, copies, built, X):
         """Outputs of some copies, (len(copies), n_samples, ...); `copies` holds indices."""
         model = self.template.model_

@@ -9,7 +9,15 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import ClassifierTags, RegressorTags, check_array
 from sklearn.utils.validation import validate_data
 
-from skensemble._compat import ScikerasClassifier, ScikerasRegressor, decode_outputs, seeded, without_own_seed
+from skensemble._compat import (
+    ScikerasClassifier,
+    ScikerasRegressor,
+    check_restored,
+    decode_outputs,
+    seeded,
+    without_own_seed,
+)
+from skensemble._pickling import CheckedPickling
 
 
 @contextmanager
@@ -75,7 +83,7 @@ def output_layer_of(meta):
     return meta["n_classes_"], "sigmoid" if meta["target_type_"] == "multilabel-indicator" else "softmax"
 
 
-class _Member:
+class _Member(CheckedPickling):
     """What scikeras 0.13 gets wrong for classifiers and regressors alike; stands left of its classes."""
 
     _builder_parameters = ("hidden_layer_sizes", "activation", "dropout")
@@ -144,6 +152,7 @@ class _Member:
     def _fit(self, X, y, *args, **kwargs):
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
+        check_restored(self)
         with unchanged_on_error(self):
             super()._fit(X, y, *args, **kwargs)
 

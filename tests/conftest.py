@@ -22,3 +22,9 @@ def regression():
     """One target of about unit variance: X of shape (60, 4) and y, both float32."""
     X, y = make_regression(n_samples=60, n_features=4, noise=1.0, random_state=0)
     return X.astype("float32"), (y / y.std()).astype("float32")
+
+
+@pytest.fixture(scope="session")
+def counts():
+    """Tells how often to try what random tests try: `counts(some, all)`, all of it where `make test-slow` asks."""
+    return lambda some, everything: everything if os.environ.get("SKENSEMBLE_FUZZ") == "full" else some

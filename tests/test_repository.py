@@ -27,6 +27,7 @@ IMPORT_ROWS = [
     {"_combine", "_merge"},
     {"_schedules"},
     {"_selection"},
+    {"_pickling"},
     {"wrappers"},
     {"_heads"},
     {"_signature", "_pure_optimizer"},
@@ -47,6 +48,7 @@ IMPORT_ROWS = [
     {"io"},
     {"_display"},
     {"__init__"},
+    {"__main__"},
 ]
 ROW_OF = {name: row for row, names in enumerate(IMPORT_ROWS) for name in names}
 

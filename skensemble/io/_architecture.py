@@ -1,0 +1,305 @@
+"""The architecture of a network as a Keras config, and what a config from a file may name and need.
+
+A config decides what Keras imports, calls and allocates, and Keras' own checks are a list of what is forbidden, which
+one call of `keras.config.enable_unsafe_deserialization` anywhere in the process switches off. Here everything that is
+not allowed is refused, before Keras sees it (T2 to T8, T12, T19, T20).
+"""
+
+import json
+import math
+import re
+import sys
+
+from skensemble.io._allowed import (
+    ALLOWED_CLASSES,
+    ALLOWED_FUNCTIONS,
+    FORBIDDEN_LAYERS,
+    FORBIDDEN_MODULES,
+    LAYERS_WITH_FILES,
+)
+from skensemble.io._errors import FormatError
+
+_MAX_DEPTH = 64
+_MAX_VALUES = 2_000_000
+_MAX_INTEGER = 2**31 - 1
+# Numbers of one row that a layer may put out: 256 MiB of float32.
+_MAX_ROW = 2**26
+# The bytes that a network may need, for those that the file has for it.
+_BYTES_PER_STORED, _FREE_BYTES = 4, 2**20
+
+_OBJECT_KEYS = {"module", "class_name", "config", "registered_name"}
+_OTHER_KEYS = {"build_config", "inbound_nodes", "name", "shared_object_id"}
+# Objects without a state: whether two layers have the same one or equal ones is all one.
+_STATELESS = ("keras.constraints", "keras.dtype_policies", "keras.initializers", "keras.regularizers")
+# Values that are no objects, but that JSON has no notation for. Keras writes them without a module.
+_PLAIN_VALUES = {"__bytes__", "__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tensor__"}
+_NUMBERS = re.compile(r"bool|bfloat16|(u?int|float|complex)\d{1,3}")
+_EINSUM = re.compile(r"[A-Za-z.,\s]*->[A-Za-z.\s]*")
+_FUNCTIONS = frozenset().union(*ALLOWED_FUNCTIONS.values())
+# What Keras takes as text where a key ends like this.
+_WORDS = {
+    "activation": ALLOWED_FUNCTIONS["keras.activations"],
+    "constraint": ALLOWED_CLASSES["keras.constraints"],
+    "initializer": ALLOWED_CLASSES["keras.initializers"],
+    "regularizer": ALLOWED_CLASSES["keras.regularizers"],
+}
+
+
+def canonical_config(model):
+    """The config of a model as JSON would give it back, the same for the same model in every process.
+
+    Without what it was compiled with, at any depth (`compile=False` of Keras leaves that of models in models); layers
+    that are used twice are numbered from 0, where Keras writes their addresses.
+
+    Parameters
+    ----------
+    model : keras.Model
+
+    Returns
+    -------
+    dict
+    """
+    from skensemble._compat import model_config
+
+    try:
+        config = json.loads(json.dumps(model_config(model), allow_nan=False))
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise FormatError(
+            f"The architecture of {model.name!r} must be JSON with finite numbers: {error}. Give its layers a "
+            "`get_config` of plain values."
+        ) from error
+    numbers = {}
+    return _canonical(config, numbers)
+
+
+def _canonical(value, numbers):
+    if isinstance(value, list):
+        return [_canonical(item, numbers) for item in value]
+    if not isinstance(value, dict):
+        return value
+    value = {key: _canonical(item, numbers) for key, item in value.items() if key != "compile_config"}
+    if value.get("module") in _STATELESS or value.get("class_name") == "DTypePolicy":
+        value.pop("shared_object_id", None)
+    registered = value.get("registered_name")
+    if isinstance(registered, str) and (registered.startswith(">") or _is_of_keras(value.get("module"))):
+        # Copying a model with scikeras registers its class in this process, as ">Functional".
+        value["registered_name"] = value["class_name"]
+    if "shared_object_id" in value:
+        value["shared_object_id"] = numbers.setdefault(value["shared_object_id"], len(numbers))
+    return value
+
+
+def untrusted_names(config, trusted=()):
+    """Names in a config that need the user's trust.
+
+    Does not import Keras. Where it is imported already, text that Keras would look up among the custom objects that the
+    process has registered needs trust as well.
+
+    Parameters
+    ----------
+    config : object
+        Parsed JSON, as of `canonical_config`.
+    trusted : iterable of str, default=()
+        Names that are not listed.
+
+    Returns
+    -------
+    list of str
+        Sorted: "package>Name" or the bare name for what is registered with Keras, "keras.layers.Lambda" for Keras' own.
+
+    Raises
+    ------
+    FormatError
+        Where the config holds what cannot be trusted: a pickled function, a layer that reads files or runs programs of
+        another framework, a function of Keras that is not for models, or what Keras would not have written.
+    """
+    if not (isinstance(config, dict) and "class_name" in config):
+        raise FormatError(f"An architecture must be the config of a Keras model: got {_short(config)}.")
+    trusted, names = frozenset(trusted), set()
+    for n_values, (key, value) in enumerate(_walk(config)):
+        if n_values > _MAX_VALUES:
+            raise FormatError(f"An architecture must not have more than {_MAX_VALUES} values.")
+        if isinstance(value, dict) and "class_name" in value:
+            names |= _names_of_object(value)
+        elif isinstance(value, str):
+            names |= _names_of_text(key, value)
+        else:
+            _check_number(key, value)
+        if key == "inbound_nodes":
+            _check_nodes(value)
+    return sorted(names - trusted)
+
+
+def _walk(config):
+    """Every value with the key it stands at, from the outside inwards; items of a list have the key of the list."""
+    waiting = [(None, config, 0)]
+    while waiting:
+        key, value, depth = waiting.pop()
+        yield key, value
+        if depth > _MAX_DEPTH:
+            raise FormatError(f"An architecture must not be nested deeper than {_MAX_DEPTH} levels.")
+        if isinstance(value, dict):
+            waiting += [(inner_key, inner, depth + 1) for inner_key, inner in value.items()]
+        elif isinstance(value, list | tuple):
+            waiting += [(key, inner, depth + 1) for inner in value]
+
+
+def _names_of_object(config):
+    """Names to trust for a dict that Keras makes an object of; what it contains is for the other checks."""
+    class_name = config["class_name"]
+    if not isinstance(class_name, str):
+        raise FormatError(f"`class_name` must be text: got {_short(class_name)}.")
+    if class_name in _PLAIN_VALUES:
+        _check_plain_value(config)
+        return set()
+    if class_name.startswith("__"):
+        raise FormatError(
+            f"An architecture must not hold code or types: got {class_name!r}. Use functions that are registered with "
+            "keras.saving.register_keras_serializable instead of lambdas."
+        )
+    if not _OBJECT_KEYS <= config.keys() <= _OBJECT_KEYS | _OTHER_KEYS:
+        raise FormatError(f"The config of {class_name!r} must have the keys that Keras 3 writes: got {sorted(config)}.")
+    module, registered = config["module"], config["registered_name"]
+    if not all(isinstance(name, str | None) for name in (module, registered)):
+        raise FormatError(f"The module and the registered name of {class_name!r} must be text: got {_short(config)}.")
+    if class_name == "function":
+        return _names_of_function(module, config["config"])
+    _check_possible_class(module, class_name, registered, config["config"])
+    if class_name in ALLOWED_CLASSES.get(module, ()):
+        return set()
+    return {f"{module}.{class_name}" if _is_of_keras(module) else registered or class_name}
+
+
+def _check_plain_value(config):
+    content = config.get("config", {})
+    if not config.keys() <= {"class_name", "config"} or not isinstance(content, dict):
+        raise FormatError(f"A value must be as Keras writes it: got {_short(config)}.")
+    if not _NUMBERS.fullmatch(str(content.get("dtype", "float32"))):
+        raise FormatError(f"Arrays and tensors must be of numbers: got the type {_short(content['dtype'])}.")
+
+
+def _names_of_function(module, name):
+    if not isinstance(name, str):
+        raise FormatError(f"A function must be named by text: got {_short(name)}.")
+    if name in (_FUNCTIONS if module == "builtins" else ALLOWED_FUNCTIONS.get(module, ())):
+        return set()
+    _check_possible_module(module, name)
+    return {name if module in (None, "builtins") else f"{module}.{name}"}
+
+
+def _check_possible_class(module, class_name, registered, content):
+    """Raise for classes that no trust can make loadable."""
+    for name in (class_name, str(registered).rpartition(">")[2]):
+        if name in FORBIDDEN_LAYERS:
+            raise FormatError(f"An architecture must not run programs of another framework: got {name}.")
+    if not isinstance(content, dict):
+        raise FormatError(f"The config of {class_name!r} must be an object: got {_short(content)}.")
+    if not _is_of_keras(module):
+        return
+    if class_name in LAYERS_WITH_FILES:
+        raise FormatError(
+            f"Layers with a vocabulary cannot be stored: got {class_name}. Encode text before the network, or save "
+            "with joblib."
+        )
+    if registered not in (None, class_name):
+        raise FormatError(f"A class of Keras has no registered name: {module}.{class_name} has {registered!r}.")
+    _check_possible_module(module, class_name)
+
+
+def _check_possible_module(module, name):
+    if module is not None and any(f"{module}.".startswith(f"{forbidden}.") for forbidden in FORBIDDEN_MODULES):
+        if name not in ALLOWED_CLASSES.get(module, ()):
+            raise FormatError(f"An architecture must be made of what computes: got {module}.{name}.")
+
+
+def _is_of_keras(module):
+    return module is not None and module.partition(".")[0] == "keras"
+
+
+def _names_of_text(key, value):
+    if key == "vocabulary":
+        raise FormatError(f"An architecture must not name files: got the vocabulary {value!r}.")
+    if _is_registered(value):
+        return {value}
+    if ">" in value and not _EINSUM.fullmatch(value):
+        return {value}
+    words = next((words for ending, words in _WORDS.items() if str(key).endswith(ending)), None)
+    return set() if words is None or value in words else {value}
+
+
+def _is_registered(name):
+    """Whether Keras would take this text for an object that this process has registered, which is not its own."""
+    if "keras" not in sys.modules:
+        return False
+    found = sys.modules["keras"].saving.get_registered_object(name)
+    return found is not None and not getattr(found, "__module__", "").startswith("keras.")
+
+
+def _check_number(key, value):
+    if isinstance(value, float) and not math.isfinite(value):
+        raise FormatError(f"Numbers of an architecture must be finite: got {key}={value}.")
+    if isinstance(value, int) and abs(value) > _MAX_INTEGER:
+        raise FormatError(f"Integers of an architecture must not exceed {_MAX_INTEGER}: got {key}={_short(value)}.")
+    if key == "compile_config" and value:
+        raise FormatError("An architecture must not say how it is compiled: got a `compile_config`.")
+
+
+def _check_nodes(nodes):
+    """Raise where a layer would be called on numbers: Keras would compute at once, with shapes that nobody checked."""
+    if not isinstance(nodes, list):
+        return  # an item of one: this key is that of the list
+    for node in nodes:
+        if not isinstance(node, dict) or node.keys() != {"args", "kwargs"}:
+            raise FormatError(f"`inbound_nodes` must be as Keras 3 writes them: got {_short(node)}.")
+        if not any(isinstance(v, dict) and v.get("class_name") == "__keras_tensor__" for _, v in _walk(node)):
+            raise FormatError(f"A layer must be called on the output of another: got {_short(node)}.")
+
+
+def _short(value):
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
+
+
+def dry_build(config, custom_objects, stored_bytes):
+    """Build a network without memory for its variables; raise where it needs much more than what is stored for it.
+
+    Parameters
+    ----------
+    config : dict
+        That `untrusted_names` has passed.
+    custom_objects : dict of str to object or None
+    stored_bytes : int
+        Bytes of the variables in the file.
+
+    Raises
+    ------
+    FormatError
+        Where Keras cannot build it, or where its variables or one row of a layer's output are too large.
+    """
+    from skensemble._compat import built_without_memory, layer_output_shapes
+
+    try:
+        model = built_without_memory(config, custom_objects)
+    except Exception as error:  # whatever the layers of Keras and of the user raise
+        raise FormatError(f"The architecture {_name_of(config)} cannot be built: {error}") from error
+    if not hasattr(model, "variables"):
+        raise FormatError(f"An architecture must be the config of a Keras model: got {type(model).__name__}.")
+    needed = sum(math.prod(variable.shape) * _item_size(variable.dtype) for variable in model.variables)
+    if needed > _BYTES_PER_STORED * stored_bytes + _FREE_BYTES:
+        raise FormatError(
+            f"The architecture {_name_of(config)} must not need much more memory than is stored for it: it needs "
+            f"{needed} bytes, the file has {stored_bytes}."
+        )
+    for shape in layer_output_shapes(model):
+        if math.prod(size or 1 for size in shape[1:]) > _MAX_ROW:
+            raise FormatError(f"A layer must not put out more than {_MAX_ROW} numbers a row: got the shape {shape}.")
+
+
+def _name_of(config):
+    content = config.get("config")
+    return repr(content.get("name")) if isinstance(content, dict) else config.get("class_name")
+
+
+def _item_size(dtype):
+    bits = re.search(r"\d+$", dtype)
+    return max(int(bits[0]) // 8, 1) if bits else 1

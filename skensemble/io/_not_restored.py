@@ -1,0 +1,61 @@
+"""What stands for a function or class that was not imported when an estimator was loaded."""
+
+import functools
+
+from skensemble.io._errors import NotRestoredError
+
+#: Before the class of an object that no file restores.
+LEFT_OUT = "an object of "
+
+
+def _refuse(path, *args, **kwargs):
+    if path.startswith(LEFT_OUT):
+        way_out = "No file restores it."
+    else:
+        way_out = f"Pass trusted=[{path!r}] to `skensemble.io.load`, where it can be imported and you trust it."
+    raise NotRestoredError(
+        f"{path} was not restored when the estimator was loaded. {way_out} Or set the parameter anew with `set_params`."
+    )
+
+
+class NotRestored(functools.partial):
+    """A function or class, known by its import path only; calling it raises NotRestoredError.
+
+    A partial, since scikeras takes no other callable objects as `model`.
+
+    Parameters
+    ----------
+    path : str
+        Where it would be imported from.
+    """
+
+    def __new__(cls, path):
+        return super().__new__(cls, _refuse, path)
+
+    def __reduce__(self):
+        return type(self), self.args
+
+    def __deepcopy__(self, memo):
+        return self  # as of a function
+
+    def __eq__(self, other):
+        return type(other) is type(self) and other.args == self.args
+
+    def __hash__(self):
+        return hash(self.args)
+
+    def __repr__(self):
+        return f"NotRestored({self.path!r})"
+
+    @property
+    def path(self):
+        """Where it would be imported from."""
+        return self.args[0]
+
+    @property
+    def __name__(self):
+        return self.path.rpartition(".")[2]
+
+    def raise_not_restored(self):
+        """Raise NotRestoredError."""
+        self()

@@ -1,0 +1,240 @@
+"""Saving and loading, as the user sees them: read, audit, construct; and write, load again, compare, publish."""
+
+import io
+import os
+
+from skensemble.io._architecture import untrusted_names
+from skensemble.io._container import Container, write_container
+from skensemble.io._errors import IntegrityError, PersistenceError, UntrustedTypesFoundError
+from skensemble.io._json import read_json
+from skensemble.io._manifest import architecture_entry, check_manifest, class_paths, import_paths
+from skensemble.io._publish import published
+from skensemble.io._versions import warn_of_versions
+
+
+def dump(obj, file, *, include_optimizer=False, verify=True, check_finite=True, metadata=None):
+    """Save a fitted estimator without pickle.
+
+    The file appears whole or not at all: until the end, an existing one stays as it is.
+
+    Parameters
+    ----------
+    obj : fitted estimator
+        One of skensemble's ensembles or members, a scikeras estimator, or a scikit-learn Pipeline, search,
+        FrozenEstimator or TransformedTargetRegressor with one of these in it.
+    file : str or path
+        By convention ending in ".skens".
+    include_optimizer : bool, default=False
+        Whether the variables of the optimizers are saved, from which training could go on; the file becomes up to three
+        times as large.
+    verify : bool, default=True
+        Whether the file is loaded and compared with `obj`, bit for bit, before it takes its place.
+    check_finite : bool, default=True
+        Whether networks with NaN or infinite variables are an error.
+    metadata : dict, default=None
+        Anything of JSON's types that `inspect` shows, such as a description.
+
+    Raises
+    ------
+    PersistenceError
+        Where `obj` cannot be saved, or would not be the same after loading.
+    """
+    data = dumps(obj, include_optimizer=include_optimizer, verify=verify, check_finite=check_finite, metadata=metadata)
+    with published(file) as temporary:
+        temporary.stream.write(data)
+
+
+def dumps(obj, *, include_optimizer=False, verify=True, check_finite=True, metadata=None):
+    """Save a fitted estimator as bytes; see `dump`.
+
+    Parameters
+    ----------
+    obj : fitted estimator
+    include_optimizer : bool, default=False
+        Whether the variables of the optimizers are saved.
+    verify : bool, default=True
+        Whether the bytes are loaded and compared with `obj`, bit for bit.
+    check_finite : bool, default=True
+        Whether networks with NaN or infinite variables are an error.
+    metadata : dict, default=None
+        Anything of JSON's types that `inspect` shows.
+
+    Returns
+    -------
+    bytes
+    """
+    _check_extra()
+    from skensemble.io._verify import check_same
+    from skensemble.io._writer import Writer
+
+    _check_metadata(metadata)
+    writer = Writer(include_optimizer=include_optimizer, check_finite=check_finite)
+    manifest, entries = writer.write(obj, metadata)
+    stream = io.BytesIO()
+    write_container(stream, manifest, entries)
+    data = stream.getvalue()
+    if verify:
+        with Container(data) as container:
+            needed = _needed_names(container)
+        check_same(writer, obj, data, needed)
+    return data
+
+
+def load(file, *, trusted=None, custom_objects=None, lazy=False, expected_fingerprint=None):
+    """Load an estimator that `dump` saved.
+
+    Nothing is imported or built before everything in the file was audited. A file can still be wrong in what it
+    predicts: pin the ones you know with `expected_fingerprint`.
+
+    Parameters
+    ----------
+    file : str or path
+    trusted : list of str, default=None
+        Names that the file may import, as of `get_untrusted_types`. Functions that are only needed to train again (the
+        `model` of a member, say) may be left out: the estimator predicts without them, and its `fit` raises
+        NotRestoredError.
+    custom_objects : dict of str to object, default=None
+        Layers and functions of your own by the names under which the networks have them; trusted.
+    lazy : bool, default=False
+        Whether the variables of a member are read when it is first used; the file must stay as it is meanwhile.
+    expected_fingerprint : str, default=None
+        Fingerprint of the file, as `inspect` shows it; any other file is refused.
+
+    Returns
+    -------
+    estimator
+
+    Raises
+    ------
+    UntrustedTypesFoundError
+        Where the file needs names that are not trusted; it lists all.
+    FormatError, IntegrityError, UnsupportedVersionError
+        Where the file is not what was written.
+    """
+    return _load(os.fspath(file), trusted, custom_objects, lazy, expected_fingerprint)
+
+
+def loads(data, *, trusted=None, custom_objects=None, lazy=False, expected_fingerprint=None):
+    """Load an estimator from bytes; see `load`.
+
+    Parameters
+    ----------
+    data : bytes
+    trusted : list of str, default=None
+        Names that the file may import.
+    custom_objects : dict of str to object, default=None
+        Layers and functions of your own.
+    lazy : bool, default=False
+        Whether members are built when they are first used.
+    expected_fingerprint : str, default=None
+        Fingerprint of the file.
+
+    Returns
+    -------
+    estimator
+    """
+    return _load(_bytes(data), trusted, custom_objects, lazy, expected_fingerprint)
+
+
+def get_untrusted_types(*, file=None, data=None):
+    """Names in a file that `load` imports only where they are trusted; does not import TensorFlow.
+
+    Parameters
+    ----------
+    file : str or path, default=None
+    data : bytes, default=None
+        Instead of a file.
+
+    Returns
+    -------
+    list of str
+        Sorted. Those of functions that are only needed to train again are among them.
+    """
+    if (file is None) == (data is None):
+        raise TypeError("`get_untrusted_types` takes a file or data, one of them.")
+    with Container(_bytes(data) if file is None else os.fspath(file)) as container:
+        check_manifest(container.manifest, container.names)
+        return file_names(container)
+
+
+def file_names(container):
+    """Names in an open file that `load` imports only where they are trusted; see `get_untrusted_types`."""
+    return sorted({*import_paths(container.manifest), *_needed_names(container)})
+
+
+def _load(source, trusted, custom_objects, lazy, expected_fingerprint):
+    trusted, custom_objects = _check_trusted(trusted), dict(custom_objects or {})
+    container = Container(source)
+    try:
+        _check_fingerprint(container, expected_fingerprint)
+        check_manifest(container.manifest, container.names)
+        untrusted = set(_needed_names(container)) - trusted - custom_objects.keys()
+        if untrusted:
+            raise UntrustedTypesFoundError(untrusted)
+        _check_extra()
+        from skensemble.io._reader import Reader
+
+        estimator = Reader(container, trusted, custom_objects, lazy=lazy).read()
+        warn_of_versions(container.manifest["versions"])
+    finally:
+        if not lazy:
+            container.close()
+    return estimator
+
+
+def _needed_names(container):
+    """Names without which the file cannot be loaded, and that are not trusted by default."""
+    from skensemble.io._skops import untrusted_skops
+
+    manifest = container.manifest
+    names = set(class_paths(manifest))
+    for number in range(manifest["n_architectures"]):
+        entry = architecture_entry(number)
+        names.update(untrusted_names(read_json(container.read(entry), entry)))
+    for node in manifest["objects"]:
+        if node["kind"] == "skops":
+            names.update(untrusted_skops(container.read(node["entry"])))
+    return names
+
+
+def _check_trusted(trusted):
+    if isinstance(trusted, str | bool) or not all(isinstance(name, str) for name in trusted or ()):
+        raise TypeError(
+            f"`trusted` must be a list of names, as of `get_untrusted_types`: got {trusted!r}. There is no way to "
+            "trust everything: read the names, and pass those that you trust."
+        )
+    return frozenset(trusted or ())
+
+
+def _check_fingerprint(container, expected):
+    if expected is not None and expected != container.fingerprint:
+        raise IntegrityError(
+            f"The file must have the fingerprint {expected}: it has {container.fingerprint}. It is another file, or "
+            "was written again."
+        )
+
+
+def _check_metadata(metadata):
+    from skensemble.io._json import write_json
+
+    if metadata is None:
+        return
+    try:
+        same = isinstance(metadata, dict) and read_json(write_json(metadata), "`metadata`") == metadata
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PersistenceError(f"`metadata` must be a dict of JSON's types: {error}") from error
+    if not same:
+        raise PersistenceError("`metadata` must be a dict of JSON's types, with text as keys.")
+
+
+def _bytes(data):
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise TypeError(f"`data` must be bytes: got {type(data).__name__}. Give a path to `load`.")
+    return bytes(data)
+
+
+def _check_extra():
+    try:
+        import safetensors  # noqa: F401
+    except ImportError as error:
+        raise PersistenceError("Files of ensembles need safetensors: install skensemble[io].") from error

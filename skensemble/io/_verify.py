@@ -1,0 +1,70 @@
+"""What was written is loaded and compared with what there is, before anybody relies on it."""
+
+import numpy as np
+
+from skensemble._compat import BaseWrapper
+from skensemble._members import FittedMembers, unwrapped
+from skensemble.io._container import Container
+from skensemble.io._errors import PersistenceError
+from skensemble.io._manifest import check_manifest
+from skensemble.io._reader import Reader
+from skensemble.io._writer import Writer
+
+_N_ROWS = 4
+
+
+def check_same(writer, estimator, data, trusted):
+    """Raise PersistenceError where the estimator in `data` is not the one that was written.
+
+    It is loaded and written again, which gives the same entries where it is the same, the predictions of each network
+    among them; and its members predict together, as in the ensemble, bit for bit as before.
+
+    Parameters
+    ----------
+    writer : Writer
+        That wrote it.
+    estimator : fitted estimator
+    data : bytes
+    trusted : collection of str
+        Names without which the file cannot be loaded.
+    """
+    name = type(estimator).__name__
+    again = Writer(include_optimizer=writer.include_optimizer, check_finite=writer.check_finite)
+    try:
+        with Container(data) as container:
+            check_manifest(container.manifest, container.names)
+            loaded = Reader(container, trusted, writer.own_classes).read()
+            manifest, entries = again.write(loaded, container.manifest["metadata"])
+            changed = [key for key in manifest if manifest[key] != container.manifest[key]]
+            common = sorted(container.names & entries.keys())
+            changed += [key for key in common if entries[key] != container.read(key)]
+            changed += sorted(container.names - entries.keys() - {"manifest.json"})
+    except PersistenceError as error:
+        raise PersistenceError(f"{name} cannot be saved, since it could not be loaded again: {error}") from error
+    if changed:
+        raise PersistenceError(
+            f"{name} cannot be saved, since it would not be the same after loading: {', '.join(changed)} would differ. "
+            "Save with joblib."
+        )
+    for members, others in zip(writer.member_lists, again.member_lists, strict=True):
+        if not _predict_alike(members, others):
+            raise PersistenceError(f"{name} cannot be saved, since its members would predict otherwise after loading.")
+
+
+def _predict_alike(members, others):
+    """Whether two lists of members give the same predictions, bit for bit."""
+    shape = _row_shape(members)
+    if shape is None:
+        return True
+    X = np.random.default_rng(0).random((_N_ROWS, *shape), dtype=np.float32)
+    pairs = zip(FittedMembers(members.entries()).predict(X), others.predict(X), strict=True)
+    return all(np.array_equal(first, second, equal_nan=True) for (_, first), (_, second) in pairs)
+
+
+def _row_shape(members):
+    """Shape of a row of X, None where there is no network."""
+    for entry in members.entries():
+        network = entry[0].template if isinstance(entry, tuple) else unwrapped(entry)
+        if isinstance(network, BaseWrapper):
+            return network.X_shape_[1:]
+    return None

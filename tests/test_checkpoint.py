@@ -521,8 +521,8 @@ RUNS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "n_jobs"), RUNS)
-def test_processes_that_are_killed_at_random_moments(name, n_jobs, tmp_path):
-    """Three kills at random moments of a fit, workers and all: the fourth process ends as one that was never killed."""
+def test_processes_that_are_killed_at_random_moments(name, n_jobs, tmp_path, counts):
+    """Kills at random moments of a fit, workers and all: the next process ends as one that was never killed."""
     rng = random.Random(f"{name} {n_jobs}")
     arguments = {"n_jobs": n_jobs, "n_epochs": 150}
     reference = run_fit(name, tmp_path / "reference", **arguments)
@@ -531,7 +531,7 @@ def test_processes_that_are_killed_at_random_moments(name, n_jobs, tmp_path):
     expected = result_of(reference)
     duration = time.monotonic() - began
     n_kills = 0
-    while n_kills < 3:
+    while n_kills < counts(1, 3):
         process = run_fit(name, tmp_path / "killed", **arguments)
         process.stdout.readline()
         time.sleep(rng.uniform(0.2, 1) * duration)

@@ -20,6 +20,7 @@ from skensemble._members import (
     predict_members,
     spawn_seeds,
 )
+from skensemble._program import NotFusable
 
 INT32_MAX = 2**31 - 1
 
@@ -151,6 +152,19 @@ def test_regression_keeps_the_shape_of_y(regression):
         values = predict_members(FittedMembers([member]), X)
         assert values.shape == (1, *target.shape)
         np.testing.assert_allclose(values[0].reshape(60, -1), member.model_.predict(X, verbose=0), rtol=1e-5, atol=1e-6)
+
+
+def test_a_model_that_cannot_be_copied_predicts_by_itself(blobs, monkeypatch):
+    """Where no program can be made of a fitted model, the model is called."""
+    X, y = blobs
+    member = small_classifier().fit(X, y)
+
+    def refuse(model, n_members):
+        raise NotFusable("the model cannot be copied")
+
+    monkeypatch.setattr(_members, "get_program", refuse)
+    proba = predict_members(FittedMembers([member]), X, member.classes_)
+    np.testing.assert_allclose(proba[0], member.predict_proba(X), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("n_rows", [1, 7, 8, 60])

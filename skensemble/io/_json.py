@@ -1,6 +1,7 @@
 """JSON, strictly: one way to write a value, and no value that another reader could read differently."""
 
 import json
+import re
 
 from skensemble.io._errors import FormatError
 
@@ -8,6 +9,8 @@ from skensemble.io._errors import FormatError
 MAX_DEPTH = 64
 #: Integers of more digits are written as text (`_values`), so none is read (T20).
 MAX_DIGITS = 20
+#: Text may lack its end here, which makes no match twice, however long; the parser refuses it.
+_BRACKET_OR_TEXT = re.compile(r'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 
 
 def write_json(value):
@@ -56,18 +59,14 @@ def read_json(data, name):
 
 
 def _check_depth(text, name):
-    depth, in_string, escaped = 0, False, False
-    for character in text:
-        if in_string:
-            in_string = escaped or character != '"'
-            escaped = character == "\\" and not escaped
-        elif character == '"':
-            in_string = True
-        elif character in "[{":
+    depth = 0
+    for match in _BRACKET_OR_TEXT.finditer(text):
+        bracket = match[0]
+        if bracket in ("[", "{"):
             depth += 1
             if depth > MAX_DEPTH:
                 raise FormatError(f"{name} must not be nested deeper than {MAX_DEPTH} levels.")
-        elif character in "]}":
+        elif bracket in ("]", "}"):
             depth -= 1
 
 

@@ -37,6 +37,8 @@ from skensemble import (
     PolyakWeightRegressor,
     SnapshotEnsembleClassifier,
     SnapshotEnsembleRegressor,
+    StackedKerasClassifier,
+    StackedKerasRegressor,
 )
 from skensemble.__main__ import main
 from skensemble.io import (
@@ -316,6 +318,31 @@ def test_transformed_target():
     regressor = TransformedTargetRegressor(KerasRegressor(**SMALL), transformer=StandardScaler())
     regressor.fit(X, TARGETS["one"])
     assert_array_equal(loads(dumps(regressor)).predict(X), regressor.predict(X))
+
+
+@pytest.mark.parametrize("final_estimator", [None, KerasClassifier(**SMALL), "weighted_average"])
+def test_stacked_classifiers(final_estimator):
+    """Stacks are the same after loading, whatever combines their members."""
+    members = [("a", KerasClassifier(**SMALL)), ("b", KerasClassifier(**SMALL))]
+    stack = StackedKerasClassifier(members, final_estimator, cv=2, random_state=0).fit(X, LABELS["text"])
+    data = dumps(stack)
+    assert get_untrusted_types(data=data) == []
+    loaded = loads(data)
+    assert_same(loaded, stack, X)
+    assert dumps(loaded) == data
+
+
+def test_stacked_regressor():
+    """A stack of a network and a linear model is the same after loading."""
+    members = [("network", KerasRegressor(**SMALL)), ("ridge", Ridge())]
+    stack = StackedKerasRegressor(members, cv=2, random_state=0).fit(X, TARGETS["one"])
+    assert_array_equal(loads(dumps(stack)).predict(X), stack.predict(X))
+
+
+def test_directory_of_checkpoints_is_left_behind(tmp_path):
+    """`checkpoint_dir` is of the machine that trained, and is not written."""
+    ensemble = KerasAveragingClassifier(KerasClassifier(**SMALL), 2, checkpoint_dir=str(tmp_path)).fit(X, INDEX)
+    assert loads(dumps(ensemble)).checkpoint_dir is None
 
 
 def test_other_members():

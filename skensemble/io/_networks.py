@@ -86,11 +86,8 @@ def named_variables(model):
 
 
 def put_values(model, values):
-    """Give a model its (trainable, non_trainable) values, and layers what they work out from them."""
+    """Give a model its (trainable, non_trainable) values."""
     write_state(model, (*values, []))
-    for layer in _all_layers(model):
-        if hasattr(layer, "finalize_state"):  # Normalization predicts with constants that it makes of its variables
-            layer.finalize_state()
 
 
 def _all_layers(model):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
+from joblib.parallel import MultiprocessingBackend, get_active_backend
 from sklearn.base import clone
 
 from skensemble._compat import (
@@ -74,6 +75,7 @@ def fit_members(members, X, y, sample_weight=None, *, engine="auto", n_jobs=None
     NotFusable
         With `engine="fused"`: the reason in words.
     """
+    _check_backend(n_jobs)
     results = {}
     if checkpoint is not None:
         kept = checkpoint.begin(members, X, y, sample_weight, engine, first=first)
@@ -97,6 +99,16 @@ def fit_members(members, X, y, sample_weight=None, *, engine="auto", n_jobs=None
     engines = list(dict.fromkeys(engine for engine, _ in reports)) or ["none"]
     reasons = list(dict.fromkeys(reason for _, reason in reports)) or ["no network was trained"]
     return TrainedMembers(trained, " and ".join(sorted(engines)), "; ".join(reasons))
+
+
+def _check_backend(n_jobs):
+    """Raise where workers would be forks of this process, in which TensorFlow hangs."""
+    backend, _ = get_active_backend()
+    if isinstance(backend, MultiprocessingBackend) and effective_n_jobs(n_jobs) > 1:
+        raise ValueError(
+            "joblib's workers must not be forks of this process, in which TensorFlow hangs: got the backend "
+            "'multiprocessing'. Use 'loky', which is joblib's default, or n_jobs=1."
+        )
 
 
 class TrainedRun(NamedTuple):

@@ -463,6 +463,14 @@ def test_auto_engine_falls_back(member, reason):
     assert ensemble.predict(X).shape == (60,)
 
 
+def test_forked_workers_are_refused():
+    """The multiprocessing backend of joblib forks, and TensorFlow would hang in its workers."""
+    ensemble = ensemble_of(classifier(), n_estimators=2)
+    with joblib.parallel_config(backend="multiprocessing", n_jobs=2), pytest.raises(ValueError, match="Use 'loky'"):
+        ensemble.fit(X, Y)
+    assert not hasattr(ensemble, "estimators_")
+
+
 # Memory and traces
 
 

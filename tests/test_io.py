@@ -17,14 +17,15 @@ import scikeras.wrappers
 from io_files import file_of
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
-from sklearn.compose import TransformedTargetRegressor
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import BaggingClassifier, RandomForestClassifier
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.frozen import FrozenEstimator
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skensemble import (
     KerasAveragingClassifier,
@@ -292,6 +293,16 @@ def test_pipeline():
     assert_array_equal(loaded.predict_proba(X), pipeline.predict_proba(X))
     assert_array_equal(loaded[0].mean_, pipeline[0].mean_)
     assert dumps(loaded) == data
+
+
+def test_pipeline_for_tables():
+    """Imputers, scalers and encoders of named columns need no trust."""
+    table = pd.DataFrame({"size": X[:, 0], "age": X[:, 1], "color": np.array(["red", "green", "blue"])[INDEX]})
+    table.loc[0, "age"] = np.nan
+    numeric = make_pipeline(SimpleImputer(), StandardScaler())
+    columns = [("numeric", numeric, ["size", "age"]), ("color", OneHotEncoder(sparse_output=False), ["color"])]
+    pipeline = make_pipeline(ColumnTransformer(columns), clone(CLASSIFIERS["averaging"])).fit(table, LABELS["text"])
+    assert_array_equal(loads(dumps(pipeline)).predict_proba(table), pipeline.predict_proba(table))
 
 
 def test_pipeline_leaves_its_cache_behind(tmp_path):

@@ -22,9 +22,11 @@ _TRUSTED_MODULES = re.compile(
     r"|feature_selection|discriminant_analysis|naive_bayes|random_projection|kernel_approximation|model_selection)"
     r"|numpy|builtins|scipy\.sparse|collections|functools)(\.|$)"
 )
-#: skops knows estimators, and neither splitters of cross-validation, which hold numbers only, nor the parts of
-#: calibrated ones, which hold estimators that are audited too.
-_TRUSTED_NAMES = frozenset({"sklearn.calibration._CalibratedClassifier", "sklearn.calibration._SigmoidCalibration"}) | {
+#: skops trusts estimators, but not splitters of cross-validation, which hold numbers only, types of arrays, which it
+#: reads from an empty array, and the parts of calibrated estimators, which hold estimators that are audited too.
+_TRUSTED_NAMES = frozenset(
+    {"numpy.dtype", "sklearn.calibration._CalibratedClassifier", "sklearn.calibration._SigmoidCalibration"}
+) | {
     f"sklearn.model_selection._split.{name}"
     for name in (
         "KFold",

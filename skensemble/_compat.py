@@ -20,7 +20,9 @@ from scikeras.utils import metric_name
 from scikeras.wrappers import BaseWrapper
 from scikeras.wrappers import KerasClassifier as ScikerasClassifier
 from scikeras.wrappers import KerasRegressor as ScikerasRegressor
+from sklearn.base import BaseEstimator
 from sklearn.base import _fit_context as fit_context  # scikit-learn 1.2 to 1.9: parameter validation around `fit`
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils._param_validation import (  # scikit-learn 1.2 to 1.9: the words of `_parameter_constraints`
     HasMethods,
     Interval,
@@ -239,12 +241,18 @@ def compile_arguments(model):
     return dict(model._compile_config.config) if model.compiled else None
 
 
-def check_restored(estimator):
-    """Raise where something that training needs was left out when the estimator was loaded (`skensemble.io`)."""
-    for value in estimator.get_params().values():
-        for part in value if isinstance(value, list | tuple) else [value]:
-            if hasattr(part, "raise_not_restored"):
-                part.raise_not_restored()
+def check_restored(value):
+    """Raise where something that training needs was left out when an estimator was loaded (`skensemble.io`).
+
+    `value` is an estimator; lists, tuples and the parameters of estimators in it are looked into.
+    """
+    if hasattr(value, "raise_not_restored"):
+        value.raise_not_restored()
+    if isinstance(value, BaseEstimator) and not isinstance(value, FrozenEstimator):  # which is not trained
+        value = list(value.get_params(deep=False).values())
+    if isinstance(value, list | tuple):
+        for part in value:
+            check_restored(part)
 
 
 def replace_model(estimator, unfitted, model, history):

@@ -18,7 +18,8 @@ from skensemble._members import (
     is_frozen,
     spawn_seeds,
 )
-from skensemble.wrappers import KerasClassifier, KerasRegressor, unchanged_on_error
+from skensemble._progress import fit_task
+from skensemble.wrappers import KerasClassifier, KerasRegressor
 
 #: What only a fit leaves behind whose members drew rows.
 _LEARNED_OF_ROWS = ("estimators_samples_", "oob_score_", "oob_decision_function_", "oob_prediction_")
@@ -45,7 +46,7 @@ class _BaseKerasAveraging(BaseKerasEnsemble):
         "verbose": ["verbose"],
     }
 
-    def _fit(self, X, y, sample_weight, *, classifier):
+    def _fit(self, X, y, sample_weight, task, *, classifier):
         self._check_members(classifier)
         draws = self._check_row_parameters(len(X))
         fitted = self._kept_members()
@@ -58,7 +59,9 @@ class _BaseKerasAveraging(BaseKerasEnsemble):
             members, left_out = self._make_members(len(X), draws, classifier)
             self._check_frozen(members, X, y)
             new = members[len(fitted) :]
-            self._fit_independent(new, X, y, sample_weight, fitted=fitted, left_out=left_out, checkpoint=checkpoint)
+            self._fit_independent(
+                new, X, y, sample_weight, task, fitted=fitted, left_out=left_out, checkpoint=checkpoint
+            )
         if self.oob_score:
             self._score_left_out(X, y, left_out, self.oob_score)
         return self
@@ -365,10 +368,10 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         KerasAveragingClassifier
             Itself, fitted.
         """
-        with unchanged_on_error(self):
+        with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=False)
             self._validate_classes(y)
-            return self._fit(X, y, sample_weight, classifier=True)
+            return self._fit(X, y, sample_weight, task, classifier=True)
 
     def _score_left_out(self, X, y, left_out, score_func):
         self.oob_decision_function_ = self._predict_left_out(X, left_out)
@@ -524,9 +527,9 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         KerasAveragingRegressor
             Itself, fitted.
         """
-        with unchanged_on_error(self):
+        with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=True)
-            return self._fit(X, y, sample_weight, classifier=False)
+            return self._fit(X, y, sample_weight, task, classifier=False)
 
     def _score_left_out(self, X, y, left_out, score_func):
         self.oob_prediction_ = self._predict_left_out(X, left_out)

@@ -1,6 +1,7 @@
 """What every ensemble shares: checks of the data, predictions of the members, and their combination."""
 
 import dataclasses
+from functools import partial
 
 import keras
 import numpy as np
@@ -18,14 +19,21 @@ from skensemble._combine import (
     weighted_mean,
     weighted_std,
 )
-from skensemble._compat import check_restored, check_sample_weight, is_one_hot_target, seeded
+from skensemble._compat import (
+    CallbackSupportMixin,
+    check_restored,
+    check_sample_weight,
+    is_one_hot_target,
+    seeded,
+)
 from skensemble._export import as_model, input_tensor, mean, member_outputs, vote_shares
 from skensemble._members import check_frozen_members, is_frozen, predict_members, unwrapped
+from skensemble._progress import fitted_as
 from skensemble._selection import greedy_weights, held_out_rows
 from skensemble._training import fit_members
 
 
-class BaseKerasEnsemble(BaseEstimator):
+class BaseKerasEnsemble(CallbackSupportMixin, BaseEstimator):
     """Data checks and predictions of members; the fitted members are in `estimators_`, their weights in `weights_`."""
 
     def predict_members(self, X):
@@ -96,7 +104,7 @@ class BaseKerasEnsemble(BaseEstimator):
         """Output of the exported model from its input and the outputs of the members that count."""
         return mean(outputs, weights)
 
-    def _fit_independent(self, members, X, y, sample_weight, *, fitted=(), left_out=None, checkpoint=None):
+    def _fit_independent(self, members, X, y, sample_weight, task, *, fitted=(), left_out=None, checkpoint=None):
         """Train members in runs of their own and weigh them; sets `estimators_`, `weights_` and what trained them.
 
         Parameters
@@ -104,6 +112,8 @@ class BaseKerasEnsemble(BaseEstimator):
         members : list of Member
         X, y, sample_weight : ndarray
             Validated.
+        task : Task
+            The fit.
         fitted : sequence of members that are there already, before the new ones
         left_out : ndarray of bool of shape (n_estimators, n_samples), default=None
             Rows that each member, the earlier ones included, was not trained on, where members draw rows of their own.
@@ -119,6 +129,22 @@ class BaseKerasEnsemble(BaseEstimator):
             )
             members = [dataclasses.replace(member, rows=rows) for member in members]
         check_weights_of_rows(members, sample_weight)
+
+        def learn(ensemble, trained):
+            ensemble.estimators_ = trained.estimators if not len(fitted) else fitted + trained.estimators
+            if members:
+                ensemble.engine_, ensemble.engine_reason_ = trained.engine, trained.reason
+            ensemble.weights_ = weights
+            if selects:
+                ensemble.weights_ = greedy_weights(
+                    predict_members(ensemble.estimators_, X[held_out], self._member_classes()),
+                    self._encode(y[held_out]),
+                    valid=None if left_out is None else left_out[:, held_out],
+                    sample_weight=None if sample_weight is None else sample_weight[held_out],
+                    **self._target_kind(),
+                )
+
+        task.set_data(X, y, sample_weight, partial(fitted_as, self, learn))
         trained = fit_members(
             members,
             X,
@@ -126,22 +152,11 @@ class BaseKerasEnsemble(BaseEstimator):
             sample_weight,
             engine=self.engine,
             n_jobs=self.n_jobs,
-            verbose=self.verbose,
+            task=task,
             checkpoint=checkpoint,
             first=len(fitted),
         )
-        self.estimators_ = trained.estimators if not len(fitted) else fitted + trained.estimators
-        if members:
-            self.engine_, self.engine_reason_ = trained.engine, trained.reason
-        if selects:
-            weights = greedy_weights(
-                predict_members(self.estimators_, X[held_out], self._member_classes()),
-                self._encode(y[held_out]),
-                valid=None if left_out is None else left_out[:, held_out],
-                sample_weight=None if sample_weight is None else sample_weight[held_out],
-                **self._target_kind(),
-            )
-        self.weights_ = weights
+        learn(self, trained)
 
     def _check_frozen(self, members, X, y):
         check_frozen_members(members, X, y, self._member_classes(), getattr(self, "feature_names_in_", None))

@@ -34,6 +34,14 @@ from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from tensorflow.python.eager import context  # TensorFlow 2: the global seed can be set in public, not read
 
 try:
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:  # TODO(scikit-learn>=1.9): drop this branch
+
+    class CallbackSupportMixin:
+        """Stands for that of scikit-learn, which has no callbacks before version 1.9."""
+
+
+try:
     from sklearn.utils._repr_html.estimator import _VisualBlock as VisualBlock
 except ImportError:  # TODO(scikit-learn>=1.7): drop this branch
     from sklearn.utils._estimator_html_repr import _VisualBlock as VisualBlock
@@ -41,6 +49,7 @@ except ImportError:  # TODO(scikit-learn>=1.7): drop this branch
 __all__ = [
     "BaseComposition",
     "BaseWrapper",
+    "CallbackSupportMixin",
     "HasMethods",
     "Interval",
     "ScikerasClassifier",
@@ -48,6 +57,7 @@ __all__ = [
     "StrOptions",
     "VisualBlock",
     "batch_norm_layers",
+    "begin_callbacks",
     "build_optimizer",
     "built_without_memory",
     "check_feature_names_in",
@@ -60,7 +70,7 @@ __all__ = [
     "encode_features",
     "encode_target",
     "encodes_features",
-    "extra_fit_callback",
+    "extra_fit_callbacks",
     "fit_arguments",
     "fit_callbacks",
     "fit_context",
@@ -305,10 +315,10 @@ def fit_callbacks(estimator):
 
 
 @contextmanager
-def extra_fit_callback(estimator, callback):
-    """Call `callback` after all other Keras callbacks of an initialized scikeras estimator, in fits in the block."""
+def extra_fit_callbacks(estimator, callbacks):
+    """Call `callbacks` after all other Keras callbacks of an initialized scikeras estimator, in fits in the block."""
     before = estimator._fit_callbacks
-    estimator._fit_callbacks = [*before, callback]
+    estimator._fit_callbacks = [*before, *callbacks]
     try:
         yield
     finally:
@@ -447,6 +457,14 @@ def decode_outputs(estimator, outputs):
         proba = np.asarray(estimator.target_encoder_.inverse_transform(outputs, return_proba=True))
         return proba.reshape(len(outputs), -1)
     return np.asarray(estimator.target_encoder_.inverse_transform(outputs))
+
+
+def begin_callbacks(estimator):
+    """Set up scikit-learn's callbacks for a fit; returns their context, or None where no callback listens."""
+    if not hasattr(estimator, "_init_callback_context"):  # scikit-learn 1.9: for the authors of estimators
+        return None
+    context = estimator._init_callback_context()
+    return context if getattr(estimator, "_skl_callbacks", None) else None
 
 
 def is_one_hot_target(y):

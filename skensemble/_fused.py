@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -120,10 +121,10 @@ def _program_key(candidate, X, y, sample_weight):
     )
 
 
-def run_fused(candidates, X, y, sample_weight, verbose, recorder=None, part=None):
+def run_fused(candidates, X, y, sample_weight, task, recorder=None, part=None):
     """Entries for `FittedMembers` of candidates of one group, trained by one program.
 
-    `part` is their `Part` of a checkpoint: what they had reached there is where they go on.
+    `task` has not begun. `part` is their `Part` of a checkpoint: what they had reached there is where they go on.
     """
     fit = _Fit(candidates, X, y, sample_weight, recorder)
     program = get_program(fit.template.model_, len(candidates))
@@ -134,10 +135,13 @@ def run_fused(candidates, X, y, sample_weight, verbose, recorder=None, part=None
         part.start(sum(v.dtype.size * v.shape.num_elements() for values in state.parts for v in values))
     if reached is not None:
         state = fit.resume(reached)
-        if verbose:
+        if task.verbose:
             print(f"{len(candidates)} members, resumed at epoch {reached['epoch']} of {fit.epochs}", flush=True)
+    task.begin(fit.epochs)
     run = _run_watched if fit_callbacks(fit.template) else _run_unwatched
-    return run(fit, program, state, verbose, part, reached)
+    entries = run(fit, program, state, task, part, reached)
+    task.end(lambda: entries)
+    return entries
 
 
 def _check_fusable_estimator(estimator):
@@ -267,25 +271,30 @@ class _Fit:
             start = stop
 
 
-def _run_unwatched(fit, program, state, verbose, part, reached):
-    """Train to the last epoch without looking, but to keep what is reached."""
+def _run_unwatched(fit, program, state, task, part, reached):
+    """Train to the last epoch without looking, but to tell and to keep what is reached."""
     histories = [{} for _ in fit.seeds] if reached is None else reached["histories"]
     first = 0 if reached is None else reached["epoch"]
-    for start, n_epochs in fit.segments(_REPORTS if verbose else 1, first, None if part is None else _LOOK_SECONDS):
+    n_reports = fit.epochs if task.is_watched else _REPORTS if task.verbose else 1
+    for start, n_epochs in fit.segments(n_reports, first, None if part is None else _LOOK_SECONDS):
+        step = task.step("epoch")
         state, logs = fit.run(program, state, start, n_epochs)
         stop = start + n_epochs
         fit.record(stop - 1, program, state)
         _append_logs(histories, logs)
-        if verbose:
+        if task.verbose:
             means = {name: values.mean(axis=1) for name, values in logs.items()}
             print_progress(f"{len(fit.seeds)} members, epoch {stop} of {fit.epochs}, mean", means)
         if part is not None and stop < fit.epochs:
             part.save(fit.state, stop, state, histories=histories)
-    return _unwatched_entries(fit, program.finalize(state), histories)
+        if step.end(partial(_unwatched_entries, fit, program, state, histories)):
+            break
+    return _unwatched_entries(fit, program, state, histories)
 
 
-def _unwatched_entries(fit, state, histories):
-    """Entries of members that no callback watched."""
+def _unwatched_entries(fit, program, state, histories):
+    """Entries of members that no callback watched, as if the training ended with `state`."""
+    state = program.finalize(state)
     arrays = tuple([np.asarray(v) for v in part] for part in (state.trainable, state.non_trainable, state.optimizer))
     entries = [None] * len(fit.seeds)
     for template in {id(template): template for template in fit.templates}.values():
@@ -303,7 +312,7 @@ def _append_logs(histories, logs):
             history.setdefault(name, []).extend(column.tolist())
 
 
-def _run_watched(fit, program, state, verbose, part, reached):
+def _run_watched(fit, program, state, task, part, reached):
     """Train epoch by epoch and call each member's Keras callbacks in between."""
     members = [_build(fit.template, seed) for seed in fit.seeds]
     models = [member.model_ for member in members]
@@ -317,6 +326,7 @@ def _run_watched(fit, program, state, verbose, part, reached):
     if reached is not None:
         running, first = _resume_members(members, watchers, reached), reached["epoch"]
     for epoch in range(first, fit.epochs):
+        step = task.step("epoch")
         for k in running:
             watchers[k].begin_epoch(epoch)
         state = _read_models(program, state, models, running, watchers[0].reads_variables)
@@ -327,10 +337,11 @@ def _run_watched(fit, program, state, verbose, part, reached):
                 write_state(models[k], program.unstack(state, k))
             watchers[k].end_epoch(epoch, {name: float(values[0, k]) for name, values in logs.items()})
         fit.record(epoch, program, state, watchers[0].callbacks)
-        if verbose:
+        if task.verbose:
             means = {name: values[:, running].mean(axis=1) for name, values in logs.items()}
             print_progress(f"{len(running)} of {len(members)} members, epoch {epoch + 1} of {fit.epochs}, mean", means)
-        for k in [k for k in running if watchers[k].stopped or epoch + 1 == fit.epochs]:
+        stops = step.end(partial(_watched_entries, fit, program, state, members, list(running)))
+        for k in [k for k in running if watchers[k].stopped or stops or epoch + 1 == fit.epochs]:
             _end_member(members[k], watchers[k], program.unstack(state, k))
             running.remove(k)
         if not running:
@@ -338,6 +349,12 @@ def _run_watched(fit, program, state, verbose, part, reached):
         if part is not None and all(watcher.has_state for watcher in watchers):
             part.save(_watched_state, fit, program, state, members, watchers, running, epoch)
     return members
+
+
+def _watched_entries(fit, program, state, members, running):
+    """Entries of members of which some still run, as if these ended with `state`."""
+    entries = _unwatched_entries(fit, program, state, [member.model_.history.history for member in members])
+    return [entry if k in running else members[k] for k, entry in enumerate(entries)]
 
 
 def _watched_state(fit, program, state, members, watchers, running, epoch):

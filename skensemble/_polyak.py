@@ -2,6 +2,7 @@
 
 import numbers
 import os
+from functools import partial
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -12,6 +13,7 @@ from skensemble._checkpoint import keep_entropy, open_checkpoint
 from skensemble._combine import average_variables, checkpoint_weights, normalize_weights, weighted_mean, weighted_std
 from skensemble._compat import HasMethods, Interval, StrOptions, encode_features, fit_context
 from skensemble._members import Member, predict_members, spawn_seeds
+from skensemble._progress import fit_task, fitted_as
 from skensemble._selection import held_out_rows
 from skensemble._training import fit_trajectory
 from skensemble._trajectory import Checkpoints, Trajectory, run_epochs, run_estimator
@@ -94,7 +96,7 @@ class _BasePolyakWeight(BaseKerasEnsemble):
             self._average(n_checkpoints, weights, decay, X)
             return self
 
-    def _fit(self, X, y, sample_weight, *, classifier):
+    def _fit(self, X, y, sample_weight, task, *, classifier):
         estimator = run_estimator(self.estimator, classifier=classifier)
         n_epochs = run_epochs(estimator)
         automatic = isinstance(self.n_checkpoints, str)
@@ -116,6 +118,12 @@ class _BasePolyakWeight(BaseKerasEnsemble):
             (seed,) = spawn_seeds(keep_entropy(checkpoint, self.random_state), 1)
             if automatic:
                 rows, held_out = held_out_rows(y, self.validation_fraction, seed, stratify=classifier)
+
+            def learn(polyak, run):
+                polyak._keep_run(run)
+                polyak._average_run(X, y, sample_weight, run.rows, held_out)
+
+            task.set_data(X, y, sample_weight, partial(fitted_as, self, learn))
             run = fit_trajectory(
                 Member(estimator, seed, rows),
                 Trajectory(n_kept),
@@ -123,22 +131,28 @@ class _BasePolyakWeight(BaseKerasEnsemble):
                 y,
                 sample_weight,
                 engine=self.engine,
-                verbose=self.verbose,
+                task=task,
                 checkpoint=checkpoint,
             )
+        learn(self, run)
+        return self
+
+    def _keep_run(self, run):
         newest_first = range(len(run.checkpoints))[::-1]
         self._checkpoints, self._batch_size = run.checkpoints.take(newest_first), run.batch_size
         self.checkpoints_ = self._checkpoints.members()
         self.engine_, self.engine_reason_ = run.engine, run.reason
+
+    def _average_run(self, X, y, sample_weight, rows, held_out):
+        """Average the checkpoints of a run that was trained on `rows`; rows that are held out choose the average."""
         X_trained = None
         if self._estimates_statistics():
-            X_trained = encode_features(self._checkpoints.template, X[run.rows])
+            X_trained = encode_features(self._checkpoints.template, X[rows])
         n_checkpoints, weights = len(self._checkpoints), self.weights
-        if automatic:
+        if held_out is not None:
             weights_of_rows = None if sample_weight is None else sample_weight[held_out]
             n_checkpoints, weights = self._choose_average(X[held_out], y[held_out], weights_of_rows, X_trained)
         self._average(n_checkpoints, weights, self.decay, X_trained)
-        return self
 
     @staticmethod
     def _check_average(n_checkpoints, weights, decay, n_kept):
@@ -374,10 +388,10 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
         PolyakWeightClassifier
             Itself, fitted.
         """
-        with unchanged_on_error(self):
+        with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=False)
             self._validate_classes(y)
-            return self._fit(X, y, sample_weight, classifier=True)
+            return self._fit(X, y, sample_weight, task, classifier=True)
 
     def predict(self, X):
         """Label of each row.
@@ -539,9 +553,9 @@ class PolyakWeightRegressor(KerasEnsembleRegressorMixin, _BasePolyakWeight):
         PolyakWeightRegressor
             Itself, fitted.
         """
-        with unchanged_on_error(self):
+        with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=True)
-            return self._fit(X, y, sample_weight, classifier=False)
+            return self._fit(X, y, sample_weight, task, classifier=False)
 
     def predict(self, X, return_std=False):
         """Values from the averaged network.

@@ -10,11 +10,11 @@ from skensemble._checkpoint import keep_entropy, open_checkpoint
 from skensemble._combine import first_weights, normalize_weights
 from skensemble._compat import HasMethods, Interval, StrOptions, fit_context
 from skensemble._members import Member, predict_members, spawn_seeds
+from skensemble._progress import fit_task, fitted_as
 from skensemble._schedules import SCHEDULES, cycle_ends, cyclic_rates
 from skensemble._selection import greedy_weights, held_out_rows
 from skensemble._training import fit_trajectory
 from skensemble._trajectory import Trajectory, run_epochs, run_estimator
-from skensemble.wrappers import unchanged_on_error
 
 
 class _BaseSnapshotEnsemble(BaseKerasEnsemble):
@@ -33,7 +33,7 @@ class _BaseSnapshotEnsemble(BaseKerasEnsemble):
         "verbose": ["verbose"],
     }
 
-    def _fit(self, X, y, sample_weight, *, classifier):
+    def _fit(self, X, y, sample_weight, task, *, classifier):
         estimator = run_estimator(self.estimator, classifier=classifier)
         n_epochs = run_epochs(estimator)
         n_last = self._check_cycles(n_epochs)
@@ -45,6 +45,13 @@ class _BaseSnapshotEnsemble(BaseKerasEnsemble):
             (seed,) = spawn_seeds(keep_entropy(checkpoint, self.random_state), 1)
             if greedy:
                 rows, held_out = held_out_rows(y, self.validation_fraction, seed, stratify=classifier)
+
+            def learn(ensemble, run):
+                ensemble._keep_run(run, n_last)
+                if greedy:
+                    ensemble.weights_ = ensemble._select(X, y, sample_weight, held_out)
+
+            task.set_data(X, y, sample_weight, lambda run: run.checkpoints and fitted_as(self, learn, run))
             run = fit_trajectory(
                 Member(estimator, seed, rows),
                 self._trajectory(n_epochs, n_last),
@@ -52,7 +59,7 @@ class _BaseSnapshotEnsemble(BaseKerasEnsemble):
                 y,
                 sample_weight,
                 engine=self.engine,
-                verbose=self.verbose,
+                task=task,
                 checkpoint=checkpoint,
             )
         if run.checkpoints is None:
@@ -61,14 +68,16 @@ class _BaseSnapshotEnsemble(BaseKerasEnsemble):
                 f"{run.n_epochs} of {n_epochs} epochs. Remove the callback that stops it, or raise its patience "
                 "above the epochs of a cycle."
             )
+        learn(self, run)
+        return self
+
+    def _keep_run(self, run, n_last):
+        """Learn the snapshots of a run, and their weights where these are given."""
         self.estimators_ = run.checkpoints.members()
         self.engine_, self.engine_reason_ = run.engine, run.reason
         self.learning_rates_ = run.rates.ravel()
-        if greedy:
-            self.weights_ = self._select(X, y, sample_weight, held_out)
-        else:
+        if not isinstance(self.weights, str):
             self.weights_ = self._reached_weights(n_last, len(self.estimators_))
-        return self
 
     def _check_cycles(self, n_epochs):
         if n_epochs < self.n_estimators:
@@ -262,10 +271,10 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
         SnapshotEnsembleClassifier
             Itself, fitted.
         """
-        with unchanged_on_error(self):
+        with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=False)
             self._validate_classes(y)
-            return self._fit(X, y, sample_weight, classifier=True)
+            return self._fit(X, y, sample_weight, task, classifier=True)
 
 
 class SnapshotEnsembleRegressor(KerasEnsembleRegressorMixin, _BaseSnapshotEnsemble):
@@ -400,6 +409,6 @@ class SnapshotEnsembleRegressor(KerasEnsembleRegressorMixin, _BaseSnapshotEnsemb
         SnapshotEnsembleRegressor
             Itself, fitted.
         """
-        with unchanged_on_error(self):
+        with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=True)
-            return self._fit(X, y, sample_weight, classifier=False)
+            return self._fit(X, y, sample_weight, task, classifier=False)

@@ -23,8 +23,8 @@ from skensemble._export import FINAL_NAME, as_rows_of_numbers, check_network, fi
 from skensemble._heads import MERGES, Head, KerasHeadClassifier, KerasHeadRegressor
 from skensemble._members import FittedMembers, Member, check_kind, is_frozen, spawn_seeds, unnamed_columns, unwrapped
 from skensemble._named import BaseNamedMembers, describe, own_seed, takes_several_targets
+from skensemble._progress import fit_task
 from skensemble._training import fit_members
-from skensemble.wrappers import unchanged_on_error
 
 _METHODS = ("predict_proba", "decision_function", "predict")
 
@@ -95,22 +95,24 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
             columns += [f"x{i}" for i in range(np.prod(self._row_shape))] if names is None else list(names)
         return np.asarray(columns, dtype=object)
 
-    def _fit(self, X, y, sample_weight, *, classifier):
+    def _fit(self, X, y, sample_weight, task, *, classifier):
         entries = self._check_estimators(X, sample_weight, classifier)
         self.stack_method_ = [self._stack_method(name, one) for name, one in entries]
         final = self._final()
         self._check_final(final, X, y, sample_weight, classifier)
+        task.set_data(X, y, sample_weight)
+        of_members, of_final = task.parts(["members", "final estimator"])
         with open_checkpoint(self.checkpoint_dir) as checkpoint:
             members = self._seeded_members(entries, checkpoint)
             self._check_frozen(members, X, y)
             splits = self._splits(X, y, members)
-            trained = self._fit_members(members, splits, X, y, sample_weight, checkpoint)
+            trained = self._fit_members(members, splits, X, y, sample_weight, of_members, checkpoint)
         self.estimators_ = trained.estimators.select(range(len(members)))
         if self._is_prefit():
             self.estimators_ = FittedMembers(unwrapped(member) for member in self.estimators_)
         outputs = self._out_of_fold(trained.estimators, members, splits, X)
         self._member_columns = tuple(one.shape[1] for one in outputs)
-        self._fit_final(final, self._side_by_side(outputs, X), y, sample_weight, trained)
+        self._fit_final(final, self._side_by_side(outputs, X), y, sample_weight, trained, of_final)
         return self
 
     def _is_prefit(self):
@@ -169,7 +171,7 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
             )
         return splits
 
-    def _fit_members(self, members, splits, X, y, sample_weight, checkpoint):
+    def _fit_members(self, members, splits, X, y, sample_weight, task, checkpoint):
         """Train the members, and after them those of each fold, all together."""
         in_folds = [
             dataclasses.replace(member, rows=rows)
@@ -185,7 +187,7 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
             sample_weight,
             engine=self.engine,
             n_jobs=self.n_jobs,
-            verbose=self.verbose,
+            task=task,
             checkpoint=checkpoint,
         )
 
@@ -220,7 +222,7 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
     def _side_by_side(self, outputs, X):
         return np.hstack([*outputs, X.reshape(len(X), -1)] if self.passthrough else outputs)
 
-    def _fit_final(self, final, columns, y, sample_weight, trained):
+    def _fit_final(self, final, columns, y, sample_weight, trained, task):
         """Fit the final estimator; sets it, and which engine trained the networks."""
         seed = spawn_seeds(self._entropy, len(self._names) + 1)[-1]
         if isinstance(final, Head) and final.member_columns is None:
@@ -231,7 +233,7 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
             y,
             sample_weight,
             engine=self.engine,
-            verbose=self.verbose,
+            task=task,
         )
         (self.final_estimator_,) = result.estimators
         by_engine = [one for one in (trained, result) if one.engine != "none"] or [trained]
@@ -430,10 +432,10 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
         StackedKerasClassifier
             Itself, fitted.
         """
-        with unchanged_on_error(self):
+        with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=False)
             self._validate_classes(y)
-            return self._fit(X, y, sample_weight, classifier=True)
+            return self._fit(X, y, sample_weight, task, classifier=True)
 
     @available_if(_final_has("predict"))
     def predict(self, X, **predict_params):
@@ -644,9 +646,9 @@ class StackedKerasRegressor(RegressorMixin, _BaseStackedKeras):
         StackedKerasRegressor
             Itself, fitted.
         """
-        with unchanged_on_error(self):
+        with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=True)
-            return self._fit(X, y, sample_weight, classifier=False)
+            return self._fit(X, y, sample_weight, task, classifier=False)
 
     @available_if(_final_has("predict"))
     def predict(self, X, **predict_params):

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,8 @@ from skensemble._compat import (
     BaseWrapper,
     encode_features,
     encode_target,
-    extra_fit_callback,
+    extra_fit_callbacks,
+    fit_arguments,
     fit_callbacks,
     fit_initialized,
     initialize,
@@ -23,6 +25,7 @@ from skensemble._compat import (
 from skensemble._fused import clone_member, group_by_program, prepare_copies, print_progress, run_fused
 from skensemble._members import FittedMembers, is_frozen
 from skensemble._program import NotFusable
+from skensemble._progress import KerasTask, Task
 from skensemble._rows import row_weights, rows_of, train_batch_size
 from skensemble._trajectory import Checkpoints, KerasRecorder, Recorder
 
@@ -45,7 +48,7 @@ class TrainedMembers(NamedTuple):
     reason: str
 
 
-def fit_members(members, X, y, sample_weight=None, *, engine="auto", n_jobs=None, verbose=0, checkpoint=None, first=0):
+def fit_members(members, X, y, sample_weight=None, *, engine="auto", n_jobs=None, task=None, checkpoint=None, first=0):
     """Train every member that is not frozen.
 
     Parameters
@@ -59,8 +62,8 @@ def fit_members(members, X, y, sample_weight=None, *, engine="auto", n_jobs=None
         "auto" falls back to "keras" where the fused program cannot give Keras' result; "fused" raises then.
     n_jobs : int, default=None
         Number of joblib workers.
-    verbose : int, default=0
-        Above 0, progress is printed.
+    task : Task, default=None
+        What tells how far the training is; it has not begun. `Task.end` takes `TrainedMembers`.
     checkpoint : Checkpoint, default=None
         Where the state of the fit is kept, and taken from.
     first : int, default=0
@@ -80,25 +83,37 @@ def fit_members(members, X, y, sample_weight=None, *, engine="auto", n_jobs=None
     if checkpoint is not None:
         kept = checkpoint.begin(members, X, y, sample_weight, engine, first=first)
         results = {i: result[:3] for i, result in kept.items()}
-    to_train = [i for family in _families(members) for i in family]
+    to_train = [i for family in _families(dict(enumerate(members))) for i in family]
     parts = np.array_split(to_train, min(len(to_train), effective_n_jobs(n_jobs))) if to_train else []
     # Finished members are taken out only now: the others must form the groups in which they were.
-    parts = [part for part in ([int(i) for i in part if i not in results] for part in parts) if part]
+    parts = [{int(i): members[i] for i in part if i not in results} for part in parts]
+    parts = [part for part in parts if part]
+    task = Task() if task is None else task
+    tasks = task.mapped(lambda fitted: _gather(members, results | fitted)).parts([_count(part) for part in parts])
     fitted = Parallel(n_jobs=n_jobs)(
-        delayed(_fit_together)([members[i] for i in part], X, y, sample_weight, engine, verbose, part, None, checkpoint)
-        for part in parts
+        delayed(_fit_together)(part, X, y, sample_weight, engine, of_part, checkpoint=checkpoint)
+        for part, of_part in zip(parts, tasks, strict=True)
     )
-    for part, of_part in zip(parts, fitted, strict=True):
-        results.update(zip(part, of_part, strict=True))
+    for of_part in fitted:
+        results |= of_part
     if checkpoint is not None:
         checkpoint.clean(members)
+    trained = _gather(members, results)
+    _warn_of_divergence(trained.estimators)
+    return trained
+
+
+def _gather(members, results):
+    """`TrainedMembers` from what `_fit_together` gave, by index; members without a result are fitted already."""
     entries = [results[i][0] if i in results else member.estimator for i, member in enumerate(members)]
-    trained = FittedMembers(entries)
-    _warn_of_divergence(trained)
-    reports = [results[i][1:] for i in to_train if results[i][1] is not None]
+    reports = [result[1:] for _, result in sorted(results.items()) if result[1] is not None]
     engines = list(dict.fromkeys(engine for engine, _ in reports)) or ["none"]
     reasons = list(dict.fromkeys(reason for _, reason in reports)) or ["no network was trained"]
-    return TrainedMembers(trained, " and ".join(sorted(engines)), "; ".join(reasons))
+    return TrainedMembers(FittedMembers(entries), " and ".join(sorted(engines)), "; ".join(reasons))
+
+
+def _count(members):
+    return f"{len(members)} member{'s' if len(members) > 1 else ''}"
 
 
 def _check_backend(n_jobs):
@@ -138,7 +153,7 @@ class TrainedRun(NamedTuple):
     reason: str
 
 
-def fit_trajectory(member, trajectory, X, y, sample_weight=None, *, engine="auto", verbose=0, checkpoint=None):
+def fit_trajectory(member, trajectory, X, y, sample_weight=None, *, engine="auto", task=None, checkpoint=None):
     """Train one member and keep states of it on the way.
 
     Parameters
@@ -146,8 +161,10 @@ def fit_trajectory(member, trajectory, X, y, sample_weight=None, *, engine="auto
     member : Member
         Not frozen.
     trajectory : Trajectory
-    X, y, sample_weight, engine, verbose, checkpoint
+    X, y, sample_weight, engine, checkpoint
         As in `fit_members`.
+    task : Task, default=None
+        As in `fit_members`, but `Task.end` takes `TrainedRun`.
 
     Returns
     -------
@@ -161,10 +178,16 @@ def fit_trajectory(member, trajectory, X, y, sample_weight=None, *, engine="auto
         entry, engine, reason, recorded = kept[0]
         recorder.resume(recorded)
     else:
+        task = (Task() if task is None else task).mapped(lambda fitted: _run_of(member, recorder, *fitted[0]))
         ((entry, engine, reason),) = _fit_together(
-            [member], X, y, sample_weight, engine, verbose, [0], recorder, checkpoint
-        )
+            {0: member}, X, y, sample_weight, engine, task, recorder, checkpoint
+        ).values()
     _warn_of_divergence(FittedMembers([entry]))
+    return _run_of(member, recorder, entry, engine, reason)
+
+
+def _run_of(member, recorder, entry, engine, reason):
+    """`TrainedRun` from what `_fit_together` gave of the single member."""
     if isinstance(entry, tuple):
         trained, k = entry
         template, history = trained.template, trained.histories[k]
@@ -183,9 +206,9 @@ def fit_trajectory(member, trajectory, X, y, sample_weight=None, *, engine="auto
 
 
 def _families(members):
-    """Indices of the members to train, those whose estimators differ in the seed at most together."""
+    """Numbers of the members to train, a dict by number, those whose estimators differ in the seed at most together."""
     families = []
-    for i, member in enumerate(members):
+    for i, member in members.items():
         if is_frozen(member.estimator):
             continue
         for family in families:
@@ -208,57 +231,63 @@ def _is_same(estimator, other):
         return False
 
 
-def _fit_together(members, X, y, sample_weight, engine, verbose, numbers, recorder=None, checkpoint=None):
-    """Fit members in this process; (entry for `FittedMembers`, engine, reason) of each.
+def _fit_together(members, X, y, sample_weight, engine, task, recorder=None, checkpoint=None):
+    """Fit members, a dict by their numbers in the ensemble, in this process.
 
-    A `recorder` follows the run of a single one. `numbers` are the members' in the ensemble, for the lines of progress
-    and the checkpoint.
+    Returns a dict by number of (entry for `FittedMembers`, engine, reason). `task`, which has not begun, takes such a
+    dict too. A `recorder` follows the run of a single member.
     """
-
-    def part_of(indices):
-        return None if checkpoint is None else checkpoint.part([numbers[i] for i in indices])
-
-    results = [None] * len(members)
     candidates, reasons = _prepare(members, X, y, engine)
-    for group in group_by_program(list(candidates.values()), X, y, sample_weight):
-        indices = [list(candidates)[i] for i in group]
-        part = part_of(indices)
+    groups = group_by_program(list(candidates.values()), X, y, sample_weight)
+    groups = [[list(candidates)[i] for i in group] for group in groups]
+    alone = [i for i in members if i not in candidates]
+    tasks = task.parts([*map(_count, groups), *(type(members[i].estimator).__name__ for i in alone)])
+    results = {}
+    for group, of_group in zip(groups, tasks[: len(groups)], strict=True):
+        part = None if checkpoint is None else checkpoint.part(group)
+        to_results = partial(_fused_results, group, recorder)
         try:
-            fitted = run_fused([candidates[i] for i in indices], X, y, sample_weight, verbose, recorder, part)
+            fitted = run_fused(
+                [candidates[i] for i in group], X, y, sample_weight, of_group.mapped(to_results), recorder, part
+            )
         except NotFusable as error:  # found in tracing only
-            reasons.update(dict.fromkeys(indices, _reason_for_keras(engine, error)))
+            reasons.update(dict.fromkeys(group, _reason_for_keras(engine, error)))
             continue
-        reason = "members of one architecture share one program" if recorder is None else "the run is one program"
-        for i, entry in zip(indices, fitted, strict=True):
-            results[i] = entry, "fused", reason
+        results |= to_results(fitted)
         if part is not None:
-            part.finish(fitted, "fused", reason, recorder)
+            part.finish(fitted, *results[group[0]][1:], recorder)
+    of_alone = dict(zip(alone, tasks[len(groups) :], strict=True))
     for i, reason in sorted(reasons.items()):
-        results[i] = _fit_with_keras(members[i], X, y, sample_weight, recorder), "keras", reason
+        member = _fit_with_keras(members[i], X, y, sample_weight, recorder, of_alone.get(i, Task()))
+        results[i] = member, "keras", reason
         if checkpoint is not None:
-            part_of([i]).finish([results[i][0]], "keras", reason, recorder)
-        if verbose:
-            print_progress(f"member {numbers[i] + 1}", results[i][0].history_)
-    for i, member in enumerate(members):
-        if results[i] is None:
-            results[i] = _fit_other(member, X, y, sample_weight), None, None
+            checkpoint.part([i]).finish([member], "keras", reason, recorder)
+        if task.verbose:
+            print_progress(f"member {i + 1}", member.history_)
+    for i in sorted(members.keys() - results.keys()):
+        results[i] = _fit_other(members[i], X, y, sample_weight, of_alone[i]), None, None
     return results
 
 
+def _fused_results(numbers, recorder, entries):
+    reason = "members of one architecture share one program" if recorder is None else "the run is one program"
+    return {i: (entry, "fused", reason) for i, entry in zip(numbers, entries, strict=True)}
+
+
 def _prepare(members, X, y, engine):
-    """Candidates for the fused engine, and why the other networks are trained by Keras; dicts by index."""
+    """Candidates for the fused engine, and why the other networks are trained by Keras; dicts by number."""
     candidates, reasons = {}, {}
-    for indices in _families(members):
-        copies = [members[i] for i in indices]
+    for family in _families(members):
+        copies = [members[i] for i in family]
         if not isinstance(copies[0].estimator, BaseWrapper):
             continue
         if engine == "keras":
-            reasons.update(dict.fromkeys(indices, "Keras' own fit, as asked"))
+            reasons.update(dict.fromkeys(family, "Keras' own fit, as asked"))
             continue
         try:
-            candidates.update(zip(indices, prepare_copies(copies, X, y), strict=True))
+            candidates.update(zip(family, prepare_copies(copies, X, y), strict=True))
         except NotFusable as error:
-            reasons.update(dict.fromkeys(indices, _reason_for_keras(engine, error)))
+            reasons.update(dict.fromkeys(family, _reason_for_keras(engine, error)))
     return candidates, reasons
 
 
@@ -268,10 +297,10 @@ def _reason_for_keras(engine, error):
     return f"Keras' own fit, because {error}"
 
 
-def _fit_with_keras(copy, X, y, sample_weight, recorder=None):
+def _fit_with_keras(copy, X, y, sample_weight, recorder, task):
     member = clone_member(copy)
     with seeded(copy.seed), without_own_seed(member):
-        if copy.rows is None and copy.validation_rows is None and recorder is None:
+        if copy.rows is None and copy.validation_rows is None and recorder is None and not task.is_watched:
             # A copy each: scikeras 0.13 multiplies class weights into the array it is given.
             return member.fit(X, y, sample_weight=None if sample_weight is None else sample_weight.copy())
         initialize(member, X, y)  # on all rows, so that the member knows classes which its own rows lack
@@ -285,23 +314,28 @@ def _fit_with_keras(copy, X, y, sample_weight, recorder=None):
                 encode_target(member, y[v]),
                 *([] if weights is None else [weights[v]]),
             )
-        arguments = (member, X[rows], y[rows], None if weights is None else weights[rows])
-        if recorder is None:
-            return fit_initialized(*arguments, **held_out)
-        callbacks = fit_callbacks(member)
-        trained_rows, _ = rows_of(member, copy, X, y, sample_weight)
-        recorder.start(member.model_, callbacks, trained_rows, train_batch_size(member, len(trained_rows)))
-        with extra_fit_callback(member, KerasRecorder(recorder, callbacks)):
-            return fit_initialized(*arguments, **held_out)
+        own = []
+        if task.is_watched:
+            own.append(KerasTask(task, fit_arguments(member)["epochs"]))
+        if recorder is not None:
+            callbacks = fit_callbacks(member)
+            trained_rows, _ = rows_of(member, copy, X, y, sample_weight)
+            recorder.start(member.model_, callbacks, trained_rows, train_batch_size(member, len(trained_rows)))
+            own.append(KerasRecorder(recorder, callbacks))
+        with extra_fit_callbacks(member, own):
+            return fit_initialized(member, X[rows], y[rows], None if weights is None else weights[rows], **held_out)
 
 
-def _fit_other(copy, X, y, sample_weight):
+def _fit_other(copy, X, y, sample_weight, task):
     """Fit a scikit-learn estimator that is no network; it takes the seed where it has none of its own."""
     member = clone(copy.estimator)
     seeds = {name: copy.seed for name, value in member.get_params().items() if _is_open_seed(name, value)}
     rows = slice(None) if copy.rows is None else copy.rows
     weights = {} if sample_weight is None else {"sample_weight": sample_weight[rows]}
-    return member.set_params(**seeds).fit(X[rows], y[rows], **weights)
+    member.set_params(**seeds)
+    task.begin(1)
+    with task.fit_of(member):
+        return member.fit(X[rows], y[rows], **weights)
 
 
 def _is_open_seed(name, value):

@@ -7,7 +7,7 @@ from skensemble._base import KerasEnsembleClassifierMixin, KerasEnsembleRegresso
 from skensemble._checkpoint import open_checkpoint
 from skensemble._compat import Interval, StrOptions, VisualBlock, fit_context
 from skensemble._named import BaseNamedMembers, describe
-from skensemble.wrappers import unchanged_on_error
+from skensemble._progress import fit_task
 
 
 class _BaseKerasVoting(BaseNamedMembers):
@@ -22,12 +22,12 @@ class _BaseKerasVoting(BaseNamedMembers):
         "verbose": ["verbose"],
     }
 
-    def _fit(self, X, y, sample_weight, *, classifier):
+    def _fit(self, X, y, sample_weight, task, *, classifier):
         entries = self._check_estimators(X, sample_weight, classifier)
         with open_checkpoint(self.checkpoint_dir) as checkpoint:
             members = self._seeded_members(entries, checkpoint)
             self._check_frozen(members, X, y)
-            self._fit_independent(members, X, y, sample_weight, checkpoint=checkpoint)
+            self._fit_independent(members, X, y, sample_weight, task, checkpoint=checkpoint)
         return self
 
     def _exported_members(self):
@@ -167,10 +167,10 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         KerasVotingClassifier
             Itself, fitted.
         """
-        with unchanged_on_error(self):
+        with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=False)
             self._validate_classes(y)
-            return self._fit(X, y, sample_weight, classifier=True)
+            return self._fit(X, y, sample_weight, task, classifier=True)
 
 
 class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
@@ -281,6 +281,6 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         KerasVotingRegressor
             Itself, fitted.
         """
-        with unchanged_on_error(self):
+        with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=True)
-            return self._fit(X, y, sample_weight, classifier=False)
+            return self._fit(X, y, sample_weight, task, classifier=False)

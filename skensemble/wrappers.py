@@ -10,6 +10,7 @@ from sklearn.utils import ClassifierTags, RegressorTags, check_array
 from sklearn.utils.validation import validate_data
 
 from skensemble._compat import (
+    BaseWrapper,
     ScikerasClassifier,
     ScikerasRegressor,
     check_restored,
@@ -87,6 +88,8 @@ class _Member(CheckedPickling):
     """What scikeras 0.13 gets wrong for classifiers and regressors alike; stands left of its classes."""
 
     _builder_parameters = ("hidden_layer_sizes", "activation", "dropout")
+    # scikeras 0.13 takes parameters of callbacks as arguments only, not from `set_params` and searches.
+    _routing_prefixes = BaseWrapper._routing_prefixes | {"callbacks"}
 
     @property
     def _user_params(self):

@@ -230,6 +230,18 @@ def test_get_and_set_params():
         member.set_params(unit=7)
 
 
+def test_parameters_of_callbacks_are_set(blobs):
+    """Searches and `set_params` reach the parameters of Keras callbacks."""
+    X, y = blobs
+    member = small_classifier(
+        callbacks=keras.callbacks.EarlyStopping, callbacks__monitor="loss", callbacks__patience=99, epochs=5
+    )
+    assert len(clone(member).fit(X, y).history_["loss"]) == 5
+    patience = clone(member).set_params(callbacks__patience=0, callbacks__min_delta=1e9)
+    assert clone(patience).get_params()["callbacks__patience"] == 0
+    assert len(clone(patience).fit(X, y).history_["loss"]) == 2
+
+
 def test_clone_keeps_all_parameters(blobs):
     """A clone of a fitted member has its parameters, routed and extra ones too, and is not fitted."""
     member = small_classifier(model=build_softmax, hidden_layer_sizes=None, units=6, optimizer__learning_rate=0.5)

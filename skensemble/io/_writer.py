@@ -217,7 +217,7 @@ class Writer:
             )
         params = dict(estimator.get_params(deep=False))
         params |= {name: None for name in NO_DIRECTORIES if name in params}
-        attributes = {k: v for k, v in vars(estimator).items() if k not in params and k not in _MADE_ANEW}
+        attributes = {k: v for k, v in vars(estimator).items() if k not in params and k not in _NOT_WRITTEN}
         encoded = {name: self._encoder.encode(value, f"`{name}` of {where}") for name, value in params.items()}
         learned = {name: self._encoder.encode(value, f"`{name}` of {where}") for name, value in attributes.items()}
         node = {"kind": "estimator", "class": path}
@@ -246,8 +246,8 @@ class Writer:
         self._probe[name] = outputs
 
 
-#: Learned by a search, made again from its parameters.
-_MADE_ANEW = {"scorer_"}
+#: The scorer of a search is made again from its parameters; scikit-learn's callbacks are for fits.
+_NOT_WRITTEN = {"scorer_", "_skl_callbacks"}
 
 
 @functools.cache

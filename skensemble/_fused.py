@@ -28,6 +28,7 @@ from skensemble._program import (
     State,
     get_program,
     load_data,
+    may_differ_in_rows,
     read_state,
     signature,
     why_not_fusable,
@@ -99,26 +100,44 @@ def prepare_copies(copies, X, y):
 
 def group_by_program(candidates, X, y, sample_weight):
     """Indices of the candidates whose steps can be taken in common, in groups."""
-    groups = {}
+    groups, n_rows = {}, {}
     for i, candidate in enumerate(candidates):
-        groups.setdefault(_program_key(candidate, X, y, sample_weight), []).append(i)
-    return groups.values()
+        key, n_rows[i] = _program_key(candidate, X, y, sample_weight)
+        groups.setdefault(key, []).append(i)
+    for group in groups.values():
+        if _may_differ_in_rows(candidates[group[0]].template, [n_rows[i] for i in group], X):
+            yield group
+            continue
+        for n in dict.fromkeys(n_rows[i] for i in group):
+            yield [i for i in group if n_rows[i] == n]
+
+
+def _may_differ_in_rows(template, n_rows, X):
+    """Whether members like a template, with so many rows each, are to be trained together."""
+    arguments = fit_arguments(template)
+    if _is_alone(template) or -1 in (arguments.get("batch_size"), arguments.get("validation_batch_size")):
+        return False
+    return may_differ_in_rows(template.model_, n_rows, train_batch_size(template, max(n_rows)), X)
 
 
 def _program_key(candidate, X, y, sample_weight):
-    """What members that are trained together have in common: architecture, batches, epochs, numbers of rows."""
+    """What members that are trained together have in common: architecture, batches, epochs; and the number of rows."""
     template = candidate.template
     arguments = fit_arguments(template)
     rows, held_out = rows_of(template, candidate.copy, X, y, sample_weight)
-    alone = fit_callbacks(template) or has_own_encoders(template) or arguments.get("validation_data") is not None
     return (
         signature(template.model_),
         encode_target(template, y[:1]).shape,
         *(repr(arguments.get(name)) for name in sorted(_FUSED_ARGUMENTS - {"verbose", "validation_data"})),
-        len(rows),
         None if held_out is None else len(held_out),
-        id(template) if alone else None,
-    )
+        id(template) if _is_alone(template) else None,
+    ), len(rows)
+
+
+def _is_alone(template):
+    """Whether copies of a template are trained with no others, and all on as many rows."""
+    given = fit_arguments(template).get("validation_data")
+    return bool(fit_callbacks(template)) or has_own_encoders(template) or given is not None
 
 
 def run_fused(candidates, X, y, sample_weight, task, recorder=None, part=None):
@@ -174,7 +193,8 @@ class _Fit:
         same_rows = all(t is template and copy.rows is copy.validation_rows is None for t, copy, _ in candidates)
         own_rows = [rows_of(t, c, X, y, sample_weight) for t, c, _ in (candidates[:1] if same_rows else candidates)]
         rows, held_out = zip(*own_rows, strict=True)
-        self.rows = np.broadcast_to(rows[0], (len(copies), len(rows[0]))) if same_rows else np.stack(rows)
+        self.n_rows = None if len({len(own) for own in rows}) == 1 else tuple(len(own) for own in rows)
+        self.rows = np.broadcast_to(rows[0], (len(copies), len(rows[0]))) if same_rows else _side_by_side(rows)
         self.batch_size = train_batch_size(template, self.rows.shape[1])
         self.n_steps = -(-self.rows.shape[1] // self.batch_size)
         weights = weights_of(self.templates, copies, y, sample_weight)
@@ -207,9 +227,10 @@ class _Fit:
         order = np.broadcast_to(self.rows, (n_epochs, *self.rows.shape))
         if not self.shuffle:
             return order
-        shuffled = np.empty_like(order)
+        shuffled = np.empty_like(order) if self.n_rows is None else order.copy()
         for k, generator in enumerate(self._generators):
-            generator.permuted(order[:, k], axis=1, out=shuffled[:, k])
+            own = slice(None if self.n_rows is None else self.n_rows[k])
+            generator.permuted(order[:, k, own], axis=1, out=shuffled[:, k, own])
         return shuffled
 
     def run(self, program, state, first_epoch, n_epochs, *, stop_on_nan=False):
@@ -220,6 +241,7 @@ class _Fit:
             self.data,
             self.orders(n_epochs),
             batch_size=self.batch_size,
+            n_rows=self.n_rows,
             learning_rates=None if self.recorder is None else self.recorder.epoch_rates(first_epoch, n_epochs),
             validation=self.validation if evaluates else None,
             stop_on_nan=stop_on_nan,
@@ -269,6 +291,14 @@ class _Fit:
             if now < longest and time.perf_counter() - began < look_seconds:
                 now = min(longest, 2 * now)
             start = stop
+
+
+def _side_by_side(rows):
+    """Rows of all members, (n_members, most rows); behind the last row of a member stands any."""
+    together = np.zeros((len(rows), max(len(own) for own in rows)), rows[0].dtype)
+    for line, own in zip(together, rows, strict=True):
+        line[: len(own)] = own
+    return together
 
 
 def _run_unwatched(fit, program, state, task, part, reached):

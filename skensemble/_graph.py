@@ -7,6 +7,7 @@ partial batch is a step of its own size, never padded.
 import threading
 from collections import namedtuple
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops.parallel_for import pfor
 
@@ -25,7 +26,8 @@ if "Bitcast" not in pfor._pfor_converter_registry:
 #: Keras models are traced by one thread at a time (Keras' TensorFlow backend is not thread-safe).
 LOCK = threading.RLock()
 
-#: What a traced run depends on, besides the shapes of its inputs.
+#: What a traced run depends on, besides the shapes of its inputs. `n_rows` of an epoch is a number, or a tuple with one
+#: for each member.
 Plan = namedtuple("Plan", "batch_size n_rows rates masked stop_on_nan xla")
 
 
@@ -49,7 +51,7 @@ class Graph:
 
     def __init__(self, member, n_members):
         self.member, self.n_members = member, n_members
-        self.mode = "side by side" if _any_layer(member.model, "Conv") else "mapped"
+        self.mode = "side by side" if any_layer(member.model, "Conv") else "mapped"
         self.flat = None
         if member.optimizer is not None and is_elementwise(member.optimizer):
             self.flat = FlatOptimizer(member.optimizer, n_members)
@@ -184,30 +186,42 @@ class Graph:
         return self._unpack(carry), active, run, [h.stack() for h in history]
 
     def _steps(self, plan, data, order, rates, carry, metrics, active):
-        """All steps over `order` (n_members, n_rows)."""
-        full, tail = divmod(plan.n_rows, plan.batch_size)
+        """All steps over `order` (n_members, n_rows).
+
+        Members with fewer batches than others stay as they are in the steps that they do not have; a last batch of a
+        size of its own is a step in which only those members change that have it.
+        """
+        ragged = isinstance(plan.n_rows, tuple)
+        full, tail = np.divmod(np.array(plan.n_rows if ragged else [plan.n_rows], "int32"), plan.batch_size)
         step = self._train_step(specs_of(data), plan.xla)
 
-        def one(i, rows, carry, metrics, active):
+        def one(i, rows, carry, metrics, active, has_step):
             new_carry, new_metrics = step(
                 self._set_rates(carry, [r[i] for r in rates]), metrics, gather_batches(data, rows)
             )
-            if not plan.masked:
+            if not plan.masked and has_step is None:
                 return [new_carry, new_metrics, active]
-            carry, metrics = _where(active, [new_carry, new_metrics], [carry, metrics])
+            now = active if has_step is None else active & has_step
+            carry, metrics = _where(now, [new_carry, new_metrics], [carry, metrics])
             if plan.stop_on_nan:
-                active = active & self.member.loss_is_finite(metrics)
+                active = active & (~now | self.member.loss_is_finite(metrics))
             return [carry, metrics, active]
 
         def full_batch(i, *state):
             rows = tf.slice(order, [0, i * plan.batch_size], [self.n_members, plan.batch_size])
-            return [i + 1, *one(i, rows, *state)]
+            return [i + 1, *one(i, rows, *state, i < full if ragged else None)]
 
         state = [carry, metrics, active]
-        if full:
-            _, *state = tf.while_loop(lambda i, *_: i < full, full_batch, [tf.constant(0), *state])
-        if tail:
-            state = one(full, order[:, full * plan.batch_size :], *state)
+        if full.any():
+            _, *state = tf.while_loop(lambda i, *_: i < full.max(), full_batch, [tf.constant(0), *state])
+        for size in np.unique(tail[tail > 0]):
+            first = full * plan.batch_size
+            if ragged:  # where a member has no such batch, any rows will do
+                columns = np.minimum(first, order.shape[1] - size)[:, None] + np.arange(size)
+                rows = tf.gather(order, columns, axis=1, batch_dims=1)
+            else:
+                rows = order[:, first[0] :]
+            state = one(full.max(), rows, *state, tf.constant(tail == size) if ragged else None)
         return state
 
     def _evaluate(self, batch_size, data, rows, carry, metrics):
@@ -349,5 +363,5 @@ def _where(active, new, old):
     return tf.nest.map_structure(select, new, old)
 
 
-def _any_layer(model, word):
+def any_layer(model, word):
     return any(word in type(layer).__name__ for layer in model._flatten_layers())

@@ -16,6 +16,7 @@ uses one compilation.
 
 import copy
 import dataclasses
+import math
 import os
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
@@ -24,8 +25,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from skensemble._graph import LOCK, Graph, Plan
+from skensemble._graph import LOCK, Graph, Plan, any_layer
 from skensemble._program_state import (
+    RESIDENT_BYTES,
     ROW_ORDER_BYTES,
     State,
     chunks,
@@ -45,6 +47,7 @@ __all__ = [
     "State",
     "get_program",
     "load_data",
+    "may_differ_in_rows",
     "read_state",
     "signature",
     "stack_values",
@@ -66,6 +69,8 @@ XLA_MIN_STEPS, XLA_MAX_WORK, XLA_MIN_UPDATE = 300, 10**7, 2 * 10**5
 MIN_LANE_VALUES, CORES = 2 * 10**5, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 #: For tests: "all", "update" or None instead of the choice.
 FORCE_XLA = NotImplemented
+#: Members with other numbers of rows wait for those with the most; the waiting leaves at least this share of the steps.
+MIN_SHARE_OF_ROWS = 0.5
 #: Programs kept by `get_program`.
 CACHE_SIZE = 16
 
@@ -164,6 +169,7 @@ class Program:
         orders,
         *,
         batch_size,
+        n_rows=None,
         learning_rates=None,
         validation=None,
         stop_on_nan=False,
@@ -178,6 +184,8 @@ class Program:
         orders : int ndarray of shape (n_epochs, n_members, n_rows)
             The rows of X that each member visits in each epoch, in order. All are used; the last batch may be smaller.
         batch_size : int
+        n_rows : None or tuple of int
+            How many of its rows each member uses, where they differ and `may_differ_in_rows`.
         learning_rates : None or float ndarray of shape (n_epochs, n_steps) or (n_epochs, n_steps, n_members)
             Written into the optimizer's learning rate before each step.
         validation : None or (X, y, sample_weight, rows, batch_size)
@@ -200,24 +208,24 @@ class Program:
             stopped.
         """
         orders = np.asarray(orders)
-        n_epochs, _, n_rows = orders.shape
+        n_epochs, _, most_rows = orders.shape
+        n_steps = -(-most_rows // batch_size)
+        expected_steps = n_epochs * n_steps if expected_steps is None else expected_steps
         data = load_data(*data)
         if self.lane is not None:
-            if expected_steps is None:
-                expected_steps = n_epochs * -(-n_rows // batch_size)
             return self._run_lanes(
-                state, data, orders, learning_rates, validation, batch_size, stop_on_nan, expected_steps
+                state, data, orders, n_rows, learning_rates, validation, batch_size, stop_on_nan, expected_steps
             )
         if validation is not None:
             validation = (load_data(*validation[:3]), np.asarray(validation[3], "int32"), validation[4])
-        n_steps = -(-n_rows // batch_size)
         rates = self._rates(learning_rates, n_epochs, n_steps)
         self.graph.trace_steps(data, validation)
         masked = stop_on_nan or not state.active.all()
-        xla = self._choose_xla(n_epochs * n_steps if expected_steps is None else expected_steps, batch_size)
-        plan = Plan(batch_size, n_rows, rates is not None, masked, stop_on_nan, xla)
+        n_sizes = 1 if n_rows is None else len({n % batch_size for n in n_rows} - {0})
+        xla = self._choose_xla(expected_steps, batch_size, n_sizes)
+        plan = Plan(batch_size, most_rows if n_rows is None else n_rows, rates is not None, masked, stop_on_nan, xla)
         on_host = not tf.is_tensor(data.X) or (validation is not None and not tf.is_tensor(validation[0].X))
-        long = ROW_ORDER_BYTES * self.n_members * n_rows > SEGMENT_BYTES
+        long = _are_long(self.n_members, most_rows)
         execute = self._run_chunks if on_host or long else self._run_epochs
         try:
             return execute(plan, state, data, orders, rates, validation)
@@ -228,7 +236,9 @@ class Program:
             self.xla_works = False
             return result
 
-    def _run_lanes(self, state, data, orders, learning_rates, validation, batch_size, stop_on_nan, expected_steps):
+    def _run_lanes(
+        self, state, data, orders, n_rows, learning_rates, validation, batch_size, stop_on_nan, expected_steps
+    ):
         """`run` for the members in parts, one a core: a mapped operation uses one core."""
         size = self.lane.n_members
 
@@ -244,6 +254,7 @@ class Program:
                 data._replace(sample_weight=weights if weights is None or len(weights.shape) == 1 else weights[own]),
                 orders[:, own],
                 batch_size=batch_size,
+                n_rows=None if n_rows is None else n_rows[own],
                 learning_rates=learning_rates if np.ndim(learning_rates) < 3 else learning_rates[:, :, own],
                 validation=held_out,
                 stop_on_nan=stop_on_nan,
@@ -261,11 +272,14 @@ class Program:
             name: np.concatenate([log[name] for log in logs], 1) for name in logs[0]
         }
 
-    def _choose_xla(self, n_steps, batch_size):
-        """What XLA compiles: "all", the "update" of the variables, or nothing (None). See `XLA_MIN_STEPS`."""
+    def _choose_xla(self, n_steps, batch_size, n_sizes):
+        """What XLA compiles: "all", the "update" of the variables, or nothing (None). See `XLA_MIN_STEPS`.
+
+        Last batches of other sizes, `n_sizes` in all, take it as long again.
+        """
         if FORCE_XLA is not NotImplemented:
             return FORCE_XLA
-        if not self.xla_works or n_steps < XLA_MIN_STEPS:
+        if not self.xla_works or n_steps < XLA_MIN_STEPS * max(1, n_sizes):
             return None
         if self.mode == "mapped" and not self.graph.has_loops() and self.n_values * batch_size <= XLA_MAX_WORK:
             return "all"
@@ -274,7 +288,7 @@ class Program:
     def _run_epochs(self, plan, state, data, orders, rates, validation):
         """All epochs of a segment in one call."""
         n_epochs = len(orders)
-        segment = max(1, min(SEGMENT_EPOCHS, SEGMENT_BYTES // (ROW_ORDER_BYTES * self.n_members * plan.n_rows)))
+        segment = max(1, min(SEGMENT_EPOCHS, SEGMENT_BYTES // (ROW_ORDER_BYTES * orders[0].size)))
         parts = [state.trainable, state.non_trainable, state.optimizer]
         active = tf.constant(state.active)
         evaluation, batch_size_v = (), None
@@ -374,6 +388,36 @@ class Program:
             forward = self.graph.forward(tf.as_dtype(chunk.dtype), X.shape[1:])
             outputs.append(forward(state.trainable, state.non_trainable, tf.convert_to_tensor(chunk)).numpy())
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=1)
+
+
+def may_differ_in_rows(model, n_rows, batch_size, X):
+    """Whether members with different numbers of rows train in less time together than by a program for each number.
+
+    They do where tracing and compiling take the time: small networks on data in memory.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Built.
+    n_rows : list of int
+        One number for each member.
+    batch_size : int
+    X : ndarray
+        The rows of all.
+    """
+    n_values = len(n_rows) * sum(math.prod(v.shape) for v in model.trainable_variables)
+    return (
+        n_values * batch_size <= XLA_MAX_WORK
+        and sum(n_rows) >= MIN_SHARE_OF_ROWS * len(n_rows) * max(n_rows)
+        and X.nbytes <= RESIDENT_BYTES
+        and not _are_long(len(n_rows), max(n_rows))
+        and not any_layer(model, "Conv")
+    )
+
+
+def _are_long(n_members, n_rows):
+    """Whether the row orders of an epoch are too long for one call."""
+    return ROW_ORDER_BYTES * n_members * n_rows > SEGMENT_BYTES
 
 
 #: What TensorFlow raises where XLA cannot compile or run a program.

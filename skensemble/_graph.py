@@ -72,7 +72,8 @@ class Graph:
 
     def evaluate_chunk(self, batch_size, xla, *inputs):
         """Metrics after the evaluation of some rows; `inputs` are the data, rows, state and metrics."""
-        return self._compiled(("evaluate", batch_size), list(inputs), self._evaluate_chunk, xla)(*inputs)
+        key = "evaluate", batch_size, xla == "all"
+        return self._compiled(key, list(inputs), self._evaluate_chunk, xla)(*inputs)
 
     def has_loops(self):
         """Whether a traced step holds a loop, as of recurrent layers."""
@@ -162,8 +163,8 @@ class Graph:
         carry, metrics, active = self._steps(plan, data, order, rates, self._pack(state), metrics, active)
         return self._unpack(carry), metrics, active
 
-    def _evaluate_chunk(self, batch_size, data, rows, state, metrics):
-        return self._evaluate(batch_size, data, rows, self._pack(state), metrics)
+    def _evaluate_chunk(self, batch_size, compiled, data, rows, state, metrics):
+        return self._evaluate(batch_size, compiled, data, rows, self._pack(state), metrics)
 
     def _segment(self, plan, batch_size_v, n_epochs, data, order, rates, evaluation, state, active):
         zero = self.zero_metrics()
@@ -177,7 +178,7 @@ class Graph:
             run = run + tf.cast(active, "int32")
             carry, metrics, active = self._steps(plan, data, order[e], [r[e] for r in rates], carry, zero, active)
             if evaluation:
-                metrics = metrics + self._evaluate(batch_size_v, *evaluation, carry, zero)
+                metrics = metrics + self._evaluate(batch_size_v, plan.xla == "all", *evaluation, carry, zero)
             history = [h.write(e, value) for h, value in zip(history, metrics, strict=True)]
             return [e + 1, carry, active, run, history]
 
@@ -186,58 +187,52 @@ class Graph:
         return self._unpack(carry), active, run, [h.stack() for h in history]
 
     def _steps(self, plan, data, order, rates, carry, metrics, active):
-        """All steps over `order` (n_members, n_rows).
-
-        Members with fewer batches than others stay as they are in the steps that they do not have; a last batch of a
-        size of its own is a step in which only those members change that have it.
-        """
-        ragged = isinstance(plan.n_rows, tuple)
-        full, tail = np.divmod(np.array(plan.n_rows if ragged else [plan.n_rows], "int32"), plan.batch_size)
+        """All steps over `order` (n_members, n_columns), columns as of `steps_of`."""
+        sizes, has_step = steps_of(plan.n_rows, plan.batch_size)
         step = self._train_step(specs_of(data), plan.xla)
 
-        def one(i, rows, carry, metrics, active, has_step):
+        def one(i, rows, carry, metrics, active):
             new_carry, new_metrics = step(
                 self._set_rates(carry, [r[i] for r in rates]), metrics, gather_batches(data, rows)
             )
-            if not plan.masked and has_step is None:
+            if not plan.masked and has_step.all():
                 return [new_carry, new_metrics, active]
-            now = active if has_step is None else active & has_step
+            now = active & tf.constant(has_step)[i]
             carry, metrics = _where(now, [new_carry, new_metrics], [carry, metrics])
             if plan.stop_on_nan:
                 active = active & (~now | self.member.loss_is_finite(metrics))
             return [carry, metrics, active]
 
-        def full_batch(i, *state):
-            rows = tf.slice(order, [0, i * plan.batch_size], [self.n_members, plan.batch_size])
-            return [i + 1, *one(i, rows, *state, i < full if ragged else None)]
+        return self._loop(one, order, sizes, [carry, metrics, active], compiled=plan.xla == "all")
 
-        state = [carry, metrics, active]
-        if full.any():
-            _, *state = tf.while_loop(lambda i, *_: i < full.max(), full_batch, [tf.constant(0), *state])
-        for size in np.unique(tail[tail > 0]):
-            first = full * plan.batch_size
-            if ragged:  # where a member has no such batch, any rows will do
-                columns = np.minimum(first, order.shape[1] - size)[:, None] + np.arange(size)
-                rows = tf.gather(order, columns, axis=1, batch_dims=1)
-            else:
-                rows = order[:, first[0] :]
-            state = one(full.max(), rows, *state, tf.constant(tail == size) if ragged else None)
+    def _loop(self, step, rows, sizes, state, *, compiled):
+        """`state` after `step(i, rows of the step, *state)` for batches of `sizes`, the last ones smaller."""
+        starts = np.cumsum([0, *sizes[:-1]])
+        # XLA compiles for one size: a loop over the whole batches, then the others.
+        n_looped = sizes.count(sizes[0]) if compiled else len(sizes)
+
+        def one(i, start, size, state):
+            return step(i, tf.slice(rows, [0, start], [self.n_members, size]), *state)
+
+        def looped(i, *state):
+            size = sizes[0] if compiled else tf.constant(sizes)[i]
+            return [i + 1, *one(i, tf.constant(starts, "int32")[i], size, state)]
+
+        _, *state = tf.while_loop(lambda i, *_: i < n_looped, looped, [tf.constant(0), *state])
+        for i in range(n_looped, len(sizes)):
+            state = one(i, starts[i], sizes[i], state)
         return state
 
-    def _evaluate(self, batch_size, data, rows, carry, metrics):
+    def _evaluate(self, batch_size, compiled, data, rows, carry, metrics):
         """Metrics after the evaluation of `rows` (n_members, n_val)."""
-        full, tail = divmod(rows.shape[1], batch_size)
         step = self._test_step(specs_of(data))
-
-        def full_batch(i, metrics):
-            batch = tf.slice(rows, [0, i * batch_size], [self.n_members, batch_size])
-            return [i + 1, step(trainable, fixed, metrics, gather_batches(data, batch))]
-
         trainable, fixed, _ = self._unpack(carry)
-        if full:
-            _, metrics = tf.while_loop(lambda i, *_: i < full, full_batch, [tf.constant(0), metrics])
-        if tail:
-            metrics = step(trainable, fixed, metrics, gather_batches(data, rows[:, full * batch_size :]))
+
+        def one(i, rows, metrics):
+            return [step(trainable, fixed, metrics, gather_batches(data, rows))]
+
+        sizes, _ = steps_of(rows.shape[1], batch_size)
+        (metrics,) = self._loop(one, rows, sizes, [metrics], compiled=compiled)
         return metrics
 
     def _set_rates(self, carry, rates):
@@ -352,6 +347,39 @@ def _first_line(error):
 
 def _with_weights(batch):
     return batch if len(batch) == 3 else (*batch, None)
+
+
+def steps_of(n_rows, batch_size):
+    """The steps of an epoch: (sizes, members that have each).
+
+    Whole batches come first, then the last, partial ones, one step for each size. A member with fewer whole batches
+    than others waits for them before its last one.
+
+    Parameters
+    ----------
+    n_rows : int or tuple of int
+        Of all members, or of each.
+    batch_size : int
+
+    Returns
+    -------
+    sizes : list of int
+        Rows of each step.
+    has_step : ndarray of bool of shape (n_steps, n_members), or (n_steps, 1) where all are alike
+    """
+    whole, last = np.divmod(np.atleast_1d(n_rows), batch_size)
+    partial = np.unique(last[last > 0])
+    has_step = np.concatenate([np.arange(whole.max())[:, None] < whole, partial[:, None] == last])
+    return [batch_size] * int(whole.max()) + partial.tolist(), has_step
+
+
+def laid_out(orders, n_rows, batch_size):
+    """Row orders (n_epochs, n_members, most rows) of members with `n_rows` each in the columns of `steps_of`."""
+    sizes, has_step = steps_of(n_rows, batch_size)
+    columns = np.zeros((*orders.shape[:2], sum(sizes)), orders.dtype)
+    for k, n in enumerate(n_rows):
+        columns[:, k, np.repeat(has_step[:, k], sizes)] = orders[:, k, :n]
+    return columns
 
 
 def _where(active, new, old):

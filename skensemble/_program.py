@@ -25,7 +25,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from skensemble._graph import LOCK, Graph, Plan, any_layer
+from skensemble._graph import LOCK, Graph, Plan, any_layer, laid_out
 from skensemble._program_state import (
     RESIDENT_BYTES,
     ROW_ORDER_BYTES,
@@ -221,7 +221,9 @@ class Program:
         rates = self._rates(learning_rates, n_epochs, n_steps)
         self.graph.trace_steps(data, validation)
         masked = stop_on_nan or not state.active.all()
-        n_sizes = 1 if n_rows is None else len({n % batch_size for n in n_rows} - {0})
+        n_sizes = 1
+        if n_rows is not None:
+            orders, n_sizes = laid_out(orders, n_rows, batch_size), len({n % batch_size for n in n_rows} - {0})
         xla = self._choose_xla(expected_steps, batch_size, n_sizes)
         plan = Plan(batch_size, most_rows if n_rows is None else n_rows, rates is not None, masked, stop_on_nan, xla)
         on_host = not tf.is_tensor(data.X) or (validation is not None and not tf.is_tensor(validation[0].X))

@@ -106,7 +106,7 @@ def group_by_program(candidates, X, y, sample_weight):
         groups.setdefault(key, []).append(i)
     for group in groups.values():
         if _may_differ_in_rows(candidates[group[0]].template, [n_rows[i] for i in group], X):
-            yield group
+            yield sorted(group, key=n_rows.get, reverse=True)  # one program for the same numbers in another order
             continue
         for n in dict.fromkeys(n_rows[i] for i in group):
             yield [i for i in group if n_rows[i] == n]

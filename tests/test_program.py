@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, losses, metrics, optimizers
 
-from skensemble import _program, _program_state
+from skensemble import _graph, _program, _program_state
 from skensemble._program import get_program, load_data, read_state, signature, why_not_fusable, write_state
 from skensemble._program_state import chunks
 
@@ -131,13 +131,14 @@ def check_against_keras(
     sample_weight=None,
     validation=None,
     batch_size=BATCH_SIZE,
+    n_rows=None,
     predict=True,
 ):
     """Train `members` fused and with `Model.fit`, and compare variables, history and predictions."""
     orders = row_orders(n_epochs, len(members), len(X)) if orders is None else orders
     program = get_program(members[0], len(members))
     start = program.stack([read_state(m) for m in members])
-    run = {"batch_size": batch_size, "validation": validation}
+    run = {"batch_size": batch_size, "n_rows": n_rows, "validation": validation}
     state, logs = program.run(start, (X, y, sample_weight), orders, **run)
     state = program.finalize(state)
     predictions = program.predict(state, X) if predict else None
@@ -147,8 +148,9 @@ def check_against_keras(
         if validation is not None:
             *parts, rows_v, batch_v = validation
             given = (*(part[rows_v[k]] for part in parts if part is not None), batch_v)
+        rows = orders[0, k] if n_rows is None else orders[0, k, : n_rows[k]]
         expected, history = fit_keras(
-            members[0], program.unstack(start, k), X, y, orders[0, k], len(orders), weight, batch_size, given
+            members[0], program.unstack(start, k), X, y, rows, len(orders), weight, batch_size, given
         )
         assert_equal_logs(logs, history, k, tolerance)
         assert_equal_variables(program.unstack(state, k), expected, tolerance)
@@ -422,6 +424,72 @@ def test_batches_and_rows(n_members, batch_size, n_draw):
     check_against_keras(
         members[:n_members], *make_data(), orders=orders, batch_size=batch_size, predict=False, tolerance=1e-4
     )
+
+
+# Members with other numbers of rows
+
+
+def test_steps_of_members_with_other_numbers_of_rows():
+    """Whole batches first, then a step for each size of last batches; a member has those of its own rows."""
+    sizes, has_step = _graph.steps_of((19, 8, 3, 11), 8)
+    assert sizes == [8, 8, 3]
+    assert has_step.tolist() == [
+        [True, True, False, True],
+        [True, False, False, False],
+        [True, False, True, True],
+    ]
+    orders = np.arange(4 * 19).reshape(1, 4, 19)
+    laid_out = _graph.laid_out(orders, (19, 8, 3, 11), 8)[0]
+    np.testing.assert_array_equal(laid_out[0], np.arange(19))
+    np.testing.assert_array_equal(laid_out[1], [*range(19, 27), *[0] * 11])
+    np.testing.assert_array_equal(laid_out[2], [*[0] * 16, 38, 39, 40])
+    np.testing.assert_array_equal(laid_out[3], [*range(57, 65), *[0] * 8, 65, 66, 67])
+
+
+@pytest.mark.parametrize("optimizer", ["ema overwrite", "schedule", "clipnorm"])
+def test_other_numbers_of_rows(optimizer, xla):
+    """Members with more, fewer and no whole batches train in one program as each does in `Model.fit`."""
+    members = make_members(
+        dense([lambda: layers.Dense(4, use_bias=False), layers.BatchNormalization, lambda: layers.Dropout(0.3)]),
+        5,
+        OPTIMIZERS[optimizer],
+        weighted_metrics=lambda: ["accuracy"],
+    )
+    X, y = make_data()
+    weight = np.random.default_rng(1).uniform(0.5, 2, (5, N_ROWS)).astype("float32")
+    validation = X, y, None, np.arange(5 * 4).reshape(5, 4), 3
+    program, *_ = check_against_keras(
+        members, X, y, sample_weight=weight, validation=validation, n_rows=(22, 16, 9, 5, 21), tolerance=1e-4
+    )
+    assert program.xla_works
+
+
+@pytest.mark.usefixtures("no_xla")
+def test_lanes_of_members_with_other_numbers_of_rows(monkeypatch):
+    """Each part has the numbers of rows of its own members."""
+    monkeypatch.setattr(_program, "MIN_LANE_VALUES", 0)
+    monkeypatch.setattr(_program, "CORES", 2)
+    members = make_members(dense(), 4, OPTIMIZERS["AdamW"])
+    program, *_ = check_against_keras(members, *make_data(), n_rows=(22, 13, 16, 16), tolerance=1e-4)
+    assert program.lane is not None
+
+
+@pytest.mark.usefixtures("no_xla")
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+def test_a_diverging_member_among_others_without_whole_batches():
+    """A member is not taken for diverged in steps that it does not have."""
+    members = make_members(dense(out=1, activation=None), 2, loss="mse")
+    X, y = make_data("number")
+    X[9] = np.nan
+    orders = np.tile(np.array([np.arange(22), np.arange(22)]), (2, 1, 1))
+    program = get_program(members[0], 2)
+    start = program.stack([read_state(m) for m in members])
+    run = {"batch_size": BATCH_SIZE, "n_rows": (22, 3), "stop_on_nan": True}
+    state, logs = program.run(start, (X, y, None), orders, **run)
+    assert state.active.tolist() == [False, True]
+    expected, history = fit_keras(members[0], program.unstack(start, 1), X, y, np.arange(3), 2)
+    assert_equal_logs(logs, history, 1)
+    assert_equal_variables(program.unstack(state, 1), expected)
 
 
 @pytest.mark.usefixtures("no_xla")

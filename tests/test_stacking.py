@@ -28,6 +28,7 @@ from skensemble import (
     KerasVotingClassifier,
     StackedKerasClassifier,
     StackedKerasRegressor,
+    _fused,
 )
 
 # Rounding of one float32 forward pass against another that sums in another order; and after training.
@@ -169,15 +170,19 @@ def test_members_of_all_rows_are_those_of_voting():
     np.testing.assert_allclose(ensemble.predict_members(X), voting.predict_members(X), **FLOAT32)
 
 
-def test_members_of_all_folds_train_together():
-    """The fused engine takes all folds and all rows in one call, and gives what Keras' own fit gives."""
-    members = [("mlp", mlp(run_eagerly=False, shuffle=False)), ("nb", GaussianNB())]
+def test_members_of_all_folds_train_together(monkeypatch):
+    """One program trains the networks of all folds and of all rows, and gives what Keras' own fit gives."""
+    programs = []
+    get = _fused.get_program
+    monkeypatch.setattr(_fused, "get_program", lambda *args: programs.append(args[1]) or get(*args))
+    network = mlp(run_eagerly=False, shuffle=False, batch_size=16)
     final = head(run_eagerly=False, shuffle=False, dropout=0)
-    fused = stacked(*members, final=final, engine="fused").fit(X, LABELS)
-    by_keras = stacked(("mlp", mlp(shuffle=False)), members[1], final=head(shuffle=False, dropout=0), engine="keras")
+    fused = stacked(("mlp", network), ("nb", GaussianNB()), final=final, engine="fused").fit(X, LABELS)
+    by_keras = clone(fused).set_params(engine="keras", mlp__run_eagerly=True, final_estimator__run_eagerly=True)
     by_keras.fit(X, LABELS)
     assert (fused.engine_, by_keras.engine_) == ("fused", "keras")
     assert fused.engine_reason_ == "members of one architecture share one program"
+    assert programs == [1 + 2, 1]  # members for all rows and in two folds, then the head
     np.testing.assert_allclose(fused.transform(X), by_keras.transform(X), **TRAINED_FLOAT32)
     np.testing.assert_allclose(fused.predict_proba(X), by_keras.predict_proba(X), **TRAINED_FLOAT32)
 

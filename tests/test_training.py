@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import pickle
 import re
 import subprocess
@@ -21,7 +22,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import FunctionTransformer
 
 from skensemble import KerasClassifier, KerasRegressor, _fused, _program
+from skensemble._members import Member
 from skensemble._program import NotFusable, get_program, read_state
+from skensemble._training import fit_members
 
 X, Y = make_blobs(n_samples=60, n_features=4, centers=3, cluster_std=4.0, random_state=0)
 X = X.astype("float32") / 5
@@ -58,6 +61,18 @@ def build_network(meta):
             keras.layers.Flatten(),
             keras.layers.Dense(4, activation="relu"),
             keras.layers.Dense(n_classes, activation="softmax"),
+        ]
+    )
+
+
+def build_convolutions(meta):
+    """Small, with a convolution."""
+    return keras.Sequential(
+        [
+            keras.Input(meta["X_shape_"][1:]),
+            keras.layers.Conv1D(2, 2),
+            keras.layers.Flatten(),
+            keras.layers.Dense(meta["n_classes_"], activation="softmax"),
         ]
     )
 
@@ -599,6 +614,65 @@ def test_search_over_learning_rates_traces_once(monkeypatch):
     assert len(programs) == 9
     assert len({id(program) for program in programs}) == 1
     assert counts[1:] == [counts[1]] * 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("params", "sample_weight"),
+    [
+        ({"metrics": ["accuracy"]}, None),
+        ({"optimizer": "sgd", "optimizer__momentum": 0.9, "class_weight": "balanced"}, WEIGHT),
+    ],
+)
+def test_other_numbers_of_rows_share_a_program(params, sample_weight):
+    """Members that are trained on fewer rows than others train with them, and as Keras trains each."""
+    member = classifier(hidden_layer_sizes=(3,), shuffle=False, **params)
+    rows = [np.arange(60), np.arange(41), np.arange(20, 59), np.arange(30)]
+    members = [Member(member, seed, own) for seed, own in enumerate(rows)]
+    fused = fit_members(members, X, Y, sample_weight, engine="fused").estimators
+    assert fused.entries()[0][0] is fused.entries()[-1][0]  # of one program
+    eager = clone(member).set_params(run_eagerly=True)
+    keras_members = [dataclasses.replace(one, estimator=eager) for one in members]
+    expected = fit_members(keras_members, X, Y, sample_weight, engine="keras").estimators
+    for ours, theirs in zip(fused, expected, strict=True):
+        for name, values in theirs.history_.items():
+            np.testing.assert_allclose(ours.history_[name], values, **TRAINED_FLOAT32)
+        for part, expected_part in zip(read_state(ours.model_), read_state(theirs.model_), strict=True):
+            for value, expected_value in zip(part, expected_part, strict=True):
+                np.testing.assert_allclose(value, expected_value, **TRAINED_FLOAT32)
+
+
+def test_shuffled_rows_do_not_depend_on_the_others():
+    """A member visits its rows in the order that it would alone, each row once an epoch."""
+    members = [Member(classifier(), seed, np.arange(n)) for seed, n in enumerate((60, 41))]
+    together, alone = (
+        _fused._Fit(_fused.prepare_copies(chosen, X, Y), X, Y, None) for chosen in (members, members[1:])
+    )
+    orders = together.orders(3)
+    assert together.n_rows == (60, 41)
+    np.testing.assert_array_equal(np.sort(orders[:, 1, :41]), np.tile(np.arange(41), (3, 1)))
+    np.testing.assert_array_equal(orders[:, 1, :41], alone.orders(3)[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("member", "n_rows"),
+    [
+        (classifier(callbacks=kc.EarlyStopping("loss")), (60, 50)),
+        (classifier(batch_size=-1), (60, 50)),
+        (classifier(fit__validation_data=(X[:9], Y[:9])), (60, 50)),
+        (classifier(), (60, 3, 3)),
+        (classifier(hidden_layer_sizes=(20000,), batch_size=60), (60, 59)),
+        (KerasClassifier(build_convolutions), (60, 50)),
+    ],
+    ids=["callbacks", "batches of all rows", "validation data", "much waiting", "much work", "convolutions"],
+)
+def test_other_numbers_of_rows_have_programs_of_their_own(member, n_rows):
+    """Where the number of rows matters, or waiting costs more than compiling, each number has its program."""
+    data = X[:, :, None] if member.model is not None else X
+    members = [Member(member, seed, np.arange(n)) for seed, n in enumerate(n_rows)]
+    candidates = _fused.prepare_copies(members, data, Y)
+    groups = list(_fused.group_by_program(candidates, data, Y, None))
+    assert groups == [[i for i, n in enumerate(n_rows) if n == own] for own in dict.fromkeys(n_rows)]
 
 
 # Progress and data

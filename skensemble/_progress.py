@@ -57,6 +57,8 @@ class Task:
         to_attributes : callable, default=None
             Returns a dict; or None where the ensemble could not predict.
         """
+        if not self.is_watched:
+            return
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self._data, self._to_attributes = {"X": X, "y": y, "metadata": metadata}, to_attributes
 

@@ -25,7 +25,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from skensemble import (
     KerasAveragingClassifier,
@@ -713,6 +713,35 @@ def with_vocabulary():
     return member
 
 
+class WithOwnEncoder(KerasClassifier):
+    """Transforms X before the network sees it."""
+
+    @property
+    def feature_encoder(self):
+        return FunctionTransformer(np.abs)
+
+
+def with_own_encoder():
+    return WithOwnEncoder(**SMALL).fit(X, INDEX)
+
+
+def with_half_precision():
+    member = fitted()
+    member.model_ = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax", dtype="bfloat16")])
+    return member
+
+
+def having(value):
+    """Makes a member with an attribute that skensemble.io cannot write."""
+
+    def make():
+        member = fitted()
+        member.other_ = value
+        return member
+
+    return make
+
+
 def in_a_bag():
     return BaggingClassifier(KerasClassifier(**SMALL), 1).fit(X, INDEX)
 
@@ -725,6 +754,10 @@ def in_a_bag():
         (with_nan, "must have finite variables"),
         (with_lambda, "Define it at the top of a module"),
         (with_vocabulary, "vocabulary"),
+        (with_own_encoder, "target_encoder or feature_encoder of its own"),
+        (with_half_precision, "variables of bfloat16"),
+        (having(object()), "none of the types that"),
+        (having(np.ones(2, complex)), "arrays of complex128 are not supported"),
         (in_a_bag, "with a Keras network in it cannot be saved"),
         (lambda: LogisticRegression().fit(X, INDEX), "has no Keras network: save it with skops"),
         (lambda: keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]), "with its own `save`"),

@@ -324,6 +324,22 @@ def test_search():
     assert loaded.score(X, INDEX) == search.score(X, INDEX)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("scoring", [["accuracy", "neg_log_loss"], {"accuracy": "accuracy"}, "neg_log_loss", None])
+def test_search_over_ensembles(scoring):
+    """A search over a pipeline that ends in an ensemble, by one score or several."""
+    pipeline = make_pipeline(StandardScaler(), KerasAveragingClassifier(KerasClassifier(**SMALL), 2, random_state=0))
+    refit = "accuracy" if isinstance(scoring, list | dict) else True
+    candidates = {"kerasaveragingclassifier__n_estimators": [1, 2]}
+    search = GridSearchCV(pipeline, candidates, cv=KFold(2, shuffle=True, random_state=0), scoring=scoring, refit=refit)
+    search.fit(X, INDEX)
+    loaded = loads(dumps(search))
+    assert_array_equal(loaded.predict_proba(X), search.predict_proba(X))
+    assert loaded.score(X, INDEX) == search.score(X, INDEX)
+    assert loaded.multimetric_ == search.multimetric_
+    assert not hasattr(loaded.estimator[-1], "estimators_")
+
+
 def test_transformed_target():
     """A regressor of a transformed target is the same after loading."""
     regressor = TransformedTargetRegressor(KerasRegressor(**SMALL), transformer=StandardScaler())

@@ -16,7 +16,7 @@ import skops.io
 from io_files import X, saved, with_architecture
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
-from test_io_edits import EDITS, attribute, node
+from test_io_edits import EDITS, attribute, items, node, pair, tensors
 
 from skensemble import KerasClassifier, PolyakWeightClassifier
 from skensemble.io import (
@@ -25,6 +25,7 @@ from skensemble.io import (
     PersistenceError,
     UntrustedTypesFoundError,
     get_untrusted_types,
+    load,
     loads,
 )
 from skensemble.io import _container as container
@@ -33,6 +34,7 @@ from skensemble.io import _reader as reader
 from skensemble.io import _skops as skops_parts
 from skensemble.io import _values as values
 from skensemble.io._json import read_json
+from skensemble.io._manifest import check_manifest
 
 # What a file learned that no ensemble learns: it is decoded, and nothing else looks at it.
 LEARNED = "x_"
@@ -52,14 +54,28 @@ EDITED = {
     "class that is no path": "must name classes by import paths",
     "attribute that hides a property": "must not overwrite parameters or its model",
     "member with a target of any size": "target of a network must have a shape",
+    "template that comes later": "must refer to objects before it",
+    "no members": "must have fitted members",
+    "objects as a dict": "must have a list of objects",
     # more
+    attribute("estimator", "classes_", items("a")): "must have an array of two or more classes",
+    attribute(
+        "estimator", "classes_", {"t": "items", "v": ["<U1", [3, 1], ["a", "b", "c"]]}
+    ): "of two or more classes: ",
+    node("network", 1, target=[]): "have dicts of attributes and of the target",
+    tensors(
+        "probe.safetensors", lambda probe: probe.update({k: v[None] for k, v in probe.items()})
+    ): "does not predict",
     node("network", 1, **{"class": "skensemble.KerasAveragingClassifier"}, params={"t": "dict", "v": []}): (
         "must be a scikeras estimator"
     ),
     node("network", 1, attributes=[]): "must have dicts of attributes and of the target",
     node("copies", **{"class": "Checkpoints"}, epochs=["a", "b"]): "must have epochs that are integers",
+    node("copies", seeds=[], histories=[], variables=[]): "must have seeds that are integers",
     node("copies", seeds={"a": 1, "b": 2}): "must have `seeds` of another type",
     attribute("network", "loss", {"t": "callable", "v": "no path"}, part="params"): "An import path of the manifest is",
+    attribute("network", "X_shape_", [12, 4]): "`X_shape_` of a network must be a shape",
+    attribute("network", "X_shape_", pair()): "must be a shape: got \\(\\)",
     attribute("network", "dtype", "none", part="target"): "encoder of a network's target cannot be restored",
     attribute("network", "shape", None, part="target"): "must have shape, dtype, type and classes",
     attribute("estimator", LEARNED, {"other": 1}): "no type that is known",
@@ -167,6 +183,58 @@ def test_rows_of_any_size():
 # The container
 
 
+def entry_info(name, **changed):
+    info = container._zip_info(name)
+    for key, value in {"header_offset": 0, "CRC": 0, **changed}.items():
+        setattr(info, key, value)
+    return info
+
+
+@pytest.mark.parametrize(
+    ("infos", "words"),
+    [
+        ([], "the manifest first: got 0"),
+        ([entry_info("arrays.safetensors")], "the manifest first: got 1"),
+        ([entry_info("manifest.json"), entry_info("other")], "each of its entries once.*'other'"),
+        ([entry_info("manifest.json"), entry_info("manifest.json")], "each of its entries once"),
+        ([entry_info("manifest.json", orig_filename="manifest.json\0x")], "each of its entries once"),
+        ([entry_info("manifest.json", compress_size=1)], "stored as it is, after the one before"),
+        ([entry_info("manifest.json", header_offset=1)], "stored as it is, after the one before"),
+        ([entry_info("manifest.json", compress_type=zipfile.ZIP_DEFLATED)], "compress_type.* differ"),
+        ([entry_info("manifest.json", extra=b"more")], "extra.* differ"),
+    ],
+)
+def test_entries_of_another_form(infos, words):
+    """Of a file there is one form: names that are known, once, stored, one after the other."""
+    with pytest.raises(FormatError, match=words):
+        container._check_infos(infos)
+
+
+def test_many_entries(monkeypatch):
+    """There is a largest number of entries."""
+    monkeypatch.setattr(container, "MAX_ENTRIES", 2)
+    with pytest.raises(FormatError, match="must hold 1 to 2 entries"):
+        loads(saved())
+
+
+def test_bytes_before_the_directory(monkeypatch):
+    """Nothing stands between the entries and their directory, in files of more than 2 GiB neither."""
+    data, more = saved(), b"more"
+    at = data.rindex(b"PK\x05\x06") + 16
+    (start,) = struct.unpack("<L", data[at : at + 4])
+    changed = data[:start] + more + data[start:at] + struct.pack("<L", start + len(more)) + data[at + 4 :]
+    monkeypatch.setattr(container, "_ZIP64_BYTES", len(data))  # from there on the directory is not compared
+    with pytest.raises(FormatError, match="and nothing else"):
+        loads(changed)
+
+
+@pytest.mark.parametrize("manifest", [[], None, 1, {"format": "other"}])
+def test_manifest_of_another_program(manifest):
+    """The manifest says whose it is."""
+    with pytest.raises(FormatError, match="was not written by skensemble.io"):
+        check_manifest(manifest, ())
+
+
 @pytest.mark.parametrize(
     "listed", [None, {}, [1], [{"name": "a", "size": 1}], [{"name": "a", "size": True, "sha256": ""}]]
 )
@@ -181,6 +249,16 @@ def test_large_entry(monkeypatch):
     monkeypatch.setattr(container, "MAX_JSON_BYTES", 10)
     with pytest.raises(FormatError, match="must not exceed 10 bytes"):
         loads(saved())
+
+
+def test_directory_of_more_bytes_than_the_file_has(tmp_path):
+    """A place before the start of the file is an error of the file, not of the disk."""
+    data = bytearray(saved())
+    at = data.rindex(b"PK\x05\x06") + 12
+    data[at : at + 4] = struct.pack("<L", len(data) + 1)
+    (tmp_path / "a.skens").write_bytes(data)
+    with pytest.raises(FormatError, match="must be a zip"):
+        load(tmp_path / "a.skens")
 
 
 def test_disk_that_fails(monkeypatch):

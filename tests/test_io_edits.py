@@ -215,6 +215,7 @@ EDITS = {
     "parameter that is not there": attribute("estimator", "other", 1, part="params"),
     "parameters that are a list": node("estimator", params=[]),
     "attributes that are a list": node("estimator", attributes=[]),
+    "ensemble that learned nothing": node("estimator", attributes={"t": "dict", "v": []}),
     "attribute that hides a method": attribute("estimator", "predict", 1),
     "attribute of a member that hides a method": attribute("network", "predict_proba", 1),
     "attribute that hides a property": attribute("network", "_user_params", 1),

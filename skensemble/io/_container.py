@@ -121,9 +121,6 @@ class Container:
         """Close the file."""
         self._stream.close()
 
-    def __contains__(self, name):
-        return name in self._infos
-
     def read(self, name):
         """Bytes of an entry, whose digest is checked.
 

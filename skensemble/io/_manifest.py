@@ -91,11 +91,6 @@ def architecture_entry(number):
     return f"architectures/{number:04}.json"
 
 
-def is_fitted_network(node):
-    """Whether an object is a network with a model."""
-    return node["kind"] == "network" and node["model"] is not None
-
-
 def _check_version(manifest):
     """Whether the file was written in a later minor version of the format."""
     version = manifest.get("format_version")
@@ -110,7 +105,7 @@ def _check_version(manifest):
 
 
 def _check_keys(value, known, where, later):
-    if not isinstance(value, dict) or not known <= value.keys():
+    if not known <= value.keys():
         raise FormatError(f"{where} must have the keys {sorted(known)}.")
     unknown = sorted(value.keys() - known)
     if unknown and not later:

@@ -9,7 +9,6 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from skensemble._compat import (
-    BaseWrapper,
     ScikerasClassifier,
     build_optimizer,
     compile_arguments,
@@ -304,8 +303,3 @@ def check_no_methods(estimator, attributes):
         raise FormatError(
             f"The learned attributes of {type(estimator).__name__} must not hide its methods: {shadowing}."
         )
-
-
-def is_network(value):
-    """Whether a value is a scikeras estimator."""
-    return isinstance(value, BaseWrapper)

@@ -182,7 +182,8 @@ class Reader:
             raise FormatError(f"Object {number} of the manifest must not learn what are its parameters.")
         check_no_methods(estimator, attributes)
         vars(estimator).update(attributes)
-        if isinstance(estimator, BaseKerasEnsemble):
+        # Searches have one that is not fitted among their parameters.
+        if isinstance(estimator, BaseKerasEnsemble) and (attributes or number == self._manifest["root"]):
             _check_ensemble(estimator)
         if hasattr(estimator, "best_index_") and hasattr(estimator, "scoring"):
             estimator.scorer_ = _scorer(estimator)

@@ -747,6 +747,16 @@ def with_half_precision():
     return member
 
 
+def other_function():
+    """Has the name of another one."""
+
+    def made():
+        return None
+
+    made.__qualname__ = "build_softmax"
+    return made
+
+
 def having(value):
     """Makes a member with an attribute that skensemble.io cannot write."""
 
@@ -773,7 +783,9 @@ def in_a_bag():
         (with_own_encoder, "target_encoder or feature_encoder of its own"),
         (with_half_precision, "variables of bfloat16"),
         (having(object()), "none of the types that"),
-        (having(np.ones(2, complex)), "arrays of complex128 are not supported"),
+        (having(np.ones(2, "complex64")), "arrays of complex64 are not supported"),
+        (having(np.ones(2, np.longdouble)), f"arrays of {np.dtype(np.longdouble)} are not supported"),
+        (having(other_function()), "cannot be imported by its name"),
         (in_a_bag, "with a Keras network in it cannot be saved"),
         (lambda: LogisticRegression().fit(X, INDEX), "has no Keras network: save it with skops"),
         (lambda: keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]), "with its own `save`"),

@@ -28,6 +28,7 @@ from skensemble.io import (
     load,
     loads,
 )
+from skensemble.io import _architecture as architecture
 from skensemble.io import _container as container
 from skensemble.io import _networks as networks
 from skensemble.io import _reader as reader
@@ -43,6 +44,12 @@ LEARNED = "x_"
 def learned(tag, content):
     """The file with a value of typed JSON in it."""
     return attribute("estimator", LEARNED, {"t": tag, "v": content})
+
+
+def registered(name):
+    """Typed JSON of the configuration of an object of Keras that is said to be registered."""
+    pairs = {"class_name": "Zeros", "module": "keras.initializers", "registered_name": name, "config": None}
+    return {"t": "dict", "v": [[key, value] for key, value in pairs.items()]}
 
 
 EDITED = {
@@ -75,10 +82,22 @@ EDITED = {
     node("copies", seeds={"a": 1, "b": 2}): "must have `seeds` of another type",
     attribute("network", "loss", {"t": "callable", "v": "no path"}, part="params"): "An import path of the manifest is",
     attribute("network", "X_shape_", [12, 4]): "`X_shape_` of a network must be a shape",
+    attribute("network", "X_shape_", pair(12, "4")): "`X_shape_` of a network must be a shape: got",
+    attribute("network", "shape", [12], part="target"): "target of a network must have a shape: got",
     attribute("network", "X_shape_", pair()): "must be a shape: got \\(\\)",
     attribute("network", "dtype", "none", part="target"): "encoder of a network's target cannot be restored",
     attribute("network", "shape", None, part="target"): "must have shape, dtype, type and classes",
     attribute("estimator", LEARNED, {"other": 1}): "no type that is known",
+    learned("other", 1): "no type that is known: got {'t': 'other'",
+    learned(["int"], 1): "no type that is known: got {'t': \\['int'\\]",
+    learned("dtype", 1): "names the dtype 1",
+    learned("dtype", "f4,i4"): "names the dtype 'f4,i4'",
+    learned("items", ["<U2000000", [1], ["a"]]): "must have 1 items",
+    learned("keras", ["activations", "swish"]): "none of the names of Keras",  # another name of `silu`
+    learned("keras", ["other", "silu"]): "keras.other.silu is none of the names of Keras",
+    learned(
+        "keras_object", ["optimizers", "Adam", {"t": "dict", "v": [["x", registered("Other")]]}]
+    ): "own objects: got",
     learned("tuple", "ab"): "must be a list",
     learned("set", "ab"): "must be a list",
     learned("items", ["<f4", [1], [1]]): "names the dtype",
@@ -104,6 +123,17 @@ def test_paths_are_looked_at_before_they_are_shown():
     data = attribute("network", "loss", {"t": "callable", "v": "no path"}, part="params")()
     with pytest.raises(FormatError, match="must name functions and classes by import paths"):
         get_untrusted_types(data=data)
+
+
+def test_function_in_the_place_of_one_of_keras(monkeypatch):
+    """What an application puts into Keras' modules is not Keras'."""
+
+    def huber(y_true, y_pred):
+        return 0.0
+
+    monkeypatch.setattr(keras.losses, "huber", huber)
+    with pytest.raises(FormatError, match="none of the names of Keras"):
+        loads(learned("keras", ["losses", "huber"])())
 
 
 def test_object_of_keras_that_is_no_class(monkeypatch):
@@ -178,6 +208,7 @@ def test_rows_of_any_size():
     any_size = types.SimpleNamespace(input_shape=(None, None))
     with pytest.raises(FormatError, match="must not have more than"):
         networks._check_row_shape((1, networks._MAX_ROW + 1), any_size)
+    networks._check_row_shape((1, 2, 2), any_size)  # an encoder may bring rows into another shape
 
 
 # The container
@@ -349,6 +380,37 @@ def test_part_that_is_refused(files, words):
         skops_parts.untrusted_skops(part(**files))
 
 
+@pytest.mark.parametrize(
+    ("offset", "value"),
+    [(8, 0x800), (10, zipfile.ZIP_DEFLATED), (20, 1), (24, 1)],
+    ids=["flags", "compression", "compressed size", "size"],
+)
+def test_part_of_another_form(offset, value):
+    """Each file of a part is stored as it is."""
+    data = bytearray(part(**SCHEMA))
+    at = data.index(b"PK\x01\x02") + offset
+    data[at : at + 2] = struct.pack("<H", value)
+    with pytest.raises(FormatError, match="must be stored as it is"):
+        skops_parts.untrusted_skops(bytes(data))
+
+
+def test_part_of_many_files(monkeypatch):
+    """There is a largest number of files."""
+    monkeypatch.setattr(skops_parts, "_MAX_FILES", 0)
+    with pytest.raises(FormatError, match="each of its files once"):
+        skops_parts.untrusted_skops(part(**SCHEMA))
+
+
+def test_part_with_addresses():
+    """Objects in an array would be addresses, or pickled: also where the number of bytes is that of numbers."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "|O", "fortran_order": False, "shape": (1,)})
+    with pytest.raises(FormatError, match="and no objects"):
+        skops_parts.untrusted_skops(
+            part(**SCHEMA, **{"000000_npy": (stream.getvalue() + bytes(8), zipfile.ZIP_STORED)})
+        )
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")  # of the zip that is made here
 def test_part_with_a_file_twice():
     """Of two files of one name, another reader might take the other."""
@@ -395,6 +457,15 @@ def test_what_skops_raises(name, monkeypatch):
 
 
 # Architectures
+
+
+def test_values_of_another_form():
+    """Values in an architecture are as Keras writes them; that a model is not compiled, too."""
+    with pytest.raises(FormatError, match="must be as Keras writes it"):
+        architecture._check_plain_value({"class_name": "__numpy__", "config": [1]})
+    architecture._check_number("compile_config", None)
+    with pytest.raises(FormatError, match="must not say how it is compiled"):
+        architecture._check_number("compile_config", {"optimizer": "adam"})
 
 
 def test_nodes_of_another_form():

@@ -175,7 +175,7 @@ class Encoder:
         path = (
             f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else f"numpy.{value.__name__}"
         )
-        if "<" in path or not _is_at(value, path):
+        if not _is_importable(value):
             raise PersistenceError(
                 f"{where} cannot be saved: {path} cannot be imported by its name. Define it at the top of a module."
             )
@@ -224,7 +224,8 @@ def _is_dict_of_lists(value):
     return type(value) is defaultdict and value.default_factory is list
 
 
-def _is_at(value, path):
+def _is_importable(value):
+    """Whether a function or class is found by its name."""
     module, name = value.__module__, getattr(value, "__qualname__", value.__name__)
     try:
         return functools.reduce(getattr, name.split("."), importlib.import_module(module)) is value
@@ -408,14 +409,14 @@ def _a_list(content):
 
 def _dtype(text, kinds):
     dtype = np.dtype(text) if isinstance(text, str) else None
-    if dtype is None or dtype.kind not in kinds or dtype.names is not None:
+    if dtype is None or dtype.kind not in kinds:
         raise FormatError(f"The manifest names the dtype {text!r}, which it must not.")
     return dtype
 
 
 def _keras_attribute(module, name):
     value = getattr(_keras_module(module), name) if module in _KERAS_BASES and name not in _NO_FUNCTIONS else None
-    if value is None or keras_path(value) != (module, name) or not str(value.__module__).startswith("keras."):
+    if keras_path(value) != (module, name) or not str(value.__module__).startswith("keras."):
         raise FormatError(f"keras.{module}.{name} is none of the names of Keras that a file may use.")
     if module == "callbacks" and value not in _CALLBACKS:  # others write files or send requests when they are called
         raise FormatError(f"A file must not name callbacks that write or send: got keras.callbacks.{name}.")

@@ -16,6 +16,7 @@ import pytest
 import scikeras.wrappers
 from io_files import file_of
 from numpy.testing import assert_array_equal
+from scipy.stats import loguniform
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import BaggingClassifier, RandomForestClassifier
@@ -23,7 +24,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.model_selection import GridSearchCV, KFold, RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
@@ -338,6 +339,46 @@ def test_search_over_ensembles(scoring):
     assert loaded.score(X, INDEX) == search.score(X, INDEX)
     assert loaded.multimetric_ == search.multimetric_
     assert not hasattr(loaded.estimator[-1], "estimators_")
+
+
+@pytest.mark.slow
+def test_randomized_search():
+    """A search that draws learning rates keeps what it drew from."""
+    ensemble = KerasAveragingClassifier(KerasClassifier(**SMALL), 2, random_state=0)
+    rates = {"estimator__optimizer__learning_rate": loguniform(1e-3, 1e-1), "n_estimators": [1, 2]}
+    search = RandomizedSearchCV(ensemble, rates, n_iter=2, cv=KFold(2), random_state=0).fit(X, INDEX)
+    loaded = loads(dumps(search))
+    assert_array_equal(loaded.predict_proba(X), search.predict_proba(X))
+    assert loaded.best_params_ == search.best_params_
+    assert_array_equal(loaded.fit(X, INDEX).predict_proba(X), search.predict_proba(X))
+
+
+def test_parameters_that_were_set():
+    """What `set_params` and searches set is the same after loading, in whatever order it was set."""
+    member = KerasClassifier(build_softmax, epochs=1, batch_size=-1, units=3).set_params(
+        validation_split=0.2, optimizer__momentum=0.5, optimizer__learning_rate=0.01, optimizer="sgd", model__units=4
+    )
+    loaded = loads(dumps(member.fit(X, INDEX)))
+    assert loaded.get_params() | {"model": None} == member.get_params() | {"model": None}
+
+
+@pytest.mark.parametrize(
+    "callbacks",
+    [
+        {"callbacks": keras.callbacks.EarlyStopping, "callbacks__patience": 3, "callbacks__monitor": "loss"},
+        {"callbacks": keras.callbacks.EarlyStopping("loss")},
+        {"callbacks": [keras.callbacks.EarlyStopping("loss"), keras.callbacks.TerminateOnNaN]},
+        {"callbacks": {"stop": keras.callbacks.EarlyStopping("loss"), "csv": keras.callbacks.CSVLogger("log.csv")}},
+    ],
+    ids=["class", "instance", "list", "dict"],
+)
+def test_callbacks_in_every_form(callbacks, tmp_path, monkeypatch):
+    """Callbacks may be a class, an instance, or several in a list or dict; one that writes files is left out."""
+    monkeypatch.chdir(tmp_path)
+    member = KerasClassifier(**{**SMALL, "epochs": 2}, **callbacks).fit(X, INDEX)
+    loaded = loads(dumps(member))
+    assert_array_equal(loaded.predict_proba(X), member.predict_proba(X))
+    assert type(loaded.callbacks) is type(member.callbacks)
 
 
 def test_transformed_target():

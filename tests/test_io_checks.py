@@ -98,6 +98,7 @@ EDITED = {
     learned(
         "keras_object", ["optimizers", "Adam", {"t": "dict", "v": [["x", registered("Other")]]}]
     ): "own objects: got",
+    learned("distribution", ["tmean", {"t": "tuple", "v": [[1]]}, {"t": "dict", "v": []}]): "is no distribution",
     learned("tuple", "ab"): "must be a list",
     learned("set", "ab"): "must be a list",
     learned("items", ["<f4", [1], [1]]): "names the dtype",

@@ -7,6 +7,7 @@ from collections import defaultdict
 import keras
 import numpy as np
 import pytest
+from scipy import stats
 
 from skensemble.io._values import Decoder, Encoder
 
@@ -87,6 +88,14 @@ def test_partial():
     """The function and its arguments."""
     again = round_trip(functools.partial(keras.losses.huber, delta=2.0))
     assert (again.func, again.args, again.keywords) == (keras.losses.huber, (), {"delta": 2.0})
+
+
+@pytest.mark.parametrize("distribution", [stats.loguniform(1e-3, 1e-1), stats.randint(low=1, high=5), stats.norm()])
+def test_distributions(distribution):
+    """What searches draw from comes back, with its parameters."""
+    again = round_trip(distribution)
+    assert type(again.dist) is type(distribution.dist)
+    np.testing.assert_array_equal(again.rvs(9, random_state=0), distribution.rvs(9, random_state=0))
 
 
 def test_keras_objects():

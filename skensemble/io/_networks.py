@@ -181,8 +181,8 @@ def stacked_slots(model, arrays, n_copies, where, *, newest=False):
 
 
 def network_params(estimator):
-    """Parameters of a scikeras estimator, those for its builder included."""
-    return estimator.get_params(deep=False)
+    """Parameters of a scikeras estimator and for its builder; sorted, since `set_params` changes the order."""
+    return dict(sorted(estimator.get_params(deep=False).items()))
 
 
 def network_attributes(estimator):
@@ -236,7 +236,7 @@ def restore_network(estimator, attributes, target, model):
     except (AttributeError, TypeError, ValueError, KeyError, IndexError) as error:
         raise FormatError(f"The encoder of a network's target cannot be restored: {error}.") from error
     estimator.model_ = model
-    if not any(hasattr(callback, "raise_not_restored") for callback in estimator.callbacks or ()):
+    if all(not hasattr(callback, "raise_not_restored") for callback in keras.tree.flatten(estimator.callbacks)):
         estimator._initialize_callbacks()
     else:
         estimator._fit_callbacks, estimator._predict_callbacks = [], []

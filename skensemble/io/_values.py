@@ -13,6 +13,7 @@ from collections import defaultdict
 
 import keras
 import numpy as np
+from scipy import stats
 
 from skensemble.io._architecture import untrusted_names
 from skensemble.io._errors import FormatError, PersistenceError
@@ -123,6 +124,7 @@ class Encoder:
             (lambda v: isinstance(v, np.generic), self._scalar),
             (lambda v: type(v) is bytes, lambda v, at: _tagged("bytes", v.hex())),
             (lambda v: isinstance(v, np.random.RandomState), self._random_state),
+            (lambda v: isinstance(v, stats.distributions.rv_frozen), self._distribution),
             (lambda v: isinstance(v, NotRestored), lambda v, at: _not_restored(v.path)),
             (
                 lambda v: type(v) is functools.partial,
@@ -161,6 +163,13 @@ class Encoder:
     def _random_state(self, value, where):
         _, keys, position, has_gauss, cached = value.get_state()
         return _tagged("random_state", [self._array(keys, where), int(position), int(has_gauss), float(cached)])
+
+    def _distribution(self, value, where):
+        if type(getattr(stats, value.dist.name, None)) is not type(value.dist):
+            return None
+        return _tagged(
+            "distribution", [value.dist.name, self.encode(value.args, where), self.encode(value.kwds, where)]
+        )
 
     def _callable(self, value, where):
         if value in _BUILTINS.values():
@@ -356,6 +365,13 @@ class Decoder:
         state = np.random.RandomState()
         state.set_state(("MT19937", self.decode(keys), *rest))
         return state
+
+    def _distribution(self, content):
+        name, args, keywords = content
+        distribution = getattr(stats, name)
+        if not isinstance(distribution, stats.rv_continuous | stats.rv_discrete):
+            raise FormatError(f"scipy.stats.{name} is no distribution.")
+        return distribution(*self.decode(args), **self.decode(keywords))
 
     def _builtin(self, content):
         return _BUILTINS[content]

@@ -212,7 +212,11 @@ class Graph:
         n_looped = sizes.count(sizes[0]) if compiled else len(sizes)
 
         def one(i, start, size, state):
-            return step(i, tf.slice(rows, [0, start], [self.n_members, size]), *state)
+            new = step(i, tf.slice(rows, [0, start], [self.n_members, size]), *state)
+            # TensorFlow 2.18 loses shapes where the size of the batch is not known.
+            for value, before in zip(tf.nest.flatten(new), tf.nest.flatten(state), strict=True):
+                value.set_shape(before.shape)
+            return new
 
         def looped(i, *state):
             size = sizes[0] if compiled else tf.constant(sizes)[i]

@@ -169,8 +169,11 @@ def is_elementwise(member):
     optimizer, variables = member.optimizer, member.trainable
     if not variables:
         return False
+    recorded = {id(slot) for _, _, slot in optimizer.slots}
     return (
         member.kind in ELEMENTWISE
+        # Keras 3.8 does not say which accumulators of Adagrad and Ftrl belong to which variable.
+        and all(len(v.shape) == 0 or id(v) in recorded for v in member.variables)
         and not optimizer.clipnorm
         and not optimizer.global_clipnorm
         and not optimizer.gradient_accumulation_steps

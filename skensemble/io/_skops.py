@@ -25,7 +25,12 @@ _TRUSTED_MODULES = re.compile(
 #: skops trusts estimators, but not splitters of cross-validation, which hold numbers only, types of arrays, which it
 #: reads from an empty array, and the parts of calibrated estimators, which hold estimators that are audited too.
 _TRUSTED_NAMES = frozenset(
-    {"numpy.dtype", "sklearn.calibration._CalibratedClassifier", "sklearn.calibration._SigmoidCalibration"}
+    {
+        "numpy.dtype",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
+        "sklearn.compose._column_transformer._RemainderColsList",  # scikit-learn 1.6: a list
+    }
 ) | {
     f"sklearn.model_selection._split.{name}"
     for name in (

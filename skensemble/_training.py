@@ -238,8 +238,8 @@ def _fit_together(members, X, y, sample_weight, engine, task, recorder=None, che
     dict too. A `recorder` follows the run of a single member.
     """
     candidates, reasons = _prepare(members, X, y, engine)
-    groups = group_by_program(list(candidates.values()), X, y, sample_weight)
-    groups = [[list(candidates)[i] for i in group] for group in groups]
+    numbers, ready = list(candidates), list(candidates.values())
+    groups = [[numbers[i] for i in group] for group in group_by_program(ready, X, y, sample_weight)]
     alone = [i for i in members if i not in candidates]
     tasks = task.parts([*map(_count, groups), *(type(members[i].estimator).__name__ for i in alone)])
     results = {}

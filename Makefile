@@ -4,16 +4,22 @@
 PYTHON ?= python3
 # Test processes. Each loads TensorFlow, so memory runs out long before the cores do.
 WORKERS ?= 2
+# Tests that know a backend: `make test-jax`.
+ON_JAX := tests/_engine/jax
 # More arguments for pytest.
 ARGS ?=
 
 VENV := .venv
 OLDEST := .venv-oldest
+CLIENTS := .venv-clients
+DOCS := .venv-docs
+PEERS := .venv-peers
 QUIET := TF_CPP_MIN_LOG_LEVEL=3 MPLBACKEND=Agg
-BENCHMARKS := $(sort $(wildcard benchmarks/bench_*.py))
+# Without the one that needs an environment of its own.
+BENCHMARKS := $(filter-out benchmarks/bench_peers.py,$(sort $(wildcard benchmarks/bench_*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-slow test-oldest lint format bench
+.PHONY: help demo test test-slow test-fuzz test-jax test-oldest test-clients docs lint format bench bench-peers
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,21 +27,31 @@ help:  ## Show this list
 demo: $(VENV)/.installed  ## Train, save and plot a 20-member ensemble on the digits (into output/)
 	$(QUIET) $(VENV)/bin/python examples/plot_digits_ensemble.py
 
-test: $(VENV)/.installed  ## Run all tests
-	$(QUIET) $(VENV)/bin/python -m pytest -n $(WORKERS) $(ARGS)
-
-test-fast: $(VENV)/.installed  ## Run the tests that take about a second each
+test: $(VENV)/.installed  ## Run the tests, but for the slow ones
 	$(QUIET) $(VENV)/bin/python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
 
-test-slow: $(VENV)/.installed  ## Run all tests, the random ones (damaged and hostile files, kills) in full
+test-slow: $(VENV)/.installed  ## Run the slow tests: scikit-learn's checks, every Keras layer, examples, killed processes
+	$(QUIET) $(VENV)/bin/python -m pytest -n $(WORKERS) -m slow $(ARGS)
+
+test-fuzz: $(VENV)/.installed  ## Run all tests, the random ones (damaged and hostile files, kills) in full
 	SKENSEMBLE_FUZZ=full $(QUIET) $(VENV)/bin/python -m pytest -n $(WORKERS) $(ARGS)
+
+test-jax: $(VENV)/.installed  ## Run the tests that know a backend with Keras on JAX
+	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(QUIET) $(VENV)/bin/python -m pytest -n $(WORKERS) -m "not slow" $(ON_JAX) $(ARGS)
 
 test-oldest: $(OLDEST)/.installed  ## Run the tests with the oldest supported versions (Python 3.11 or 3.12)
 	$(QUIET) $(OLDEST)/bin/python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
 
-lint: $(VENV)/.installed  ## Check style and formatting
+test-clients: $(CLIENTS)/.installed  ## Run the tests with packages that build on scikit-learn (mlflow, Optuna, XGBoost, ...)
+	$(QUIET) $(CLIENTS)/bin/python -m pytest -n $(WORKERS) tests/test_clients.py $(ARGS)
+
+docs: $(DOCS)/.installed  ## Build the documentation site, running the examples (into docs/_build/html)
+	$(QUIET) $(DOCS)/bin/python -m sphinx -b html -W --keep-going -q docs docs/_build/html $(ARGS)
+
+lint: $(VENV)/.installed  ## Check style, formatting and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 format: $(VENV)/.installed  ## Format, and repair what can be repaired automatically
 	$(VENV)/bin/ruff check --fix-only .
@@ -46,6 +62,9 @@ bench: $(VENV)/.installed  ## Run every benchmark
 		echo "== $$script"; $(QUIET) $(VENV)/bin/python $$script; \
 	done
 
+bench-peers: $(PEERS)/.installed  ## Run the benchmark beside other packages (torchensemble, TabM, ...)
+	$(QUIET) $(PEERS)/bin/python benchmarks/bench_peers.py $(ARGS)
+
 $(VENV)/.installed: pyproject.toml
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --editable ".[dev,plot]"
@@ -54,4 +73,19 @@ $(VENV)/.installed: pyproject.toml
 $(OLDEST)/.installed: pyproject.toml
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --editable ".[test,oldest]"
+	@touch $@
+
+$(CLIENTS)/.installed: pyproject.toml
+	test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --editable ".[clients]"
+	@touch $@
+
+$(DOCS)/.installed: pyproject.toml
+	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --editable ".[docs]"
+	@touch $@
+
+$(PEERS)/.installed: pyproject.toml
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --editable ".[peers]"
 	@touch $@

@@ -15,9 +15,10 @@ import subprocess
 import sys
 import time
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
-PACKAGES = ("scikit-learn", "keras", "tensorflow", "scikeras", "numpy")
+PACKAGES = ("scikit-learn", "keras", "tensorflow", "scikeras", "numpy", *(["jax"] if find_spec("jax") else []))
 #: Before the JSON of a part's result on its standard output.
 _MARK = "result of the part: "
 
@@ -46,11 +47,14 @@ class Benchmark:
     ----------
     quick : bool
         Whether to run small, only to see that everything runs.
+    packages : list of str
+        Whose versions are printed and written.
     """
 
     def __init__(self, script, quick):
         self.script, self.quick = Path(script), quick
-        self.rows = []
+        self.packages = list(PACKAGES)
+        self.rows, self.skipped = [], []
         self.load = _load_average()
 
     def repeat(self, n_repeats, **functions):
@@ -62,7 +66,12 @@ class Benchmark:
         return results
 
     def fresh(self, part, **arguments):
-        """What `part(**arguments)` of the script returns in a process of its own, by way of JSON."""
+        """What `part(**arguments)` of the script returns in a process of its own, by way of JSON.
+
+        With `--quick` it runs in this process: starting one takes longer than what it would measure.
+        """
+        if self.quick:
+            return json.loads(json.dumps(part(**arguments)))
         command = [sys.executable, str(self.script), "--part", part.__name__, json.dumps(arguments)]
         completed = subprocess.run(command, capture_output=True, text=True)
         if completed.returncode:
@@ -84,6 +93,11 @@ class Benchmark:
         spread = {"mean": statistics.mean(ours), "sd": statistics.stdev(ours), "repeats": len(ours)}
         self.rows.append({"name": name, "ours": spread, "value": spread["mean"], "bound": None, "holds": True})
 
+    def skip(self, what, reason):
+        """Say what is not measured, and why; the results are not written then, so that none goes missing unnoticed."""
+        print(f"skipped: {what}: {reason}")
+        self.skipped.append(what)
+
     def _add(self, name, ours, value, at_least, at_most, **more):
         holds = (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
         bound = None
@@ -93,7 +107,7 @@ class Benchmark:
 
     def finish(self):
         """Print everything, assert the bounds, write the results."""
-        versions = {name: version(name) for name in PACKAGES}
+        versions = {name: version(name) for name in self.packages}
         versions |= {"Python": platform.python_version(), "cores": os.cpu_count()}
         print(", ".join(f"{name} {number}" for name, number in versions.items()))
         print(f"load average {self.load} before, {_load_average()} after")
@@ -104,6 +118,9 @@ class Benchmark:
             return
         broken = [f"{row['name']}: {row['value']:.4g}, not {row['bound']}" for row in self.rows if not row["holds"]]
         assert not broken, "bounds that do not hold, results not written:\n" + "\n".join(broken)
+        if self.skipped:
+            print(f"nothing written, since these were skipped: {', '.join(self.skipped)}")
+            return
         results = {"versions": versions, "load_average": self.load, "rows": self.rows}
         path = self.script.parent / "results" / f"{self.script.stem.removeprefix('bench_')}.json"
         path.parent.mkdir(exist_ok=True)
@@ -113,7 +130,7 @@ class Benchmark:
 
 def run(main, *parts):
     """Run the script that defines `main`, or the one of its `parts` that `Benchmark.fresh` asks for."""
-    parser = argparse.ArgumentParser(description=inspect.getmodule(main).__doc__)
+    parser = argparse.ArgumentParser(description=main.__globals__["__doc__"])
     parser.add_argument("--quick", action="store_true", help="run everything small; assert and write nothing")
     parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()

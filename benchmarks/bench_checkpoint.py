@@ -16,7 +16,7 @@ from _harness import run, seconds
 from sklearn.datasets import make_classification
 
 from skensemble import KerasAveragingClassifier, KerasClassifier
-from skensemble._checkpoint import Checkpoint, Part
+from skensemble._checkpoint.store import Checkpoint, GroupCheckpoint
 
 N_REPEATS = 5
 MOST_BETWEEN_EPOCHS, MOST_IN_ALL = 0.05, 0.15
@@ -51,8 +51,8 @@ def shares(model, X, y):
     between, others = [], []
     with (
         tempfile.TemporaryDirectory(dir=Path.cwd()) as directory,
-        timed(Part, "save", between),
-        timed(Part, "finish", others),
+        timed(GroupCheckpoint, "save", between),
+        timed(GroupCheckpoint, "finish", others),
         timed(Checkpoint, "begin", others),
     ):
         took = seconds(model.set_params(checkpoint_dir=directory).fit, X, y)

@@ -67,10 +67,10 @@ SHAPES = {
 OPTIONS = {"optimizer": "adam", "loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]}
 
 
-def fits(name, epochs, n_fits):
+def fits(name, epochs, n_rows, n_fits):
     """Seconds of the first fit in the process, and of each of the next `n_fits`."""
     network, data, _, batch_size, _ = SHAPES[name]
-    X, y = data()
+    X, y = (part[:n_rows] for part in data())
     member = KerasClassifier(network, epochs=epochs, batch_size=batch_size, **OPTIONS)
     ensembles = [
         KerasAveragingClassifier(member, N_MEMBERS, engine="fused", random_state=seed) for seed in range(1 + n_fits)
@@ -78,10 +78,10 @@ def fits(name, epochs, n_fits):
     return [seconds(ensemble.fit, X, y) for ensemble in ensembles]
 
 
-def loop(name, epochs):
+def loop(name, epochs, n_rows):
     """Seconds of each of the timed turns of Keras' loop."""
     network, data, _, batch_size, _ = SHAPES[name]
-    X, y = data()
+    X, y = (part[:n_rows] for part in data())
 
     def build():
         model = network()
@@ -93,7 +93,7 @@ def loop(name, epochs):
 
 def main(bench):
     for name, (_, _, epochs, _, bound) in SHAPES.items():
-        shape = {"name": name, "epochs": 1 if bench.quick else epochs}
+        shape = {"name": name, "epochs": 1 if bench.quick else epochs, "n_rows": 100 if bench.quick else None}
         times = bench.repeat(
             3,
             ours=partial(bench.fresh, fits, **shape, n_fits=2),

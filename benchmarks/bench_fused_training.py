@@ -9,17 +9,18 @@ import warnings
 
 import numpy as np
 import tensorflow as tf
+from _by_hand_xla import train
 from _harness import keras_loop, run, scaled, seconds
-from _tutorial import BATCH_SIZE, EPOCHS, HIDDEN, N_MEMBERS, blobs, ensemble, keras_model
+from _tutorial import BATCH_SIZE, EPOCHS, HIDDEN, N_MEMBERS, blobs, ensemble, keras_model, row_orders
 from sklearn.ensemble import BaggingClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
-from skensemble._initial_values import initialize_members
-from skensemble._program import get_program
+from skensemble._engine.backend import get_program
+from skensemble._engine.initial_values import initialize_members
+from skensemble._engine.records import Data, RunPlan
 
 TIMED_MEMBERS = 2
-ADAM = {"learning_rate": 1e-3, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
 
 
 def fits(epochs, n_fits):
@@ -46,71 +47,23 @@ def building(n_repeats):
 def training_alone(epochs, n_repeats):
     """Seconds of the fused program and of the one written by hand, from the same values, over the same rows."""
     X, y, _ = blobs()
-    template = ensemble().estimator.set_params(random_state=0)
-    states = initialize_members(template, list(range(N_MEMBERS)), X, y)
-    program = get_program(template.model_, N_MEMBERS)
+    prototype = ensemble().estimator.set_params(random_state=0)
+    states = initialize_members(prototype, list(range(N_MEMBERS)), X, y)
+    program = get_program(prototype.model_, N_MEMBERS)
     state = program.stack(states)
-    rng = np.random.default_rng(0)
-    orders = rng.permuted(np.tile(np.arange(len(X), dtype="int32"), (epochs, N_MEMBERS, 1)), axis=2)
+    orders = row_orders(N_MEMBERS, epochs, np.random.default_rng(0))
     data = tf.constant(X), tf.constant(y)
 
     def fused():
-        logs = program.run(state, (*data, None), orders, batch_size=BATCH_SIZE)[1]
+        logs = program.run(state, Data(*data), RunPlan(orders, BATCH_SIZE))[1]
         return np.stack([logs["loss"], logs["accuracy"]])
 
     def by_hand():
-        return np.stack([log.numpy() for log in handwritten(*data, tf.constant(orders), state.trainable)])
+        return np.stack([log.numpy() for log in train(*data, tf.constant(orders), state.variables.trainable)[1]])
 
     # Both compile here, and must have trained the same networks; rounding grows with the steps, so few are compared.
     np.testing.assert_allclose(fused()[:, :10], by_hand()[:, :10], rtol=1e-3, atol=1e-4)
     return [[seconds(fused), seconds(by_hand)] for _ in range(n_repeats)]
-
-
-@tf.function(jit_compile=True, autograph=False)
-def handwritten(X, y, orders, variables):
-    """All members, steps and epochs in one XLA program; loss and accuracy of shape (n_epochs, n_members)."""
-    n_epochs, n_members, n_rows = orders.shape
-    n_full, tail = divmod(n_rows, BATCH_SIZE)
-
-    def step(rows, t, variables, means, squares, sums):
-        x, target = tf.gather(X, rows), tf.gather(y, rows)
-        with tf.GradientTape() as tape:
-            tape.watch(variables)
-            kernel_1, bias_1, kernel_2, bias_2 = variables
-            hidden = tf.nn.relu(tf.matmul(x, kernel_1) + bias_1[:, None])
-            logits = tf.matmul(hidden, kernel_2) + bias_2[:, None]
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(target, logits)
-            loss = tf.reduce_sum(tf.reduce_mean(losses, axis=1))
-        gradients = tape.gradient(loss, variables)
-        b1, b2 = ADAM["beta_1"], ADAM["beta_2"]
-        rate = ADAM["learning_rate"] * tf.sqrt(1 - b2**t) / (1 - b1**t)
-        means = [m + (1 - b1) * (g - m) for m, g in zip(means, gradients, strict=True)]
-        squares = [s + (1 - b2) * (g * g - s) for s, g in zip(squares, gradients, strict=True)]
-        variables = [
-            v - rate * m / (tf.sqrt(s) + ADAM["epsilon"]) for v, m, s in zip(variables, means, squares, strict=True)
-        ]
-        hits = tf.cast(tf.argmax(logits, axis=2, output_type="int32") == target, "float32")
-        sums = [sums[0] + tf.reduce_sum(losses, axis=1), sums[1] + tf.reduce_sum(hits, axis=1)]
-        return [t + 1, variables, means, squares, sums]
-
-    def epoch(e, t, variables, means, squares, logs):
-        def full_batch(i, *state):
-            return [i + 1, *step(tf.slice(orders[e], [0, i * BATCH_SIZE], [n_members, BATCH_SIZE]), *state)]
-
-        sums = [tf.zeros(n_members), tf.zeros(n_members)]
-        start = [tf.constant(0), t, variables, means, squares, sums]
-        _, *state = tf.while_loop(lambda i, *_: i < n_full, full_batch, start)
-        if tail:
-            state = step(orders[e][:, n_full * BATCH_SIZE :], *state)
-        *state, sums = state
-        logs = [log.write(e, value / n_rows) for log, value in zip(logs, sums, strict=True)]
-        return [e + 1, *state, logs]
-
-    zeros = [tf.zeros_like(v) for v in variables]
-    logs = [tf.TensorArray("float32", n_epochs, element_shape=(n_members,)) for _ in range(2)]
-    start = [tf.constant(0), tf.constant(1.0), list(variables), zeros, zeros, logs]
-    logs = tf.while_loop(lambda e, *_: e < n_epochs, epoch, start)[-1]
-    return [log.stack() for log in logs]
 
 
 def bagging(epochs):

@@ -15,7 +15,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from skensemble import KerasClassifier, KerasVotingClassifier
-from skensemble._selection import held_out_rows
+from skensemble._numeric.selection import held_out_rows
 
 N_REPEATS, N_MEMBERS, N_UNDER_TRAINED = 10, 9, 3
 EPOCHS, BATCH_SIZE, HIDDEN = 30, 32, 32

@@ -144,19 +144,13 @@ for name, fitted in ensemble.named_estimators_.items():
     )
 
 # %%
-# All three together, and every pair: fitted members are frozen, so nothing is trained again.
+# All three together, and every pair, which takes no training.
 from itertools import combinations
 
-from sklearn.frozen import FrozenEstimator
-
-fitted_members = ensemble.named_estimators_
 errors = {}
 for size in (1, 2, 3):
     for names in combinations(builders, size):
-        frozen = [(name, FrozenEstimator(fitted_members[name])) for name in names]
-        together = KerasVotingClassifier(frozen).fit(X_train, y_train)
-        errors[" + ".join(names)] = 1 - together.score(X_test, y_test)
-assert (together.predict(X_test) == ensemble.predict(X_test)).all()
+        errors[" + ".join(names)] = 1 - ensemble.subset(names).score(X_test, y_test)
 
 print(f"\n{'errors on held-out images':35s}    rate")
 for names, error in errors.items():
@@ -167,12 +161,12 @@ for names, error in errors.items():
 import matplotlib.pyplot as plt
 import numpy as np
 
+from skensemble import TrainingHistoryDisplay
+
 figure, (curves, bars) = plt.subplots(1, 2, figsize=(12, 4), layout="constrained", width_ratios=[1, 1.3])
 
-for name, fitted in fitted_members.items():
-    curves.plot(np.arange(1, epochs + 1), 1 - np.array(fitted.history_["val_accuracy"]), marker=".", label=name)
-curves.set(title="Validation images, while training", xlabel="epoch", ylabel="error rate", ylim=(0, None))
-curves.legend()
+TrainingHistoryDisplay.from_estimator(ensemble, metric="val_accuracy", ax=curves)
+curves.set(title="Validation images, while training", ylabel="accuracy")
 
 colors = {0: "tab:gray", 1: "tab:cyan", 2: "tab:blue"}
 container = bars.barh(list(errors), errors.values(), color=[colors[names.count(" + ")] for names in errors])

@@ -32,7 +32,7 @@ if options.repeats < 2:
 # The tutorial's data: three overlapping blobs, the first 150 rows for training, and its network with one hidden layer.
 from sklearn.datasets import make_blobs
 
-from skensemble import KerasAveragingClassifier, KerasClassifier, MembersDisplay
+from skensemble import KerasAveragingClassifier, KerasClassifier
 
 X, y = make_blobs(n_samples=500, centers=3, n_features=2, cluster_std=2, random_state=2)
 X_train, X_test, y_train, y_test = X[:150], X[150:], y[:150], y[150:]
@@ -49,78 +49,53 @@ one = KerasAveragingClassifier(watched, n_estimators=1, random_state=0).fit(X_tr
 # %%
 # All the networks that are needed, in one fit. Members do not depend on each other, each has its own seed. So one
 # ensemble of 5 * R members holds R ensembles of five members, 5 * R single networks, and (its first 20 members being
-# the same whatever follows) the growing ensemble: everything below are slices of one array of predictions.
+# the same whatever follows) the growing ensemble: everything below is a subset of it, which takes no training.
 MEMBERS_PER_ENSEMBLE = 5
 
-n_runs = max(options.repeats * MEMBERS_PER_ENSEMBLE, options.members)
+n_repeated = options.repeats * MEMBERS_PER_ENSEMBLE
+n_runs = max(n_repeated, options.members)
 print(f"Training {n_runs} networks for {options.epochs} epochs", flush=True)
 runs = KerasAveragingClassifier(member, n_estimators=n_runs, random_state=0).fit(X_train, y_train)
-proba = runs.predict_members(X_test)  # (n_runs, n_samples, n_classes)
-
-
-def accuracies(proba):
-    """Held-out accuracy of each of several predictions of shape (n_predictions, n_samples, n_classes)."""
-    return (runs.classes_[proba.argmax(axis=-1)] == y_test).mean(axis=-1)
-
+first, repeated = runs.subset(range(options.members)), runs.subset(range(n_repeated))
 
 # %%
-# The first 1, 2, ... networks: their mean probabilities, and for comparison their votes.
-from itertools import islice
-
-first_members = accuracies(proba[: options.members])
-growing = [(labels == y_test).mean() for labels in islice(runs.staged_predict(X_test), options.members)]
-votes = list(islice(runs.set_params(voting="hard").staged_predict(X_test), options.members))[-1]
-runs.set_params(voting="soft")
-
-# %%
-# The repeats: consecutive fives are ensembles that share no network.
-repeated = proba[: options.repeats * MEMBERS_PER_ENSEMBLE]
-single_scores = accuracies(repeated)
-fives = repeated.reshape(options.repeats, MEMBERS_PER_ENSEMBLE, *repeated.shape[1:])
-ensemble_scores = accuracies(fives.mean(axis=1))
-single_sd, ensemble_sd = single_scores.std(ddof=1), ensemble_scores.std(ddof=1)
-
-print("\naccuracy                                    here    tutorial")
-print(f"one network, training rows                  {one.score(X_train, y_train):.3f}   0.847")
-print(f"one network, held-out rows                  {one.score(X_test, y_test):.3f}   0.766")
-print(f"{f'first {options.members} networks, mean probability':42s}  {growing[-1]:.3f}   0.760 to 0.766")
-print(f"{f'first {options.members} networks, votes':42s}  {(votes == y_test).mean():.3f}   -")
-print(f"{f'{len(single_scores)} single networks: mean':42s}  {single_scores.mean():.3f}   0.770")
-print(f"{'    standard deviation':42s}  {single_sd:.3f}   0.014")
-print(f"{f'{options.repeats} ensembles of five: mean':42s}  {ensemble_scores.mean():.3f}   0.768")
-print(f"{'    standard deviation':42s}  {ensemble_sd:.3f}   0.006")
-
-# %%
-# The figure.
+# The figure. In the middle the first 1, 2, ... networks together; on the right the repeats: consecutive fives are
+# ensembles that share no network.
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
+
+from skensemble import MembersDisplay, ScoreSpreadDisplay, TrainingHistoryDisplay
 
 figure, (curves, growth, spread) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
-
-epochs = np.arange(1, options.epochs + 1)
-curves.plot(epochs, one.history_["accuracy"], label="training rows")
-curves.plot(epochs, one.history_["val_accuracy"], label="held-out rows")
-curves.set(title="One network learns", xlabel="epoch", ylabel="accuracy")
-curves.legend(loc="lower right")
-
-MembersDisplay(first_members, growing, "accuracy").plot(ax=growth)
-growth.set(title="More networks, held-out rows")
-
-spread.boxplot([single_scores, ensemble_scores], widths=0.5, showfliers=False)
-jitter = np.random.default_rng(0)
-for position, scores in enumerate([single_scores, ensemble_scores], start=1):
-    x = position + jitter.uniform(-0.12, 0.12, size=len(scores))
-    spread.scatter(x, scores, color=["tab:gray", "tab:blue"][position - 1], alpha=0.7)
-spread.set_xticks([1, 2], [f"{len(single_scores)} single networks", f"{len(ensemble_scores)} ensembles of five"])
-spread.set(title="Spread over repeats, held-out rows", ylabel="accuracy")
-spread.sharey(growth)
+TrainingHistoryDisplay.from_estimator(one, metric="accuracy", ax=curves)
+curves.set_title("One network learns")
+growing = MembersDisplay.from_estimator(first, X_test, y_test, ax=growth)
+growth.set_title("More networks, held-out rows")
+repeats = ScoreSpreadDisplay.from_estimator(repeated, X_test, y_test, group_sizes=(1, MEMBERS_PER_ENSEMBLE), ax=spread)
+spread.set_title("Spread over repeats, held-out rows")
+growth.sharey(spread)
 
 output = Path("output")
 output.mkdir(exist_ok=True)
 figure.savefig(output / "model_averaging.png", dpi=150)
-print(f"\nFigure: {output / 'model_averaging.png'}")
+print(f"Figure: {output / 'model_averaging.png'}")
+
+# %%
+# The numbers. For comparison, the networks vote too.
+single_scores, ensemble_scores = repeats.scores.values()
+single_sd, ensemble_sd = single_scores.std(ddof=1), ensemble_scores.std(ddof=1)
+growing_score, votes = growing.ensemble_scores[-1], first.reweight(voting="hard").score(X_test, y_test)
+
+print("\naccuracy                                    here    tutorial")
+print(f"one network, training rows                  {one.score(X_train, y_train):.3f}   0.847")
+print(f"one network, held-out rows                  {one.score(X_test, y_test):.3f}   0.766")
+print(f"{f'first {options.members} networks, mean probability':42s}  {growing_score:.3f}   0.760 to 0.766")
+print(f"{f'first {options.members} networks, votes':42s}  {votes:.3f}   -")
+print(f"{f'{len(single_scores)} single networks: mean':42s}  {single_scores.mean():.3f}   0.770")
+print(f"{'    standard deviation':42s}  {single_sd:.3f}   0.014")
+print(f"{f'{options.repeats} ensembles of five: mean':42s}  {ensemble_scores.mean():.3f}   0.768")
+print(f"{'    standard deviation':42s}  {ensemble_sd:.3f}   0.006")
 
 # %%
 # The answer. Independent errors would give 1 / sqrt(5) = 0.45 of the spread.

@@ -100,14 +100,13 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
+from skensemble import ScoreSpreadDisplay, TrainingHistoryDisplay
+
 figure, (curves, averages, spread) = plt.subplots(1, 3, figsize=(14, 4.2), layout="constrained")
 
-history = one.estimator_.history_
-epochs = np.arange(1, options.epochs + 1)
-curves.plot(epochs, history["accuracy"], label="training rows", linewidth=1)
-curves.plot(epochs, history["val_accuracy"], label="held-out rows", linewidth=1)
+TrainingHistoryDisplay.from_estimator(one, metric="accuracy", ax=curves)
 curves.axvspan(options.epochs - 10, options.epochs, color="tab:gray", alpha=0.3, label="the last ten epochs")
-curves.set(title="One run", xlabel="epoch", ylabel="accuracy")
+curves.set_title("One run")
 curves.legend(loc="lower right", fontsize="small")
 
 N_SHOWN = 10
@@ -133,13 +132,8 @@ final = {"last\nepoch": singles[:, 0]}
 for weights, label in WEIGHTINGS.items():
     final[f"{label}\n10"] = stages[weights][:, 9]
 final[f"equal\n{options.checkpoints}"] = stages["uniform"][:, -1]
-spread.boxplot(list(final.values()), widths=0.5, showfliers=False)
-jitter = np.random.default_rng(0)
-for position, values in enumerate(final.values(), start=1):
-    color = "tab:gray" if position == 1 else "tab:blue"
-    spread.scatter(position + jitter.uniform(-0.12, 0.12, size=len(values)), values, color=color, alpha=0.6, s=14)
-spread.set_xticks(range(1, len(final) + 1), list(final), fontsize="small")
-spread.set(title=f"Spread over {options.repeats} runs", ylabel="accuracy")
+ScoreSpreadDisplay(final, "accuracy").plot(ax=spread)
+spread.set_title(f"Spread over {options.repeats} runs")
 
 output = Path("output")
 output.mkdir(exist_ok=True)

@@ -60,7 +60,7 @@ def score_stages(ensemble):
 def score_members(ensemble):
     """Held-out accuracy of each snapshot, newest first."""
     labels = ensemble.classes_[ensemble.predict_members(X_test).argmax(axis=-1)]
-    return (labels == y_test).mean(axis=1)[::-1]
+    return (labels == y_test).mean(axis=1)
 
 
 # %%
@@ -72,7 +72,7 @@ import numpy as np
 from sklearn.base import clone
 
 VARIANTS = {
-    "per epoch\n(tutorial)": {},
+    "per epoch (tutorial)": {},
     "per step": {"update": "batch"},
     "triangular": {"update": "batch", "schedule": "triangular"},
     "5 cycles": {"update": "batch", "n_estimators": 5},
@@ -94,7 +94,7 @@ scores = {name: np.array([run.score(X_test, y_test) for run in fitted]) for name
 
 # %%
 # What the tutorial prints for its single run, and the mean of our repeats.
-tutorial_runs = runs["per epoch\n(tutorial)"]
+tutorial_runs = runs["per epoch (tutorial)"]
 stages = np.array([score_stages(run) for run in tutorial_runs])
 singles = np.array([score_members(run) for run in tutorial_runs])
 PUBLISHED_STAGES = [0.813, 0.813, 0.822, 0.820, 0.818, 0.815, 0.813, 0.813, 0.813, 0.813]
@@ -107,7 +107,7 @@ for i in range(10):
     print(f"{10 - i:8d}   {alone}   {stages[:, i].mean():.3f} ({PUBLISHED_STAGES[i]:.3f})")
 print("\nvariant          mean    sd")
 for name, values in scores.items():
-    print(f"{name.replace(chr(10), ' '):21s}{values.mean():.3f}   {values.std(ddof=1):.3f}")
+    print(f"{name:21s}{values.mean():.3f}   {values.std(ddof=1):.3f}")
 
 # %%
 # The figure.
@@ -115,18 +115,13 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
+from skensemble import LearningRateDisplay, ScoreSpreadDisplay
+
 figure, (rate, growth, spread) = plt.subplots(1, 3, figsize=(14, 4.2), layout="constrained")
 
-shown = {"per epoch\n(tutorial)": "cosine per epoch", "triangular": "triangular per step"}
-for name, label in shown.items():
-    rates = runs[name][0].learning_rates_
-    epochs = np.arange(len(rates)) * options.epochs / len(rates)
-    rate.plot(epochs, rates, label=label, linewidth=1.3)
-for end in np.arange(1, 11) * (options.epochs // 10):
-    rate.axvline(end, color="tab:gray", linewidth=0.6, linestyle=":")
-rate.set(title="The learning rate; snapshots at dotted lines", xlabel="epoch", ylabel="learning rate")
-rate.set_ylim(0, 0.0125)
-rate.legend(loc="upper right", ncols=2, fontsize="small")
+LearningRateDisplay.from_estimator(tutorial_runs[0], name="cosine", ax=rate)
+LearningRateDisplay.from_estimator(runs["triangular"][0], name="triangular", ax=rate)
+rate.set_title("The learning rate, per epoch and per step")
 
 n_last = np.arange(1, 11)
 for values, label, color in ((singles, "that snapshot alone", "tab:gray"), (stages, "the last n together", "tab:blue")):
@@ -138,12 +133,8 @@ growth.set_xticks(n_last)
 growth.set(title=f"Mean and spread of {options.repeats} runs", xlabel="n, from the newest snapshot", ylabel="accuracy")
 growth.legend(loc="lower left", fontsize="small")
 
-spread.boxplot(list(scores.values()), widths=0.5, showfliers=False)
-jitter = np.random.default_rng(0)
-for position, values in enumerate(scores.values(), start=1):
-    spread.scatter(position + jitter.uniform(-0.12, 0.12, size=len(values)), values, color="tab:blue", alpha=0.6, s=14)
-spread.set_xticks(range(1, len(scores) + 1), list(scores), fontsize="small", rotation=30, ha="right")
-spread.set(title="The whole ensemble, variants", ylabel="accuracy")
+ScoreSpreadDisplay(scores, "accuracy").plot(ax=spread)
+spread.set_title("The whole ensemble, variants")
 
 output = Path("output")
 output.mkdir(exist_ok=True)

@@ -5,14 +5,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what `__getattr__` gives, for editors and type checkers
     from skensemble._averaging import KerasAveragingClassifier, KerasAveragingRegressor
-    from skensemble._display import MembersDisplay
+    from skensemble._display.learning_rate import LearningRateDisplay
+    from skensemble._display.member_weights import MemberWeightsDisplay
+    from skensemble._display.members import MembersDisplay
+    from skensemble._display.score_spread import ScoreSpreadDisplay
+    from skensemble._display.training_history import TrainingHistoryDisplay
     from skensemble._heads import KerasHeadClassifier, KerasHeadRegressor
-    from skensemble._merge import WeightedAverage
+    from skensemble._layers import SelectColumns, WeightedAverage
     from skensemble._polyak import PolyakWeightClassifier, PolyakWeightRegressor
     from skensemble._snapshot import SnapshotEnsembleClassifier, SnapshotEnsembleRegressor
     from skensemble._stacking import StackedKerasClassifier, StackedKerasRegressor
     from skensemble._voting import KerasVotingClassifier, KerasVotingRegressor
     from skensemble.wrappers import KerasClassifier, KerasRegressor
+
+__version__ = "0.1.0.dev0"
 
 __all__ = [
     "KerasAveragingClassifier",
@@ -23,13 +29,18 @@ __all__ = [
     "KerasRegressor",
     "KerasVotingClassifier",
     "KerasVotingRegressor",
+    "LearningRateDisplay",
+    "MemberWeightsDisplay",
     "MembersDisplay",
     "PolyakWeightClassifier",
     "PolyakWeightRegressor",
+    "ScoreSpreadDisplay",
+    "SelectColumns",
     "SnapshotEnsembleClassifier",
     "SnapshotEnsembleRegressor",
     "StackedKerasClassifier",
     "StackedKerasRegressor",
+    "TrainingHistoryDisplay",
     "WeightedAverage",
 ]
 
@@ -43,20 +54,27 @@ _MODULES = {
     "KerasRegressor": "wrappers",
     "KerasVotingClassifier": "_voting",
     "KerasVotingRegressor": "_voting",
-    "MembersDisplay": "_display",
+    "LearningRateDisplay": "_display.learning_rate",
+    "MemberWeightsDisplay": "_display.member_weights",
+    "MembersDisplay": "_display.members",
     "PolyakWeightClassifier": "_polyak",
     "PolyakWeightRegressor": "_polyak",
+    "ScoreSpreadDisplay": "_display.score_spread",
+    "SelectColumns": "_layers",
     "SnapshotEnsembleClassifier": "_snapshot",
     "SnapshotEnsembleRegressor": "_snapshot",
     "StackedKerasClassifier": "_stacking",
     "StackedKerasRegressor": "_stacking",
-    "WeightedAverage": "_merge",
+    "TrainingHistoryDisplay": "_display.training_history",
+    "WeightedAverage": "_layers",
 }
+
+_SUBMODULES = ("exceptions", "io")
 
 
 def __getattr__(name):
-    if name == "io":
-        return import_module("skensemble.io")
+    if name in _SUBMODULES:
+        return import_module(f"skensemble.{name}")
     if name not in _MODULES:
         raise AttributeError(f"module 'skensemble' has no attribute {name!r}")
     globals()[name] = getattr(import_module(f"skensemble.{_MODULES[name]}"), name)
@@ -64,4 +82,4 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted({*globals(), *__all__, "io"})
+    return sorted({*globals(), *__all__, *_SUBMODULES})

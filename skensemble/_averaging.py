@@ -4,40 +4,56 @@ import dataclasses
 import numbers
 import os
 import warnings
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils.validation import check_is_fitted
 
 from skensemble._base import BaseKerasEnsemble, KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
-from skensemble._checkpoint import keep_entropy, open_checkpoint
-from skensemble._compat import HasMethods, Interval, StrOptions, fit_context
-from skensemble._members import (
-    FittedMembers,
-    Member,
-    check_member,
-    is_frozen,
-    spawn_seeds,
-)
-from skensemble._progress import fit_task
+from skensemble._checkpoint.store import keep_entropy, open_checkpoint
+from skensemble._compat.python import find_stacklevel
+from skensemble._compat.sklearn import HasMethods, Interval, RealNotInt, StrOptions, fit_context, raise_for_params
+from skensemble._engine.fitted import FittedMembers
+from skensemble._engine.progress import fit_task
+from skensemble._members.checks import check_member, check_takes_columns
+from skensemble._members.other_estimators import without_network_seed
+from skensemble._members.spec import MemberSpec, draw_columns, is_frozen, is_network, spawn_seeds
+from skensemble._reweight import RULES, Reweighted
+from skensemble._typing import MatrixLike
 from skensemble.wrappers import KerasClassifier, KerasRegressor
 
-#: What only a fit leaves behind whose members drew rows.
-_LEARNED_OF_ROWS = ("estimators_samples_", "oob_score_", "oob_decision_function_", "oob_prediction_")
+#: What only a fit leaves behind whose members drew rows or columns.
+_LEARNED_OF_DRAWS = (
+    "estimators_samples_",
+    "estimators_features_",
+    "oob_score_",
+    "oob_decision_function_",
+    "oob_prediction_",
+)
 
 
-class _BaseKerasAveraging(BaseKerasEnsemble):
+class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
+    _fitted_state = ("estimators_", "estimator_", *_LEARNED_OF_DRAWS, "_data", "_entropy", "_n_drawn")
     _parameter_constraints = {
-        "estimator": [HasMethods(["fit", "predict"]), list, None],
+        "estimator": [HasMethods(["fit", "predict"]), callable, list, None],
         "n_estimators": [Interval(numbers.Integral, 1, None, closed="left")],
+        "combination": [StrOptions({"mean", "median", "trimmed_mean"})],
+        "trim_fraction": [Interval(numbers.Real, 0, 0.5, closed="neither")],
         "weights": [StrOptions({"greedy"}), "array-like", None],
         "bootstrap": ["boolean"],
         "max_samples": [
             Interval(numbers.Integral, 1, None, closed="left"),
-            Interval(numbers.Real, 0, 1, closed="right"),
+            Interval(RealNotInt, 0, 1, closed="right"),
+        ],
+        "max_features": [
+            Interval(numbers.Integral, 1, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="right"),
         ],
         "oob_score": ["boolean", callable],
         "oob_validation": ["boolean"],
-        "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
+        "validation_fraction": [Interval(RealNotInt, 0, 1, closed="neither")],
         "warm_start": ["boolean"],
         "engine": [StrOptions({"auto", "fused", "keras"})],
         "checkpoint_dir": [str, os.PathLike, None],
@@ -46,17 +62,39 @@ class _BaseKerasAveraging(BaseKerasEnsemble):
         "verbose": ["verbose"],
     }
 
-    def _fit(self, X, y, sample_weight, task, *, classifier):
+    def __len__(self):
+        """Number of fitted members."""
+        check_is_fitted(self)
+        return len(self.estimators_)
+
+    def __getitem__(self, index):
+        """The fitted member at `index`, or a list of members for a slice."""
+        check_is_fitted(self)
+        return self.estimators_[index]
+
+    def __iter__(self):
+        """Iterate over the fitted members."""
+        check_is_fitted(self)
+        return iter(self.estimators_)
+
+    def __bool__(self):
+        """True, also before `fit`, when there is no length to ask for."""
+        return True
+
+    def _fit(self, X, y, sample_weight, params, task, *, classifier):
         self._check_members(classifier)
+        metadata = self._member_metadata(sample_weight, params)
         draws = self._check_row_parameters(len(X))
+        n_columns = self._check_column_parameters(X.row_shape)
         fitted = self._kept_members()
-        self._remember_data(X, y, draws, must_agree=bool(fitted))
+        self._remember_data(X, y, draws, n_columns, must_agree=bool(fitted))
         with open_checkpoint(self.checkpoint_dir) as checkpoint:
             if not fitted:
                 self._entropy = keep_entropy(checkpoint, self.random_state)
-            for name in _LEARNED_OF_ROWS:
+            for name in (*_LEARNED_OF_DRAWS, "_is_subset"):
                 vars(self).pop(name, None)
-            members, left_out = self._make_members(len(X), draws, classifier)
+            members, left_out = self._make_members(len(X), draws, classifier, metadata)
+            members = self._draw_columns(members, X.row_shape, n_columns)
             self._check_frozen(members, X, y)
             new = members[len(fitted) :]
             self._fit_independent(
@@ -64,13 +102,27 @@ class _BaseKerasAveraging(BaseKerasEnsemble):
             )
         if self.oob_score:
             self._score_left_out(X, y, left_out, self.oob_score)
+        self.estimator_ = self._template(classifier)
         return self
+
+    def _template(self, classifier):
+        """The estimator whose copies are trained; None where fitted members are given in a list."""
+        if isinstance(self.estimator, list):
+            return None
+        if self.estimator is None:
+            return KerasClassifier() if classifier else KerasRegressor()
+        return self.estimator
 
     def _kept_members(self):
         """Members that `warm_start` keeps."""
         if not self.warm_start or self._is_fitted_already() or not hasattr(self, "estimators_"):
             return FittedMembers([])
         n_fitted = len(self.estimators_)
+        if getattr(self, "_is_subset", False):
+            raise ValueError(
+                "With `warm_start=True`, fit adds members to those that it trained: this ensemble is a `subset` of "
+                f"another, with {n_fitted} members. Set warm_start=False to begin again, or add to the whole ensemble."
+            )
         if self.n_estimators < n_fitted:
             raise ValueError(
                 f"With `warm_start=True`, `n_estimators` must not be smaller than the {n_fitted} members there are: "
@@ -78,27 +130,42 @@ class _BaseKerasAveraging(BaseKerasEnsemble):
             )
         if self.n_estimators == n_fitted:
             warnings.warn(
-                "With `warm_start=True` and `n_estimators` as before, fit trains no new member.", stacklevel=5
+                "With `warm_start=True` and `n_estimators` as before, fit trains no new member.",
+                stacklevel=find_stacklevel(),
             )
         return self.estimators_
 
-    def _remember_data(self, X, y, draws, *, must_agree):
+    def _remember_data(self, X, y, draws, n_columns, *, must_agree):
         """Keep what members of a later `warm_start` must share with those of now, and compare it with the earlier."""
         holds_out = isinstance(self.weights, str) and not draws
         known = {
-            "shape of X": X.shape,
+            "shape of X": (len(X), *X.row_shape),
             "shape of y": y.shape,
             "classes": None if self._member_classes() is None else self._member_classes().tolist(),
             "rows that members draw": (self.bootstrap, self._n_drawn) if draws else None,
+            "number of columns that members draw": n_columns,
             "validation_fraction for weights='greedy'": self.validation_fraction if holds_out else None,
         }
         for name, value in known.items() if must_agree else ():
-            if value != self._data[name]:
+            if value != self._data.get(name):
                 raise ValueError(
                     f"With `warm_start=True`, fit adds members to those there are, on the same data: the {name} must "
-                    f"be {self._data[name]}, got {value}. Set warm_start=False to begin again."
+                    f"be {self._data.get(name)}, got {value}. Set warm_start=False to begin again."
                 )
         self._data = known
+
+    def _learn_subset(self, indices):
+        drawn = ("estimators_samples_", "estimators_features_")
+        for name in drawn:
+            if hasattr(self, name):
+                setattr(self, name, [getattr(self, name)[i] for i in indices])
+        for name in set(_LEARNED_OF_DRAWS).difference(drawn):
+            vars(self).pop(name, None)
+
+    def _warn_of_equal_members(self):
+        # Copies of a fitted member, and members that keep the values of one model, are told of before the training.
+        if not is_frozen(self.estimator) and getattr(self.estimator, "reinitialize", None) is not False:
+            super()._warn_of_equal_members()
 
     def _is_fitted_already(self):
         """Whether `estimator` is fitted, so that nothing is trained."""
@@ -108,13 +175,25 @@ class _BaseKerasAveraging(BaseKerasEnsemble):
         if isinstance(self.estimator, list):
             self._check_fitted_members(classifier)
         elif self.estimator is not None:
-            check_member(self.estimator, classifier=classifier)
+            check_member(self.estimator, classifier=classifier, pipelines=True)
+            if self.oob_validation and not is_frozen(self.estimator) and not is_network(self.estimator):
+                raise ValueError(
+                    "`oob_validation` needs networks that are validated while they are trained: got a Pipeline as "
+                    "`estimator`, which is trained by its own fit. Use oob_score, or put the other steps before the "
+                    "ensemble."
+                )
         if is_frozen(self.estimator) and self.n_estimators > 1:
             warnings.warn(
                 f"`estimator` is one fitted member: its {self.n_estimators} copies predict the same. Give a list of "
                 "FrozenEstimator, or an estimator to train.",
-                stacklevel=5,
+                stacklevel=find_stacklevel(),
             )
+
+    def _network_name(self, *, fitted=False):
+        if fitted:
+            return None if self.estimators_.first_network() is None else ""
+        estimators = self.estimator if isinstance(self.estimator, list) else [self.estimator]
+        return "" if any(one is None or is_network(one) for one in estimators) else None
 
     def _check_row_parameters(self, n_samples):
         """Whether members draw rows of their own; learns how many."""
@@ -135,14 +214,43 @@ class _BaseKerasAveraging(BaseKerasEnsemble):
                 )
         return draws
 
-    def _make_members(self, n_samples, draws, classifier):
+    def _check_column_parameters(self, row_shape):
+        """How many columns each member draws; None where all see all."""
+        given, is_count = self.max_features, isinstance(self.max_features, numbers.Integral)
+        if not is_count and given == 1:
+            return None
+        if len(row_shape) != 1:
+            raise ValueError(
+                f"`max_features` needs X of two dimensions, whose columns can be drawn: got max_features={given} for "
+                f"rows of shape {row_shape}. Set max_features=1.0, so that members take all of X."
+            )
+        (n_features,) = row_shape
+        n_columns = int(given) if is_count else max(1, int(given * n_features))
+        if n_columns > n_features:
+            raise ValueError(
+                f"`max_features` must not exceed the columns of X: got max_features={given} for {n_features} columns."
+            )
+        if n_columns == n_features:
+            return None
+        check_takes_columns(self.estimator)
+        return n_columns
+
+    def _draw_columns(self, members, row_shape, n_columns):
+        """The members with the columns that each is trained on."""
+        if n_columns is None:
+            return members
+        self.estimators_features_ = draw_columns(self._entropy, len(members), row_shape[0], n_columns)
+        return [
+            dataclasses.replace(member, columns=columns)
+            for member, columns in zip(members, self.estimators_features_, strict=True)
+        ]
+
+    def _make_members(self, n_samples, draws, classifier, metadata):
         """All members, and which rows each leaves out (None where all see all)."""
-        estimators = self.estimator
-        if not isinstance(estimators, list):
-            default = KerasClassifier() if classifier else KerasRegressor()
-            estimators = [default if estimators is None else estimators] * self.n_estimators
+        template = self._template(classifier)
+        estimators = self.estimator if template is None else [without_network_seed(template)] * self.n_estimators
         seeds = spawn_seeds(self._entropy, self.n_estimators)
-        members = [Member(estimator, seed) for estimator, seed in zip(estimators, seeds, strict=True)]
+        members = [MemberSpec(estimator, seed, **metadata) for estimator, seed in zip(estimators, seeds, strict=True)]
         if not draws:
             return members, None
         rows = [_draw_rows(seed, n_samples, self._n_drawn, self.bootstrap) for seed in seeds]
@@ -157,7 +265,7 @@ class _BaseKerasAveraging(BaseKerasEnsemble):
         self.estimators_samples_ = rows
         validation = _validation_rows(left_out) if self.oob_validation else [None] * len(rows)
         members = [
-            dataclasses.replace(member, rows=drawn, validation_rows=held_out)
+            dataclasses.replace(member, sample_indices=drawn, validation_indices=held_out)
             for member, drawn, held_out in zip(members, rows, validation, strict=True)
         ]
         return members, left_out
@@ -169,7 +277,7 @@ class _BaseKerasAveraging(BaseKerasEnsemble):
                 f"n_estimators={self.n_estimators}. Set n_estimators={len(self.estimator)}."
             )
         for i, member in enumerate(self.estimator):
-            check_member(member, classifier=classifier, name=f"estimator[{i}]")
+            check_member(member, classifier=classifier, name=f"estimator[{i}]", pipelines=True)
             if not is_frozen(member):
                 raise TypeError(
                     f"A list as `estimator` holds fitted members: `estimator[{i}]` is {member!r}. Wrap a fitted one as "
@@ -199,7 +307,7 @@ def _score(score_func, default, y, predictions, judged):
         warnings.warn(
             f"{np.count_nonzero(~judged)} rows were drawn by every member and have no out-of-bag prediction: with more "
             "members or a smaller `max_samples` there would be one.",
-            stacklevel=6,
+            stacklevel=find_stacklevel(),
         )
     return (score_func if callable(score_func) else default)(y[judged], predictions)
 
@@ -212,15 +320,24 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
 
     Parameters
     ----------
-    estimator : scikeras classifier, FrozenEstimator or list of FrozenEstimator, default=None
-        The network, cloned for each member. None means `KerasClassifier()`, a multilayer perceptron. Fitted networks,
-        each wrapped as `sklearn.frozen.FrozenEstimator` in a list of length `n_estimators`, are averaged without
-        training.
+    estimator : scikeras classifier, Pipeline, FrozenEstimator or list of FrozenEstimator, default=None
+        The network, cloned for each member. None means `KerasClassifier()`, a multilayer perceptron. A pipeline that
+        ends in a network is cloned as a whole: each member fits its steps on its own rows, with X as it came, one
+        member after the other. Fitted networks, each wrapped as `sklearn.frozen.FrozenEstimator` in a list of length
+        `n_estimators`, are averaged without training.
     n_estimators : int, default=5
         Number of members.
     voting : {"soft", "hard"}, default="soft"
         "soft" predicts the largest mean probability. "hard" predicts the label that most members choose, ties going to
         the smallest label, and has no `predict_proba`.
+    combination : {"mean", "median", "geometric_mean", "trimmed_mean"}, default="mean"
+        How the probabilities of the members become one with `voting="soft"`. The median is that of each class by
+        itself, weighted by `weights`. The geometric mean (logarithmic opinion pool) is the mean of the logarithms: a
+        class to which one member gives 0, or which it does not know, is all but ruled out. A trimmed mean leaves out
+        the smallest and the largest probabilities of each class; it takes equal weights only. All but the mean are
+        scaled to sum to 1 again; with several labels per row, each label is combined by itself.
+    trim_fraction : float, default=0.2
+        Of a trimmed mean: the share of the members that is left out at each end, rounded down to whole members.
     weights : "greedy" or array-like of shape (n_estimators,), default=None
         How much each member counts; not negative, scaled to sum to 1. None means equal weights. "greedy" selects
         members with replacement by their loss on rows that they were not trained on [3]_, so that a weak member counts
@@ -231,6 +348,10 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
     max_samples : int or float, default=1.0
         How many rows each member draws: a number, or a fraction of the rows. Without `bootstrap`, drawn without
         replacement.
+    max_features : int or float, default=1.0
+        How many columns each member draws, without replacement (random subspaces): a number, or a fraction of the
+        columns, rounded down. `estimator` must then be a network on X of two dimensions, whose function builds it for
+        the columns drawn, `meta["X_shape_"]`. With 1.0 members take all columns.
     oob_score : bool or callable, default=False
         Whether to score the ensemble on the rows that its members left out, by accuracy
         or by `oob_score(y_true, y_pred)`; see `oob_score_` and `oob_decision_function_`. With `weights="greedy"` or
@@ -262,12 +383,17 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
 
     Attributes
     ----------
-    estimators_ : list of scikeras classifiers
-        The fitted members.
+    estimators_ : sequence of scikeras classifiers
+        The fitted members; a network is built when it is first asked for. `len(ensemble)`, `ensemble[i]` and iteration
+        give them too.
+    estimator_ : scikeras classifier or None
+        What the members are copies of, not fitted; None where `estimator` is a list.
     classes_ : ndarray of shape (n_classes,)
         Labels in the order of the columns of `predict_proba`.
     weights_ : ndarray of shape (n_estimators,)
         How much each member counts; sums to 1.
+    voting_, combination_, trim_fraction_ : str, str, float
+        How the members are combined, as `fit` or `reweight` learned it.
     oob_score_ : float
         Score on the rows that members left out; only with `oob_score`.
     oob_decision_function_ : ndarray of shape (n_samples, n_classes)
@@ -275,6 +401,9 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         there is none; only with `oob_score`.
     estimators_samples_ : list of ndarray of int
         Rows of each member; only where members draw rows.
+    estimators_features_ : list of ndarray of int
+        Columns of each member; only where members draw columns. Unlike those of scikit-learn's bagging, members take X
+        with all columns: the first layer of each network selects its own.
     engine_ : str
         The engine that trained the members: "fused", "keras", or "none" where all were fitted already.
     engine_reason_ : str
@@ -313,7 +442,11 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
     (2, 4, 3)
     """
 
-    _parameter_constraints = {**_BaseKerasAveraging._parameter_constraints, "voting": [StrOptions({"soft", "hard"})]}
+    _parameter_constraints = {
+        **_BaseKerasAveraging._parameter_constraints,
+        "voting": [StrOptions({"soft", "hard"})],
+        "combination": [StrOptions(set(RULES))],
+    }
 
     def __init__(
         self,
@@ -321,9 +454,12 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         n_estimators=5,
         *,
         voting="soft",
+        combination="mean",
+        trim_fraction=0.2,
         weights=None,
         bootstrap=False,
         max_samples=1.0,
+        max_features=1.0,
         oob_score=False,
         oob_validation=False,
         validation_fraction=0.2,
@@ -337,9 +473,12 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         self.estimator = estimator
         self.n_estimators = n_estimators
         self.voting = voting
+        self.combination = combination
+        self.trim_fraction = trim_fraction
         self.weights = weights
         self.bootstrap = bootstrap
         self.max_samples = max_samples
+        self.max_features = max_features
         self.oob_score = oob_score
         self.oob_validation = oob_validation
         self.validation_fraction = validation_fraction
@@ -351,27 +490,52 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:
         """Train the members.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features, ...)
-            Two or more dimensions (tables, sequences, images); converted to Keras' float type.
+            Two or more dimensions (tables, sequences, images), or sparse; converted to Keras' float type.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Labels of any kind that scikit-learn takes, or an indicator matrix of several labels.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row in the loss; rows of weight 0 are left out.
+        **params : dict
+            Further metadata, with `sklearn.set_config(enable_metadata_routing=True)`. Networks take `sample_weight`
+            alone: anything else is an error.
 
         Returns
         -------
         KerasAveragingClassifier
             Itself, fitted.
+
+        Raises
+        ------
+        NotFusableError
+            With ``engine="fused"``, where networks cannot be trained in the fused program.
+        TypeError
+            Where `estimator` is not a network, or a Pipeline that ends in one.
+        ValueError
+            Where parameters contradict each other or the data, before anything is trained.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Where the loss of a member is not finite.
+        DataConversionWarning
+            Where y is a column, or looks like classes in one-hot form.
+        RuntimeWarning
+            Where a file in `checkpoint_dir` cannot be used; what it held is trained again.
+        UserWarning
+            Where members are equal, `warm_start` adds none, a trimmed mean leaves none out, or rows have no out-of-bag
+            prediction.
         """
+        raise_for_params(params, self, "fit")
         with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=False)
             self._validate_classes(y)
-            return self._fit(X, y, sample_weight, task, classifier=True)
+            return self._fit(X, y, sample_weight, params, task, classifier=True)
 
     def _score_left_out(self, X, y, left_out, score_func):
         self.oob_decision_function_ = self._predict_left_out(X, left_out)
@@ -385,14 +549,24 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
 class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
     """Average the predictions of networks trained from different seeds.
 
+    Copies of one network start from other values and see the rows in another order, so that they make different
+    errors; averaging them lowers the variance of the prediction [1]_, as does training each on rows of its own, drawn
+    with replacement [2]_.
+
     Parameters
     ----------
-    estimator : scikeras regressor, FrozenEstimator or list of FrozenEstimator, default=None
-        The network, cloned for each member. None means `KerasRegressor()`, a multilayer perceptron. Fitted networks,
-        each wrapped as `sklearn.frozen.FrozenEstimator` in a list of length `n_estimators`, are averaged without
-        training.
+    estimator : scikeras regressor, Pipeline, FrozenEstimator or list of FrozenEstimator, default=None
+        The network, cloned for each member. None means `KerasRegressor()`, a multilayer perceptron. A pipeline that
+        ends in a network is cloned as a whole: each member fits its steps on its own rows, with X as it came, one
+        member after the other. Fitted networks, each wrapped as `sklearn.frozen.FrozenEstimator` in a list of length
+        `n_estimators`, are averaged without training.
     n_estimators : int, default=5
         Number of members.
+    combination : {"mean", "median", "trimmed_mean"}, default="mean"
+        How the predictions of the members become one. The median is weighted by `weights`. A trimmed mean leaves out
+        the smallest and the largest predictions of each target; it takes equal weights only.
+    trim_fraction : float, default=0.2
+        Of a trimmed mean: the share of the members that is left out at each end, rounded down to whole members.
     weights : "greedy" or array-like of shape (n_estimators,), default=None
         How much each member counts; not negative, scaled to sum to 1. None means equal weights. "greedy" selects
         members with replacement by their loss on rows that they were not trained on [3]_, so that a weak member counts
@@ -403,6 +577,10 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
     max_samples : int or float, default=1.0
         How many rows each member draws: a number, or a fraction of the rows. Without `bootstrap`, drawn without
         replacement.
+    max_features : int or float, default=1.0
+        How many columns each member draws, without replacement (random subspaces): a number, or a fraction of the
+        columns, rounded down. `estimator` must then be a network on X of two dimensions, whose function builds it for
+        the columns drawn, `meta["X_shape_"]`. With 1.0 members take all columns.
     oob_score : bool or callable, default=False
         Whether to score the ensemble on the rows that its members left out, by R^2
         or by `oob_score(y_true, y_pred)`; see `oob_score_` and `oob_prediction_`. With `weights="greedy"` or
@@ -411,7 +589,7 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         Whether the rows that a member left out are its validation rows, for its `val_loss`, early stopping and the
         like. Every member has as many as the one with the fewest, spread over those that it left out.
     validation_fraction : float, default=0.2
-        Fraction of the rows, stratified by class, that no member is trained on where `weights="greedy"` needs them.
+        Fraction of the rows that no member is trained on where `weights="greedy"` needs them.
     warm_start : bool, default=False
         Whether `fit` keeps the members there are and trains only those that a larger `n_estimators` adds. The result is
         that of training all at once, provided that the data are the same.
@@ -434,16 +612,24 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
 
     Attributes
     ----------
-    estimators_ : list of scikeras regressors
-        The fitted members.
+    estimators_ : sequence of scikeras regressors
+        The fitted members; a network is built when it is first asked for. `len(ensemble)`, `ensemble[i]` and iteration
+        give them too.
+    estimator_ : scikeras regressor or None
+        What the members are copies of, not fitted; None where `estimator` is a list.
     weights_ : ndarray of shape (n_estimators,)
         How much each member counts; sums to 1.
+    combination_, trim_fraction_ : str, float
+        How the members are combined, as `fit` or `reweight` learned it.
     oob_score_ : float
         Score on the rows that members left out; only with `oob_score`.
     oob_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         Prediction of each row by the members that left it out, NaN where there is none; only with `oob_score`.
     estimators_samples_ : list of ndarray of int
         Rows of each member; only where members draw rows.
+    estimators_features_ : list of ndarray of int
+        Columns of each member; only where members draw columns. Unlike those of scikit-learn's bagging, members take X
+        with all columns: the first layer of each network selects its own.
     engine_ : str
         The engine that trained the members: "fused", "keras", or "none" where all were fitted already.
     engine_reason_ : str
@@ -481,9 +667,12 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         estimator=None,
         n_estimators=5,
         *,
+        combination="mean",
+        trim_fraction=0.2,
         weights=None,
         bootstrap=False,
         max_samples=1.0,
+        max_features=1.0,
         oob_score=False,
         oob_validation=False,
         validation_fraction=0.2,
@@ -496,9 +685,12 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
     ):
         self.estimator = estimator
         self.n_estimators = n_estimators
+        self.combination = combination
+        self.trim_fraction = trim_fraction
         self.weights = weights
         self.bootstrap = bootstrap
         self.max_samples = max_samples
+        self.max_features = max_features
         self.oob_score = oob_score
         self.oob_validation = oob_validation
         self.validation_fraction = validation_fraction
@@ -510,26 +702,51 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:
         """Train the members.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features, ...)
-            Two or more dimensions (tables, sequences, images); converted to Keras' float type.
+            Two or more dimensions (tables, sequences, images), or sparse; converted to Keras' float type.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row in the loss; rows of weight 0 are left out.
+        **params : dict
+            Further metadata, with `sklearn.set_config(enable_metadata_routing=True)`. Networks take `sample_weight`
+            alone: anything else is an error.
 
         Returns
         -------
         KerasAveragingRegressor
             Itself, fitted.
+
+        Raises
+        ------
+        NotFusableError
+            With ``engine="fused"``, where networks cannot be trained in the fused program.
+        TypeError
+            Where `estimator` is not a network, or a Pipeline that ends in one.
+        ValueError
+            Where parameters contradict each other or the data, before anything is trained.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Where the loss of a member is not finite.
+        DataConversionWarning
+            Where y is a column.
+        RuntimeWarning
+            Where a file in `checkpoint_dir` cannot be used; what it held is trained again.
+        UserWarning
+            Where members are equal, `warm_start` adds none, a trimmed mean leaves none out, or rows have no out-of-bag
+            prediction.
         """
+        raise_for_params(params, self, "fit")
         with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=True)
-            return self._fit(X, y, sample_weight, task, classifier=False)
+            return self._fit(X, y, sample_weight, params, task, classifier=False)
 
     def _score_left_out(self, X, y, left_out, score_func):
         self.oob_prediction_ = self._predict_left_out(X, left_out)

@@ -1,42 +1,63 @@
 """What every ensemble shares: checks of the data, predictions of the members, and their combination."""
 
 import dataclasses
+from collections.abc import Iterator
 from functools import partial
 
 import keras
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.metadata_routing import MetadataRouter
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
-from skensemble._combine import (
+from skensemble._compat.scikeras import is_one_hot_target
+from skensemble._compat.seeds import seeded
+from skensemble._compat.sklearn import CallbackSupportMixin, check_sample_weight
+from skensemble._engine.equal_members import warn_of_equal_members
+from skensemble._engine.fitted import predict_members
+from skensemble._engine.progress import fitted_as
+from skensemble._engine.training import fit_members
+from skensemble._export import as_model, combined, input_tensor, member_outputs, vote_shares
+from skensemble._members.checks import check_frozen_members, check_restored
+from skensemble._members.inputs import Inputs, TrainingData, as_given, refuse_streams
+from skensemble._members.pickling import PickledByName
+from skensemble._members.spec import is_frozen, unwrapped, with_callbacks
+from skensemble._members.target_warnings import warn_of_one_hot
+from skensemble._numeric.combination import (
+    Combination,
+    Uncertainty,
+    combine,
+    combine_where,
     first_weights,
+    log_proba,
     majority_vote,
-    mean_where,
     normalize_weights,
     split_entropy,
-    weighted_mean,
     weighted_std,
 )
-from skensemble._compat import (
-    CallbackSupportMixin,
-    check_restored,
-    check_sample_weight,
-    is_one_hot_target,
-    seeded,
-)
-from skensemble._export import as_model, input_tensor, mean, member_outputs, vote_shares
-from skensemble._members import check_frozen_members, is_frozen, predict_members, unwrapped
-from skensemble._progress import fitted_as
-from skensemble._selection import greedy_weights, held_out_rows
-from skensemble._training import fit_members
+from skensemble._numeric.selection import check_judged_rows, held_out_rows
+from skensemble._numeric.sparse_rows import dense_or_rows
+from skensemble._reweight import check_combination, greedy_weights_of, learn_combination, learned, warn_if_changed
+from skensemble._routing import fit_metadata, make_router, split_metadata
+from skensemble._typing import MatrixLike
 
 
-class BaseKerasEnsemble(CallbackSupportMixin, BaseEstimator):
+class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
     """Data checks and predictions of members; the fitted members are in `estimators_`, their weights in `weights_`."""
 
-    def predict_members(self, X):
+    # What is saved beside the parameters: all that `fit` and configuring methods may set. Subclasses add theirs.
+    _fitted_state = (
+        "engine_",
+        "engine_reason_",
+        "feature_names_in_",
+        "n_features_in_",
+        "_metadata_request",
+        "_row_shape",
+    )
+
+    def predict_members(self, X: MatrixLike) -> np.ndarray:
         """What each member predicts.
 
         Parameters
@@ -52,19 +73,42 @@ class BaseKerasEnsemble(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         return predict_members(self.estimators_, self._validate_X(X), self._member_classes())
 
-    def to_keras(self, *, trainable=False):
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Which metadata the ensemble and its member request.
+
+        Returns
+        -------
+        MetadataRouter
+            A request for `sample_weight`, by `set_fit_request`, may be set on the ensemble or on the member, whose own
+            counts.
+        """
+        return make_router(self, self._routed_members(), consumes=True)
+
+    def _routed_members(self):
+        """What takes part in metadata routing, (name, estimator): the one estimator that is not fitted yet, if any."""
+        given = not isinstance(self.estimator, list | None)
+        return [("estimator", self.estimator)] if given else []
+
+    def _member_metadata(self, sample_weight, params):
+        """Arguments of `Member` for what each member is given beside X and y."""
+        given = fit_metadata(self, self._routed_members(), sample_weight, params, consumes=True)
+        return split_metadata(given["estimator"], sample_weight) if given else {}
+
+    def to_keras(self, *, trainable: bool = False) -> keras.Model:
         """The whole ensemble as one Keras model: its networks on one input, and their combination.
 
-        The model holds copies: training it changes nothing here. But for layers of your own and the weighted average of
-        a stacking ensemble, it is made of Keras' own layers, so that once saved (`model.save`) or exported
-        (`model.export`) it can be used where skensemble is not installed.
+        Members that are ensembles themselves are in it as models. The model holds copies: training it changes nothing
+        here. It is made of Keras' own layers, so that once saved (`model.save`) or exported (`model.export`) it can be
+        used where skensemble is not installed. Three things are no layers of Keras' own, and a saved model needs them
+        when it is loaded (an exported one does not): layers that you wrote, the `WeightedAverage` of a stacking
+        ensemble, and the `SelectColumns` of members that draw columns.
 
         Parameters
         ----------
         trainable : bool, default=False
             Whether further training of the model changes the networks of the members, as far as their layers were
             trainable. With False they are frozen, BatchNormalization included; Dropout still acts in `Model.fit`. A
-            network that combines the members is never frozen.
+            network that combines the members is frozen only in members that are ensembles.
 
         Returns
         -------
@@ -102,15 +146,24 @@ class BaseKerasEnsemble(CallbackSupportMixin, BaseEstimator):
 
     def _combine_outputs(self, X, outputs, weights):
         """Output of the exported model from its input and the outputs of the members that count."""
-        return mean(outputs, weights)
+        return combined(outputs, weights, self._combination())
+
+    def _combination(self, rule=None, trim_fraction=None):
+        """How members are combined: as `fit` or `reweight` learned it, or as it is given."""
+        return Combination(
+            learned(self, "combination", "mean") if rule is None else rule,
+            learned(self, "trim_fraction", 0.0) if trim_fraction is None else trim_fraction,
+            self._combined_target(),
+        )
 
     def _fit_independent(self, members, X, y, sample_weight, task, *, fitted=(), left_out=None, checkpoint=None):
         """Train members in runs of their own and weigh them; sets `estimators_`, `weights_` and what trained them.
 
         Parameters
         ----------
-        members : list of Member
-        X, y, sample_weight : ndarray
+        members : list of MemberSpec
+        X : Inputs
+        y, sample_weight : ndarray
             Validated.
         task : Task
             The fit.
@@ -121,35 +174,28 @@ class BaseKerasEnsemble(CallbackSupportMixin, BaseEstimator):
             As in `fit_members`.
         """
         selects = isinstance(self.weights, str)
-        weights = None if selects else normalize_weights(self.weights, len(fitted) + len(members))
-        held_out = np.arange(len(X))
-        if selects and left_out is None and not all(is_frozen(member.estimator) for member in members):
-            rows, held_out = held_out_rows(
-                y, self.validation_fraction, self._entropy % 2**32, stratify=self._stratifies()
-            )
-            members = [dataclasses.replace(member, rows=rows) for member in members]
+        n_members = len(fitted) + len(members)
+        weights = None if selects else normalize_weights(self._given_weights(), n_members)
+        self._check_combination(weights, n_members)
+        judged = None
+        if selects:
+            members, judged = self._hold_out(members, y, sample_weight, left_out)
         check_weights_of_rows(members, sample_weight)
+        members = with_callbacks(members, first=len(fitted), fitted=fitted)
 
         def learn(ensemble, trained):
             ensemble.estimators_ = trained.estimators if not len(fitted) else fitted + trained.estimators
             if members:
                 ensemble.engine_, ensemble.engine_reason_ = trained.engine, trained.reason
             ensemble.weights_ = weights
+            learn_combination(ensemble)
             if selects:
-                ensemble.weights_ = greedy_weights(
-                    predict_members(ensemble.estimators_, X[held_out], self._member_classes()),
-                    self._encode(y[held_out]),
-                    valid=None if left_out is None else left_out[:, held_out],
-                    sample_weight=None if sample_weight is None else sample_weight[held_out],
-                    **self._target_kind(),
-                )
+                ensemble.weights_ = greedy_weights_of(ensemble, X, y, sample_weight, judged, left_out)
 
-        task.set_data(X, y, sample_weight, partial(fitted_as, self, learn))
+        task.set_data(X.given, y, sample_weight, partial(fitted_as, self, learn))
         trained = fit_members(
             members,
-            X,
-            y,
-            sample_weight,
+            TrainingData(X, y, sample_weight),
             engine=self.engine,
             n_jobs=self.n_jobs,
             task=task,
@@ -157,6 +203,35 @@ class BaseKerasEnsemble(CallbackSupportMixin, BaseEstimator):
             first=len(fitted),
         )
         learn(self, trained)
+        self._warn_of_equal_members()
+
+    def _hold_out(self, members, y, sample_weight, left_out):
+        """The members, trained without the rows that they are judged on, and these rows."""
+        if left_out is not None:
+            check_judged_rows(np.flatnonzero(left_out.any(axis=0)), sample_weight)
+        if left_out is not None or all(is_frozen(member.estimator) for member in members):
+            return members, np.arange(len(y))
+        kept, held_out = held_out_rows(
+            y,
+            self.validation_fraction,
+            self._entropy % 2**32,
+            stratify=self._stratifies(),
+            sample_weight=sample_weight,
+        )
+        return [dataclasses.replace(member, sample_indices=kept) for member in members], held_out
+
+    def _warn_of_equal_members(self):
+        warn_of_equal_members(self.estimators_, getattr(self, "_names", None))
+
+    def _check_combination(self, weights, n_members):
+        """Raise where the parameters do not say how members are combined; `weights` is None where they are selected."""
+        weights = self.weights if weights is None else weights
+        voting = getattr(self, "voting", "soft")
+        check_combination(voting, self.combination, self.trim_fraction, weights, n_members)
+
+    def _given_weights(self):
+        """The parameter `weights` without entries of members that are left out."""
+        return self.weights
 
     def _check_frozen(self, members, X, y):
         check_frozen_members(members, X, y, self._member_classes(), getattr(self, "feature_names_in_", None))
@@ -164,6 +239,7 @@ class BaseKerasEnsemble(CallbackSupportMixin, BaseEstimator):
     def _counted_members(self, X):
         """Predictions and weights of the members that count; those of weight 0 are not evaluated."""
         check_is_fitted(self)
+        warn_if_changed(self)
         X = self._validate_X(X)
         counted = np.flatnonzero(self.weights_)
         members = self.estimators_
@@ -174,47 +250,79 @@ class BaseKerasEnsemble(CallbackSupportMixin, BaseEstimator):
     def _predict_left_out(self, X, left_out):
         """Prediction of each row by the members that did not see it, NaN where all did."""
         predictions = self._ballots(predict_members(self.estimators_, X, self._member_classes()))
-        return mean_where(predictions, left_out, self.weights_)
+        return combine_where(predictions, left_out, self.weights_, self._combination())
 
     def _validate_fit_data(self, X, y, sample_weight, *, y_numeric):
+        """`Inputs`, target and weights, checked."""
         check_restored(self)
-        X, y = validate_data(
-            self, X, y, dtype=keras.config.floatx(), allow_nd=True, multi_output=True, y_numeric=y_numeric
-        )
+        refuse_streams(X)
+        y = validate_data(self, y=y, multi_output=True, y_numeric=y_numeric)
+        X = self._validate_inputs(X, self._network_name(), reset=True)
+        check_consistent_length(X, y)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        self._row_shape = X.shape[1:]
+        self._row_shape = X.row_shape
         if sample_weight is not None:
-            sample_weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+            sample_weight = check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
             if not sample_weight.any():
                 raise ValueError("`sample_weight` must not be 0 for every row: there would be nothing to train on.")
         return X, y, sample_weight
 
     def _validate_X(self, X):
-        X = validate_data(self, X, dtype=keras.config.floatx(), allow_nd=True, reset=False)
-        if X.shape[1:] != self._row_shape:
+        """`Inputs` of a prediction, checked."""
+        refuse_streams(X)
+        X = self._validate_inputs(X, self._network_name(fitted=True), reset=False)
+        if X.row_shape != self._row_shape:
             raise ValueError(
-                f"X must have rows shaped as in fit: got rows of shape {X.shape[1:]}, {type(self).__name__} was fitted "
+                f"X must have rows shaped as in fit: got rows of shape {X.row_shape}, {type(self).__name__} was fitted "
                 f"on rows of shape {self._row_shape}."
             )
         return X
+
+    def _validate_inputs(self, X, network, *, reset):
+        """`Inputs`; X as numbers is made and checked only where there is a network, of this name in messages."""
+        given = as_given(X)
+        if network is None:
+            validate_data(self, given, skip_check_array=True, reset=reset)
+            return Inputs(given, None, getattr(self, "feature_names_in_", None))
+        own = {} if network == "" else {"estimator": network}
+        try:
+            floats = validate_data(
+                self, given, dtype=keras.config.floatx(), allow_nd=True, accept_sparse="csr", reset=reset, **own
+            )
+        except ValueError as error:
+            if not own or "could not convert" not in str(error):  # as NumPy says of texts
+                raise
+            raise ValueError(
+                f"{network} takes X as numbers: {error}. Put what makes numbers of X before it, in a Pipeline that "
+                "ends in it."
+            ) from error
+        return Inputs(given, dense_or_rows(floats), getattr(self, "feature_names_in_", None))
+
+    def _network_name(self, *, fitted=False):
+        """What messages call the first network that takes X as numbers: "" for the ensemble; None where none does.
+
+        Parameters
+        ----------
+        fitted : bool, default=False
+            Whether to look at the fitted members, not at the parameters.
+        """
+        return ""
 
     def _takes_several_targets(self):
         return True
 
     def _stages(self, X):
         """Predictions and weights of the members of the growing ensemble."""
-        predictions, weights = self._stage_order(self.predict_members(X)), self._stage_order(self.weights_)
-        for n_members in range(1, len(weights) + 1):
-            yield predictions[:n_members], first_weights(weights, n_members)
-
-    def _stage_order(self, values):
-        """What there is one of for each member, in the order in which the growing ensemble takes them."""
-        return values
+        warn_if_changed(self)
+        predictions = self.predict_members(X)
+        for n_members in range(1, len(predictions) + 1):
+            yield predictions[:n_members], first_weights(self.weights_, n_members)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.input_tags.sparse = True
         tags.non_deterministic = self.random_state is None
         return tags
 
@@ -222,7 +330,8 @@ class BaseKerasEnsemble(CallbackSupportMixin, BaseEstimator):
 def check_weights_of_rows(members, sample_weight):
     """Raise where a member would be trained on rows of weight 0 alone."""
     for i, member in enumerate(members):
-        if sample_weight is not None and member.rows is not None and not sample_weight[member.rows].any():
+        weights = member.weights(sample_weight)
+        if weights is not None and member.sample_indices is not None and not weights[member.sample_indices].any():
             raise ValueError(
                 f"`sample_weight` must not be 0 for every row that a member is trained on: it is for member {i} of "
                 f"{len(members)}. Leave out the rows of weight 0, or draw more rows for each member."
@@ -231,18 +340,16 @@ def check_weights_of_rows(members, sample_weight):
 
 def _is_soft(ensemble):
     """Whether probabilities are averaged; with votes there are no probabilities to give."""
-    if ensemble.voting != "soft":
-        raise AttributeError(f"probabilities exist with voting='soft' only: got voting={ensemble.voting!r}.")
+    voting = learned(ensemble, "voting", "soft")
+    if voting != "soft":
+        raise AttributeError(f"probabilities exist with voting='soft' only: got voting={voting!r}.")
     return True
-
-
-def _mean_proba(proba, weights):
-    """Mean in the float type of the networks: metrics expect rows to sum to 1 as exactly as the type can say."""
-    return weighted_mean(proba, weights).astype(proba.dtype)
 
 
 class LabelsMixin(ClassifierMixin):
     """The labels of y and their order; stands left of `BaseKerasEnsemble`."""
+
+    _fitted_state = ("classes_", "_multilabel", "_one_hot")
 
     def _choose_indices(self, proba):
         """Index of the class, or 0 and 1 for each label, from probabilities of any leading shape."""
@@ -272,6 +379,7 @@ class LabelsMixin(ClassifierMixin):
             )
         self._multilabel = target_type == "multilabel-indicator"
         self._one_hot = self._multilabel and is_one_hot_target(y)
+        warn_of_one_hot(y)
         self.classes_ = np.arange(y.shape[1]) if self._multilabel else np.unique(y)
         if len(self.classes_) < 2:
             raise ValueError(f"`y` must have at least two classes: got one class, {self.classes_.tolist()[0]!r}.")
@@ -285,7 +393,7 @@ class LabelsMixin(ClassifierMixin):
 class KerasEnsembleClassifierMixin(LabelsMixin):
     """Labels, votes and probabilities of an average; stands left of `BaseKerasEnsemble`."""
 
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> np.ndarray:
         """Label of each row.
 
         Parameters
@@ -302,8 +410,8 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
         return self._choose(*self._counted_members(X))
 
     @available_if(_is_soft)
-    def predict_proba(self, X):
-        """Probability of each class: the weighted mean of the members.
+    def predict_proba(self, X: MatrixLike) -> np.ndarray:
+        """Probability of each class: the mean of the members, or what `combination` says.
 
         Parameters
         ----------
@@ -315,10 +423,26 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
         ndarray of shape (n_samples, n_classes)
             Columns in the order of `classes_`; with several labels per row, the probability of each label.
         """
-        return _mean_proba(*self._counted_members(X))
+        return self._combine_proba(*self._counted_members(X))
 
-    def staged_predict(self, X):
-        """Labels from the first member, the first two, and so on.
+    @available_if(_is_soft)
+    def predict_log_proba(self, X: MatrixLike) -> np.ndarray:
+        """Logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            The logarithm of `predict_proba`; minus infinity where that is 0.
+        """
+        return log_proba(self.predict_proba(X))
+
+    def staged_predict(self, X: MatrixLike) -> Iterator[np.ndarray]:
+        """Labels from the first member, the first two, and so on; of one training, from the newest ones.
 
         Parameters
         ----------
@@ -334,8 +458,8 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
             yield self._choose(proba, weights)
 
     @available_if(_is_soft)
-    def staged_predict_proba(self, X):
-        """Probabilities from the first member, the first two, and so on.
+    def staged_predict_proba(self, X: MatrixLike) -> Iterator[np.ndarray]:
+        """Probabilities from the first member, the first two, and so on; of one training, from the newest ones.
 
         Parameters
         ----------
@@ -348,9 +472,9 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
             A stage whose members all have weight 0 counts them equally.
         """
         for proba, weights in self._stages(X):
-            yield _mean_proba(proba, weights)
+            yield self._combine_proba(proba, weights)
 
-    def predict_uncertainty(self, X):
+    def predict_uncertainty(self, X: MatrixLike) -> Uncertainty:
         """Entropy of the prediction, split into noise of the data and disagreement of the members.
 
         Parameters
@@ -362,8 +486,8 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
         -------
         Uncertainty
             Named tuple of `total`, `aleatoric` and `epistemic`, each an ndarray of shape (n_samples,) in nats and never
-            negative. `total` = `aleatoric` (mean entropy of the members) + `epistemic` (mutual information). With
-            several labels per row, summed over the labels.
+            negative. `total` (entropy of the mean probabilities, whatever `combination` is) = `aleatoric` (mean entropy
+            of the members) + `epistemic` (mutual information). With several labels per row, summed over the labels.
 
         References
         ----------
@@ -374,12 +498,16 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
 
     def _predict_each(self, X):
         """Labels that each member alone would give, one array a member, as the growing ensemble takes them."""
-        return [self._choose(proba[np.newaxis], np.ones(1)) for proba in self._stage_order(self.predict_members(X))]
+        return [self._choose(proba[np.newaxis], np.ones(1)) for proba in self.predict_members(X)]
+
+    def _combine_proba(self, proba, weights):
+        """Probabilities in the float type of the networks: metrics expect rows to sum to 1 as exactly as it can say."""
+        return combine(proba, weights, self._combination()).astype(proba.dtype)
 
     def _choose(self, proba, weights):
         """Labels from the probabilities of members of shape (n_members, n_samples, n_classes)."""
-        if self.voting == "soft":
-            return self._decode(self._choose_indices(_mean_proba(proba, weights)))
+        if learned(self, "voting", "soft") == "soft":
+            return self._decode(self._choose_indices(self._combine_proba(proba, weights)))
         votes = self._choose_indices(proba)
         if self._multilabel and self._one_hot:
             votes = majority_vote(votes.argmax(axis=-1), weights, proba.shape[-1])
@@ -388,19 +516,22 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
         return self._decode(majority_vote(votes, weights, n_choices))
 
     def _combine_outputs(self, X, outputs, weights):
-        if self.voting == "soft":
+        if learned(self, "voting", "soft") == "soft":
             return super()._combine_outputs(X, outputs, weights)
         return vote_shares(outputs, weights, each_label=self._multilabel and not self._one_hot)
 
     def _ballots(self, proba):
         """What is averaged: probabilities, or with votes 1 for the choice of a member."""
-        if self.voting == "soft":
+        if learned(self, "voting", "soft") == "soft":
             return proba
         choices = self._choose_indices(proba)
         return choices if self._multilabel else np.eye(proba.shape[-1])[choices]
 
     def _target_kind(self):
         return {"multilabel": self._multilabel}
+
+    def _combined_target(self):
+        return "labels" if self._multilabel and not self._one_hot else "classes"
 
     def _stratifies(self):
         return not self._multilabel
@@ -409,8 +540,8 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
 class KerasEnsembleRegressorMixin(RegressorMixin):
     """Means and deviations; stands left of `BaseKerasEnsemble`."""
 
-    def predict(self, X, return_std=False):
-        """Weighted mean of the members.
+    def predict(self, X: MatrixLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Mean of the members, or what `combination` says.
 
         Parameters
         ----------
@@ -423,15 +554,15 @@ class KerasEnsembleRegressorMixin(RegressorMixin):
         -------
         mean : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         std : ndarray of the same shape
-            Weighted standard deviation over the members, in the units of y; only with `return_std=True`. It is the
-            disagreement of the networks, not the noise of y.
+            Weighted standard deviation over the members around their mean, in the units of y; only with
+            `return_std=True`. It is the disagreement of the networks, not the noise of y.
         """
         predictions, weights = self._counted_members(X)
-        mean = weighted_mean(predictions, weights)
-        return (mean, weighted_std(predictions, weights)) if return_std else mean
+        combination = combine(predictions, weights, self._combination())
+        return (combination, weighted_std(predictions, weights)) if return_std else combination
 
-    def staged_predict(self, X):
-        """Means of the first member, the first two, and so on.
+    def staged_predict(self, X: MatrixLike) -> Iterator[np.ndarray]:
+        """Predictions from the first member, the first two, and so on; of one training, from the newest ones.
 
         Parameters
         ----------
@@ -444,11 +575,11 @@ class KerasEnsembleRegressorMixin(RegressorMixin):
             A stage whose members all have weight 0 counts them equally.
         """
         for predictions, weights in self._stages(X):
-            yield weighted_mean(predictions, weights)
+            yield combine(predictions, weights, self._combination())
 
     def _predict_each(self, X):
         """Values that each member alone would give, one array a member, as the growing ensemble takes them."""
-        return list(self._stage_order(self.predict_members(X)))
+        return list(self.predict_members(X))
 
     def _ballots(self, predictions):
         return predictions
@@ -458,6 +589,9 @@ class KerasEnsembleRegressorMixin(RegressorMixin):
 
     def _target_kind(self):
         return {"regression": True}
+
+    def _combined_target(self):
+        return "values"
 
     def _stratifies(self):
         return False

@@ -1,7 +1,7 @@
 """A whole ensemble as one Keras model: copies of the networks of its members, and their combination as Keras layers.
 
-No layer here is our own, so that a saved model loads where skensemble is not installed. All combining layers compute in
-`keras.config.floatx()`, also where a policy of mixed precision is set.
+No layer added here is our own, so that a saved model loads where skensemble is not installed. All combining layers
+compute in `keras.config.floatx()`, also where a policy of mixed precision is set.
 """
 
 import re
@@ -10,11 +10,19 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from skensemble._compat import BaseWrapper, ScikerasClassifier, copy_architecture, copy_values, has_own_encoders
+from skensemble._compat.keras import copy_architecture, copy_values
+from skensemble._compat.scikeras import BaseWrapper, ScikerasClassifier, has_own_encoders
+from skensemble._members.architecture import why_not_from_configuration
+from skensemble._numeric.combination import HALF_TOLERANCE, SMALLEST_PROBABILITY
 
 FINAL_NAME = "final_estimator"
 # Shares of votes that differ by the rounding of float32 are a tie.
 _VOTE_DECIMALS = 6
+# What Keras calls the operations between the members and the output, which no member may be called.
+_NAMES_OF_OPERATIONS = re.compile(
+    "(cast|round|greater|top_k|stack|get_item|take|take_along_axis|cumsum|less_equal|sum|add|subtract|divide|true_divide"
+    r"|maximum|where|log|sigmoid|softmax)(_\d+)?"
+)
 
 
 def input_tensor(row_shape):
@@ -67,8 +75,14 @@ def as_rows_of_numbers(X):
     return X if len(X.shape) == 2 else layers.Flatten(name="X__columns")(X)
 
 
+def _is_ensemble(estimator):
+    return hasattr(estimator, "to_keras")
+
+
 def check_network(estimator, name):
-    """Raise where a fitted estimator is no network, or more than its network."""
+    """Raise where a fitted estimator is neither a network, and no more than it, nor an ensemble of such."""
+    if _is_ensemble(estimator):
+        return
     if not isinstance(estimator, BaseWrapper):
         raise ValueError(
             f"`to_keras` needs Keras networks only: {name!r} is {type(estimator).__name__}. Fit the ensemble with a "
@@ -96,6 +110,51 @@ def mean(outputs, weights):
     return layers.Add(name="mean", dtype=dtype)(weighted)
 
 
+def combined(outputs, weights, how):
+    """Outputs of members as one, by the rule of `combine`; `weights` must sum to 1 and be positive."""
+    if how.rule == "mean" or len(outputs) == 1:
+        return mean(outputs, weights)
+    outputs = [ops.cast(output, keras.config.floatx()) for output in outputs]
+    if how.rule == "geometric_mean":
+        return _geometric_mean(outputs, weights, how.target)
+    together = ops.stack(outputs, axis=-1)
+    # ONNX knows `top_k`, which sorts, and not what TensorFlow does for `sort` and `argsort`.
+    values, order = ops.top_k(together, len(outputs))
+    if how.rule == "median":
+        result = _median(values, order, weights)
+    else:
+        n_cut = int(how.trim_fraction * len(outputs))
+        result = ops.sum(values[..., n_cut : len(outputs) - n_cut], axis=-1) / (len(outputs) - 2 * n_cut)
+    if how.target != "classes":
+        return result
+    total = ops.sum(result, axis=-1, keepdims=True)
+    return ops.where(total > 0, result / ops.maximum(total, SMALLEST_PROBABILITY), mean(outputs, weights))
+
+
+def _median(values, order, weights):
+    """Weighted median along the last axis of sorted values, of which `order` says whose they are."""
+    if (weights == weights[0]).all():
+        middle = len(weights) // 2
+        return (values[..., middle] + values[..., len(weights) - 1 - middle]) / 2
+    below = ops.cumsum(ops.take(weights.astype(keras.config.floatx()), order), axis=-1)
+    halves = []
+    for half in (0.5 - HALF_TOLERANCE, 0.5 + HALF_TOLERANCE):
+        # Weights up to a value grow: the first above the half is where as many are below it.
+        n_below = ops.sum(ops.cast(below <= half, "int32"), axis=-1, keepdims=True)
+        halves.append(ops.take_along_axis(values, n_below, axis=-1)[..., 0])
+    return (halves[0] + halves[1]) / 2
+
+
+def _geometric_mean(outputs, weights, target):
+    """Weighted geometric mean of probabilities, scaled to probabilities."""
+    logs = [ops.log(ops.maximum(output, SMALLEST_PROBABILITY)) for output in outputs]
+    if target == "labels":
+        others = [ops.log(ops.maximum(1 - output, SMALLEST_PROBABILITY)) for output in outputs]
+        logs = [log - other for log, other in zip(logs, others, strict=True)]
+    pooled = mean(logs, weights)
+    return ops.sigmoid(pooled) if target == "labels" else ops.softmax(pooled, axis=-1)
+
+
 def vote_shares(outputs, weights, *, each_label):
     """Share of the votes, by weight, that each class gets, or with `each_label` each of several labels for itself."""
     dtype = keras.config.floatx()
@@ -113,19 +172,36 @@ def _first_largest(output):
 
 
 def _predictions(estimator, name, X, classes, *, trainable):
-    """Output of a copy of the network of an estimator, decoded as scikeras does it."""
-    output = _as_columns(_copy_network(estimator, name, X, trainable), name)
-    if not isinstance(estimator, ScikerasClassifier):
-        return output
-    if estimator.target_type_ == "binary" and estimator.n_classes_ == 2 and output.shape[-1] == 1:
-        output = _both_classes(output, name)
+    """Output of a copy of the network of an estimator, decoded as scikeras does it, or of the model of an ensemble."""
+    if _is_ensemble(estimator):
+        output = _copy_ensemble(estimator, name, X, trainable)
+    else:
+        output = _as_columns(_copy_network(estimator, name, X, trainable), name)
+    if isinstance(estimator, ScikerasClassifier):
+        if estimator.target_type_ == "binary" and estimator.n_classes_ == 2 and output.shape[-1] == 1:
+            output = _both_classes(output, name)
     if classes is None or np.array_equal(estimator.classes_, classes):
         return output
     return _align_classes(output, name, estimator.classes_, classes)
 
 
+def _copy_ensemble(ensemble, name, X, trainable):
+    """Output of the model of an ensemble that is itself a member, called on `X`."""
+    model = ensemble.to_keras(trainable=trainable)
+    model.name = name
+    if not trainable:
+        model.trainable = False  # what combines its members too
+    return model(X)
+
+
 def _copy_network(estimator, name, X, trainable):
     """Output of a copy of the network of a member, called on `X`."""
+    reason = why_not_from_configuration(estimator.model_)
+    if reason is not None:
+        raise ValueError(
+            f"`to_keras` needs networks that Keras can build from their configuration: {name!r} is not one, because "
+            f"{reason}."
+        )
     try:
         network = copy_architecture(estimator.model_)
     except Exception as error:  # whatever the get_config of a user's layer raises
@@ -149,7 +225,7 @@ def _layer_names(names):
         name = re.sub(r"[^A-Za-z0-9.-]+", "_", name)  # no "__" is left, which stands in names of layers between
         if not name[0].isalnum():
             name = f"member{name}"
-        while name in taken:
+        while name in taken or _NAMES_OF_OPERATIONS.fullmatch(name):
             name += "_"
         taken.add(name)
         yield name

@@ -3,9 +3,10 @@
 import copy
 
 import keras
+import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skensemble._merge import WeightedAverage
+from skensemble._layers import WeightedAverage
 from skensemble.wrappers import KerasClassifier, KerasRegressor, output_layer_of
 
 MERGES = ("concatenate", "average", "weighted_average")
@@ -91,7 +92,7 @@ class Head:
 
     def _get_param_names(self):
         # scikeras takes all attributes for parameters, also those of the model that heads build themselves.
-        return [name for name in super()._get_param_names() if name not in ("model", "build_fn")]
+        return [name for name in super()._get_param_names() if name not in ("model", "build_fn", "reinitialize")]
 
     def _check_model_param(self):
         if self.model is not None or self.build_fn is not None:
@@ -107,7 +108,7 @@ class Head:
         del bare.optimizer__learning_rate
         return super(Head, bare)._get_compile_kwargs()
 
-    def check_parameters(self):
+    def check_parameters(self) -> None:
         """Raise where parameters contradict each other."""
         if self.merge not in MERGES:
             raise ValueError(f"`merge` must be one of {', '.join(MERGES)}: got {self.merge!r}.")
@@ -127,7 +128,7 @@ class Head:
                 "output_layer=False. Leave one of them out."
             )
 
-    def check_stack(self, methods, passthrough):
+    def check_stack(self, methods: list[str], passthrough: bool) -> None:
         """Raise where the head cannot combine members whose columns come from these methods."""
         self.check_parameters()
         if self.weights is not None and len(self.weights) != len(methods):
@@ -154,7 +155,7 @@ class Head:
             )
 
     @property
-    def weights_(self):
+    def weights_(self) -> np.ndarray:
         """How much each member counts, as learned; not negative, sums to 1.
 
         Returns

@@ -1,20 +1,31 @@
 """Members that are different estimators, each with a name: their parameters, checks and seeds."""
 
 import numbers
+from typing import Any, Self
 
-from sklearn.utils import Bunch, get_tags
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+from sklearn.utils import Bunch
+from sklearn.utils.metadata_routing import MetadataRouter
+from sklearn.utils.validation import check_is_fitted
 
 from skensemble._base import BaseKerasEnsemble
-from skensemble._checkpoint import keep_entropy
-from skensemble._compat import BaseComposition, BaseWrapper
-from skensemble._members import Member, check_kind, is_frozen, spawn_seeds, unwrapped
+from skensemble._checkpoint.store import keep_entropy
+from skensemble._compat.scikeras import BaseWrapper
+from skensemble._compat.sklearn import BaseComposition, InvalidParameterError, routing_enabled, tags_of
+from skensemble._members.checks import check_kind
+from skensemble._members.other_estimators import takes_any_shape, weight_parameter
+from skensemble._members.spec import MemberSpec, is_frozen, is_network, spawn_seeds, unwrapped
+from skensemble._routing import fit_metadata, make_router, split_metadata
+
+#: scikit-learn's word for a member that is left out.
+DROPPED = "drop"
 
 
 class BaseNamedMembers(BaseKerasEnsemble, BaseComposition):
     """Ensemble whose parameter `estimators` is a list of (name, estimator)."""
 
-    def get_params(self, deep=True):
+    _fitted_state = ("estimators_", "_entropy", "_entry_names", "_names")
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Parameters of the ensemble and of its members.
 
         Parameters
@@ -28,13 +39,14 @@ class BaseNamedMembers(BaseKerasEnsemble, BaseComposition):
         """
         return self._get_params("estimators", deep=deep)
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters of the ensemble, exchange a member by its name, or set parameters of members.
 
         Parameters
         ----------
         **params : dict
-            Such as `n_jobs=2`, `mlp=KerasClassifier()` or `mlp__optimizer__learning_rate=0.01`.
+            Such as `n_jobs=2`, `mlp=KerasClassifier()`, `mlp="drop"` to leave the member out, or
+            `mlp__optimizer__learning_rate=0.01`.
 
         Returns
         -------
@@ -45,53 +57,114 @@ class BaseNamedMembers(BaseKerasEnsemble, BaseComposition):
         return self
 
     @property
-    def named_estimators_(self):
-        """Fitted members by name.
+    def named_estimators(self) -> Bunch:
+        """The entries of `estimators` by name, as they were given.
+
+        Returns
+        -------
+        Bunch
+        """
+        return Bunch(**dict(self.estimators))
+
+    @property
+    def named_estimators_(self) -> Bunch:
+        """Fitted members by name, "drop" for those that are left out.
 
         Returns
         -------
         Bunch
         """
         check_is_fitted(self)
-        return Bunch(**dict(zip(self._names, self.estimators_, strict=True)))
+        fitted = dict(zip(self._names, self.estimators_, strict=True))
+        return Bunch(**{name: fitted.get(name, DROPPED) for name in self._entry_names})
 
-    def _seeded_members(self, entries, checkpoint):
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Which metadata the members, and the ensemble itself, request.
+
+        Returns
+        -------
+        MetadataRouter
+            The ensemble's own request for `sample_weight`, by `set_fit_request`, stands for the members that have none.
+        """
+        return make_router(self, self._well_formed_entries(), consumes=False)
+
+    def _well_formed_entries(self):
+        """The entries of `estimators` that are not dropped, as far as they are as they must be."""
+        return [entry for entry in self.estimators if _is_well_formed(entry) and not _is_dropped(entry[1])]
+
+    def _fit_metadata(self, entries, sample_weight, params):
+        """What `fit` of each entry is given beside X and y, a dict by name."""
+        return fit_metadata(self, entries, sample_weight, params, consumes=False)
+
+    def _seeded_members(self, entries, metadata, sample_weight, checkpoint):
         """Members of the entries, a seed for each; draws `_entropy` and learns the names."""
         self._entropy = keep_entropy(checkpoint, self.random_state)
         self._names = [name for name, _ in entries]
+        self._entry_names = [name for name, _ in self.estimators]
         seeds = spawn_seeds(self._entropy, len(entries))
-        return [Member(one, own_seed(one, seed)) for (_, one), seed in zip(entries, seeds, strict=True)]
+        return [
+            MemberSpec(
+                one,
+                own_seed(one, seed),
+                name=f"member {name!r}",
+                **split_metadata(metadata[name], sample_weight),
+                encodes_labels=self._is_regressor_among(one),
+            )
+            for (name, one), seed in zip(entries, seeds, strict=True)
+        ]
 
     def _entries(self):
-        """The entries of `estimators`, which are as they must be."""
+        """The entries of `estimators` that are not dropped; raises where one is not as it must be."""
         if not self.estimators:
             raise ValueError("`estimators` must not be empty: give a list of (name, estimator).")
         for entry in self.estimators:
-            if not (isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[0], str)):
-                raise TypeError(f"`estimators` must be a list of (name, estimator): got the entry {entry!r}.")
+            if not _is_well_formed(entry):
+                raise InvalidParameterError(
+                    f"`estimators` must be a list of (name, estimator): got the entry {entry!r}."
+                )
         self._validate_names([name for name, _ in self.estimators])
-        return self.estimators
+        kept = self._well_formed_entries()
+        if not kept:
+            raise ValueError(
+                f"`estimators` must have a member that is not {DROPPED!r}: got {DROPPED!r} for all of "
+                f"{[name for name, _ in self.estimators]}. Give one of them an estimator."
+            )
+        return kept
 
-    def _check_estimators(self, X, sample_weight, classifier):
-        """The entries of `estimators`; raises where one cannot be a member."""
+    def _check_estimators(self, X, sample_weight, params, classifier):
+        """The entries of `estimators`, and metadata by name; raises where one cannot be a member."""
         entries = self._entries()
         for name, estimator in entries:
-            check_kind(estimator, classifier=classifier, name=name)
+            check_kind(estimator, classifier=classifier and not self._is_regressor_among(estimator), name=name)
+        metadata = self._fit_metadata(entries, sample_weight, params)
+        for name, estimator in entries:
             if not isinstance(unwrapped(estimator), BaseWrapper):
-                self._check_other(name, estimator, X, sample_weight)
-        return entries
+                # What was requested is taken.
+                self._check_other(name, estimator, X, None if routing_enabled() else sample_weight)
+        return entries, metadata
+
+    def _is_regressor_among(self, estimator):
+        """Whether a member is a regressor in an ensemble of classifiers that takes such."""
+        return False
 
     def _check_other(self, name, estimator, X, sample_weight):
         """Raise where a scikit-learn estimator that is no network cannot be a member."""
-        if X.ndim > 2:
+        if len(X.row_shape) > 1 and not takes_any_shape(estimator):
             raise ValueError(
-                f"Members that are no networks take X of two dimensions: {describe(name, estimator)}, X has {X.ndim}. "
-                "Leave it out, or flatten X and reshape it in the networks."
+                f"Members that are no networks take X of two dimensions: {describe(name, estimator)}, X has "
+                f"{1 + len(X.row_shape)}. Leave it out, or flatten X and reshape it in the networks."
             )
-        if sample_weight is not None and not (is_frozen(estimator) or has_fit_parameter(estimator, "sample_weight")):
-            raise ValueError(
+        if sample_weight is not None and not is_frozen(estimator) and weight_parameter(estimator) is None:
+            raise InvalidParameterError(  # a TypeError too, as scikit-learn's
                 f"`sample_weight` needs members that take it: {describe(name, estimator)}, whose fit does not."
             )
+
+    def _network_name(self, *, fitted=False):
+        if fitted:
+            i = self.estimators_.first_network()
+            return None if i is None else f"{self._names[i]!r} (a network)"
+        names = [f"{name!r} ({type(unwrapped(one)).__name__})" for name, one in self._entries() if is_network(one)]
+        return names[0] if names else None
 
     def _takes_several_targets(self):
         return all(map(takes_several_targets, self._tags_of_others()))
@@ -99,14 +172,27 @@ class BaseNamedMembers(BaseKerasEnsemble, BaseComposition):
     def _tags_of_others(self):
         """scikit-learn's tags of the members that are no networks; of none where `estimators` is not as it must be."""
         try:
-            return [get_tags(one) for _, one in self.estimators if not isinstance(unwrapped(one), BaseWrapper)]
+            return [
+                tags_of(one) for _, one in self._well_formed_entries() if not isinstance(unwrapped(one), BaseWrapper)
+            ]
         except (AttributeError, TypeError, ValueError):
             return []
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = not self._tags_of_others()
+        others = self._tags_of_others()
+        tags.input_tags.three_d_array = not others
+        if others and len(others) == len(self._well_formed_entries()):
+            tags.input_tags.allow_nan = all(one.input_tags.allow_nan for one in others)
         return tags
+
+
+def _is_well_formed(entry):
+    return isinstance(entry, tuple | list) and len(entry) == 2 and isinstance(entry[0], str)
+
+
+def _is_dropped(estimator):
+    return isinstance(estimator, str) and estimator == DROPPED
 
 
 def describe(name, estimator):

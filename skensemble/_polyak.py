@@ -3,21 +3,38 @@
 import numbers
 import os
 from functools import partial
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skensemble._base import BaseKerasEnsemble, KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
-from skensemble._batch_norm import estimate_statistics, has_batch_norm
-from skensemble._checkpoint import keep_entropy, open_checkpoint
-from skensemble._combine import average_variables, checkpoint_weights, normalize_weights, weighted_mean, weighted_std
-from skensemble._compat import HasMethods, Interval, StrOptions, encode_features, fit_context
-from skensemble._members import Member, predict_members, spawn_seeds
-from skensemble._progress import fit_task, fitted_as
-from skensemble._selection import held_out_rows
-from skensemble._training import fit_trajectory
-from skensemble._trajectory import Checkpoints, Trajectory, run_epochs, run_estimator
-from skensemble.wrappers import unchanged_on_error
+from skensemble._checkpoint.store import keep_entropy, open_checkpoint
+from skensemble._compat.scikeras import encode_features
+from skensemble._compat.sklearn import HasMethods, Interval, RealNotInt, StrOptions, fit_context, raise_for_params
+from skensemble._engine.batch_norm import estimate_statistics, has_batch_norm
+from skensemble._engine.fitted import predict_members
+from skensemble._engine.progress import fit_task, fitted_as
+from skensemble._engine.records import Variables
+from skensemble._engine.training import fit_trajectory
+from skensemble._engine.trajectory import EpochStates, Trajectory
+from skensemble._members.inputs import TrainingData
+from skensemble._members.rollback import unchanged_on_error
+from skensemble._members.spec import MemberSpec, spawn_seeds
+from skensemble._numeric.combination import (
+    average_variables,
+    checkpoint_weights,
+    first_weights,
+    normalize_weights,
+    weighted_mean,
+    weighted_std,
+)
+from skensemble._numeric.selection import held_out_rows
+from skensemble._numeric.sparse_rows import take_rows
+from skensemble._reweight import COMBINING, copy_fitted, positions, remember_parameters, warn_if_changed
+from skensemble._single_run import run_epochs, run_estimator
+from skensemble._typing import MatrixLike
 
 _WEIGHTINGS = ("uniform", "linear", "exponential")
 # Checkpoints that `n_checkpoints="auto"` chooses from, at most.
@@ -25,13 +42,25 @@ _MOST_CHECKPOINTS = 20
 
 
 class _BasePolyakWeight(BaseKerasEnsemble):
+    _fitted_state = (
+        "checkpoints_",
+        "n_checkpoints_",
+        "weights_",
+        "_averaged",
+        "_batch_size",
+        "_checkpoints",
+        "_combined_by",
+        "_decay",
+        "_statistics",
+        "_weighting",
+    )
     _parameter_constraints = {
-        "estimator": [HasMethods(["fit", "predict"]), None],
+        "estimator": [HasMethods(["fit", "predict"]), callable, None],
         "n_checkpoints": [Interval(numbers.Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "weights": ["array-like", StrOptions(set(_WEIGHTINGS))],
         "decay": [Interval(numbers.Real, 0, None, closed="neither")],
         "update_batch_norm": ["boolean"],
-        "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
+        "validation_fraction": [Interval(RealNotInt, 0, 1, closed="neither")],
         "engine": [StrOptions({"auto", "fused", "keras"})],
         "checkpoint_dir": [str, os.PathLike, None],
         "random_state": ["random_state"],
@@ -39,11 +68,11 @@ class _BasePolyakWeight(BaseKerasEnsemble):
     }
 
     @property
-    def estimator_(self):
+    def estimator_(self) -> Any:
         """The averaged network, an ordinary fitted scikeras estimator."""
         return self._averaged[0]
 
-    def predict_members(self, X):
+    def predict_members(self, X: MatrixLike) -> np.ndarray:
         """What the network predicts with each of the averaged checkpoints.
 
         Parameters
@@ -60,15 +89,25 @@ class _BasePolyakWeight(BaseKerasEnsemble):
         used = self._checkpoints.take(range(self.n_checkpoints_))
         return predict_members(used.members(), self._validate_X(X), self._member_classes())
 
-    def reweight(self, *, n_checkpoints=None, weights=None, decay=None, X=None):
+    def reweight(
+        self,
+        weights: str | ArrayLike | None = None,
+        *,
+        n_checkpoints: int | None = None,
+        decay: float | None = None,
+        X: MatrixLike | None = None,
+    ) -> Self:
         """Average the checkpoints in another way, without training.
+
+        Parameters stay as they are: they say what the next `fit` does, and predictions use what the last `fit` or
+        `reweight` learned.
 
         Parameters
         ----------
-        n_checkpoints : int, default=None
-            Number of checkpoints, the newest ones, at most as many as were kept; None leaves it as it is.
         weights : {"uniform", "linear", "exponential"} or array-like of shape (n_checkpoints,), default=None
             How much each counts, newest first; None leaves it as it is.
+        n_checkpoints : int, default=None
+            Number of checkpoints, the newest ones, at most as many as were kept; None leaves it as it is.
         decay : float, default=None
             Of exponential weights, in epochs; None leaves it as it is.
         X : array-like of shape (n_samples, n_features, ...), default=None
@@ -80,6 +119,7 @@ class _BasePolyakWeight(BaseKerasEnsemble):
             Itself. `estimator_`, `weights_` and `n_checkpoints_` have changed.
         """
         check_is_fitted(self)
+        given = {"weights": weights, "n_checkpoints": n_checkpoints, "decay": decay}
         n_checkpoints = self.n_checkpoints_ if n_checkpoints is None else n_checkpoints
         weights = self._weighting if weights is None else weights
         decay = self._decay if decay is None else decay
@@ -91,15 +131,73 @@ class _BasePolyakWeight(BaseKerasEnsemble):
                     "estimated for each average. Pass them, or fit with update_batch_norm=False to average the "
                     "statistics too."
                 )
-            X = encode_features(self._checkpoints.template, self._validate_X(X))
+            X = encode_features(self._checkpoints.prototype, self._validate_X(X).floats)
         with unchanged_on_error(self):
             self._average(n_checkpoints, weights, decay, X)
+            remember_parameters(self, {name for name, value in given.items() if value is not None})
             return self
 
-    def _fit(self, X, y, sample_weight, task, *, classifier):
+    def subset(self, members: ArrayLike, *, X: MatrixLike | None = None) -> Self:
+        """The average of some of the checkpoints, without training.
+
+        Parameters
+        ----------
+        members : array-like of int or bool
+            Which of `checkpoints_`, by their position, 0 being the newest; or for each, whether it is one.
+        X : array-like of shape (n_samples, n_features, ...), default=None
+            The training rows, needed where `reweight` needs them.
+
+        Returns
+        -------
+        object
+            A new fitted ensemble that keeps and averages these checkpoints, the newest first. Its weights are those of
+            the same rule, such as "linear", or those given for these checkpoints. Its parameters are those of the whole
+            ensemble, which its `fit` would train.
+        """
+        check_is_fitted(self)
+        indices = sorted(positions(members, len(self._checkpoints)))
+        part = copy_fitted(self)
+        part._checkpoints = self._checkpoints.take(indices)
+        part.checkpoints_ = part._checkpoints.members()
+        weights = None
+        if not isinstance(self._weighting, str):
+            given = np.append(self.weights_, np.zeros(len(self._checkpoints) - self.n_checkpoints_))
+            weights = first_weights(given[indices], len(indices))
+        return part.reweight(weights, n_checkpoints=len(indices), X=X)
+
+    def _fit(self, X, y, sample_weight, params, task, *, classifier):
         estimator = run_estimator(self.estimator, classifier=classifier)
+        metadata = self._member_metadata(sample_weight, params)
         n_epochs = run_epochs(estimator)
         automatic = isinstance(self.n_checkpoints, str)
+        n_kept = self._check_checkpoints(n_epochs, automatic)
+        rows, held_out = None, None
+        with open_checkpoint(self.checkpoint_dir) as checkpoint:
+            (seed,) = spawn_seeds(keep_entropy(checkpoint, self.random_state), 1)
+            if automatic:
+                rows, held_out = held_out_rows(
+                    y, self.validation_fraction, seed, stratify=classifier, sample_weight=sample_weight
+                )
+
+            def learn(polyak, run):
+                polyak._keep_run(run)
+                polyak._average_run(X, y, sample_weight, run.sample_indices, held_out)
+                remember_parameters(polyak, COMBINING)
+
+            task.set_data(X.given, y, sample_weight, partial(fitted_as, self, learn))
+            run = fit_trajectory(
+                MemberSpec(estimator, seed, rows, **metadata),
+                Trajectory(n_kept),
+                TrainingData(X, y, sample_weight),
+                engine=self.engine,
+                task=task,
+                checkpoint=checkpoint,
+            )
+        learn(self, run)
+        return self
+
+    def _check_checkpoints(self, n_epochs, automatic):
+        """How many checkpoints a run of so many epochs keeps."""
         if automatic and not isinstance(self.weights, str):
             raise ValueError(
                 f'`weights` must be a string where n_checkpoints="auto" chooses the weighting: got {self.weights!r}. '
@@ -113,29 +211,7 @@ class _BasePolyakWeight(BaseKerasEnsemble):
             )
         if not automatic:
             self._check_average(n_kept, self.weights, self.decay, n_kept)
-        rows, held_out = None, None
-        with open_checkpoint(self.checkpoint_dir) as checkpoint:
-            (seed,) = spawn_seeds(keep_entropy(checkpoint, self.random_state), 1)
-            if automatic:
-                rows, held_out = held_out_rows(y, self.validation_fraction, seed, stratify=classifier)
-
-            def learn(polyak, run):
-                polyak._keep_run(run)
-                polyak._average_run(X, y, sample_weight, run.rows, held_out)
-
-            task.set_data(X, y, sample_weight, partial(fitted_as, self, learn))
-            run = fit_trajectory(
-                Member(estimator, seed, rows),
-                Trajectory(n_kept),
-                X,
-                y,
-                sample_weight,
-                engine=self.engine,
-                task=task,
-                checkpoint=checkpoint,
-            )
-        learn(self, run)
-        return self
+        return n_kept
 
     def _keep_run(self, run):
         newest_first = range(len(run.checkpoints))[::-1]
@@ -147,11 +223,11 @@ class _BasePolyakWeight(BaseKerasEnsemble):
         """Average the checkpoints of a run that was trained on `rows`; rows that are held out choose the average."""
         X_trained = None
         if self._estimates_statistics():
-            X_trained = encode_features(self._checkpoints.template, X[rows])
+            X_trained = encode_features(self._checkpoints.prototype, take_rows(X.floats, rows))
         n_checkpoints, weights = len(self._checkpoints), self.weights
         if held_out is not None:
             weights_of_rows = None if sample_weight is None else sample_weight[held_out]
-            n_checkpoints, weights = self._choose_average(X[held_out], y[held_out], weights_of_rows, X_trained)
+            n_checkpoints, weights = self._choose_average(X.take(held_out), y[held_out], weights_of_rows, X_trained)
         self._average(n_checkpoints, weights, self.decay, X_trained)
 
     @staticmethod
@@ -169,7 +245,7 @@ class _BasePolyakWeight(BaseKerasEnsemble):
             raise ValueError(f"`weights` must be one of {', '.join(_WEIGHTINGS)} or an array: got {weights!r}.")
 
     def _estimates_statistics(self):
-        return self.update_batch_norm and has_batch_norm(self._checkpoints.template.model_)
+        return self.update_batch_norm and has_batch_norm(self._checkpoints.prototype.model_)
 
     def _average(self, n_checkpoints, weights, decay, X):
         """Average the newest checkpoints; `X` holds the encoded rows of the statistics, where they are estimated."""
@@ -179,36 +255,38 @@ class _BasePolyakWeight(BaseKerasEnsemble):
         self._statistics = self._stage_statistics(weights, n_checkpoints, decay, X)
         newest = self._checkpoints
         average = self._average_variables(weights, n_checkpoints, decay, self._statistics)
-        trainable, fixed = ([v[np.newaxis] for v in part] for part in average)
-        state = (trainable, fixed, newest.state[2])  # the optimizer's are those of the newest
-        averaged = Checkpoints(newest.template, newest.seeds[:1], state, newest.histories[:1], newest.epochs[:1])
+        trainable, non_trainable = ([v[np.newaxis] for v in part] for part in average)
+        # The optimizer's are those of the newest.
+        variables = Variables(trainable, non_trainable, newest.variables.optimizer)
+        averaged = EpochStates(newest.prototype, newest.seeds[:1], variables, newest.histories[:1], newest.epochs[:1])
         self._averaged = averaged.members()
 
     def _average_variables(self, weights, n_checkpoints, decay, statistics=None):
         """(trainable, non_trainable) of the average of the newest checkpoints."""
-        trainable, fixed, _ = self._checkpoints.state
+        trainable, non_trainable, _ = self._checkpoints.variables
         shares = checkpoint_weights(weights, n_checkpoints, decay)
-        trainable, fixed = ([average_variables(v[:n_checkpoints], shares) for v in part] for part in (trainable, fixed))
+        parts = trainable, non_trainable
+        trainable, non_trainable = ([average_variables(v[:n_checkpoints], shares) for v in part] for part in parts)
         if statistics is not None:
             for i, values in statistics[n_checkpoints - 1].items():
-                fixed[i] = values
-        return trainable, fixed
+                non_trainable[i] = values
+        return trainable, non_trainable
 
     def _stage_statistics(self, weights, n_checkpoints, decay, X):
         """Statistics of BatchNormalization for each stage; a checkpoint alone keeps those of its training."""
         if not self._estimates_statistics() or n_checkpoints == 1:
             return None
         states = (self._average_variables(weights, n, decay) for n in range(2, n_checkpoints + 1))
-        return [{}, *estimate_statistics(self._checkpoints.template.model_, states, X, self._batch_size)]
+        return [{}, *estimate_statistics(self._checkpoints.prototype.model_, states, X, self._batch_size)]
 
     def _predict_stages(self, X, weights, n_checkpoints, decay, statistics):
         """Predictions of the averages of the newest 1, 2, ..., n_checkpoints; X is validated."""
         newest = self._checkpoints
         stages = [self._average_variables(weights, n, decay, statistics) for n in range(1, n_checkpoints + 1)]
-        trainable, fixed = ([np.stack(v) for v in zip(*part, strict=True)] for part in zip(*stages, strict=True))
+        parts = ([np.stack(v) for v in zip(*part, strict=True)] for part in zip(*stages, strict=True))
         seeds, histories = newest.seeds[:1] * n_checkpoints, newest.histories[:1] * n_checkpoints
         epochs = newest.epochs[:1] * n_checkpoints
-        stages = Checkpoints(newest.template, seeds, (trainable, fixed, []), histories, epochs)
+        stages = EpochStates(newest.prototype, seeds, Variables(*parts, []), histories, epochs)
         return predict_members(stages.members(), X, self._member_classes())
 
     def _counted_members(self, X):
@@ -218,6 +296,7 @@ class _BasePolyakWeight(BaseKerasEnsemble):
     def _predict_average(self, X):
         """What the averaged network predicts, with one member in front."""
         check_is_fitted(self)
+        warn_if_changed(self)
         return predict_members(self._averaged, self._validate_X(X), self._member_classes())
 
     def _exported_members(self):
@@ -225,6 +304,7 @@ class _BasePolyakWeight(BaseKerasEnsemble):
 
     def _stages(self, X):
         check_is_fitted(self)
+        warn_if_changed(self)
         arguments = (self._weighting, self.n_checkpoints_, self._decay, self._statistics)
         for prediction in self._predict_stages(self._validate_X(X), *arguments):
             yield prediction[np.newaxis], np.ones(1)
@@ -233,8 +313,6 @@ class _BasePolyakWeight(BaseKerasEnsemble):
         """Number of checkpoints and weighting with the smallest loss on held-out rows; the newest alone comes first."""
         best = np.inf, 1, "uniform"
         n_kept = len(self._checkpoints)
-        if sample_weight is not None and not sample_weight.any():
-            sample_weight = None
         for weights in _WEIGHTINGS:
             statistics = self._stage_statistics(weights, n_kept, self.decay, X_trained)
             predictions = self._predict_stages(X, weights, n_kept, self.decay, statistics)
@@ -286,7 +364,7 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
     ----------
     estimator_ : scikeras classifier
         The averaged network.
-    checkpoints_ : list of scikeras classifiers
+    checkpoints_ : sequence of scikeras classifiers
         The network as it was at the ends of the last epochs, newest first; `history_` of each ends with its epoch.
     classes_ : ndarray of shape (n_classes,)
         Labels in the order of the columns of `predict_proba`.
@@ -310,7 +388,8 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
 
     Notes
     -----
-    `reweight` gives another average of the checkpoints without training. `staged_predict` and `staged_predict_proba`
+    Checkpoints are in one order everywhere, the newest first. `reweight` gives another average of them without
+    training, `subset` that of some of them. `staged_predict` and `staged_predict_proba`
     yield the averages of the newest 1, 2, ... checkpoints. `predict_members` and `predict_uncertainty` are those of the
     checkpoints, as if they were an ensemble.
 
@@ -343,8 +422,6 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
     array([0.5       , 0.33333333, 0.16666667])
     """
 
-    voting = "soft"  # for the methods of all classifiers: one network has no votes to count
-
     def __init__(
         self,
         estimator=None,
@@ -371,29 +448,51 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:
         """Train the network once and average its checkpoints.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features, ...)
-            Two or more dimensions (tables, sequences, images); converted to Keras' float type.
+            Two or more dimensions (tables, sequences, images), or sparse; converted to Keras' float type.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Labels of any kind that scikit-learn takes, or an indicator matrix of several labels.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row in the loss; rows of weight 0 are left out.
+        **params : dict
+            Further metadata, with `sklearn.set_config(enable_metadata_routing=True)`. Networks take `sample_weight`
+            alone: anything else is an error.
 
         Returns
         -------
         PolyakWeightClassifier
             Itself, fitted.
+
+        Raises
+        ------
+        NotFusableError
+            With ``engine="fused"``, where the network cannot be trained in the fused program.
+        TypeError
+            Where `estimator` is not a network to train.
+        ValueError
+            Where parameters contradict each other or the data, before anything is trained.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Where the loss is not finite.
+        DataConversionWarning
+            Where y is a column, or looks like classes in one-hot form.
+        RuntimeWarning
+            Where a file in `checkpoint_dir` cannot be used; what it held is trained again.
         """
+        raise_for_params(params, self, "fit")
         with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=False)
             self._validate_classes(y)
-            return self._fit(X, y, sample_weight, task, classifier=True)
+            return self._fit(X, y, sample_weight, params, task, classifier=True)
 
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> np.ndarray:
         """Label of each row.
 
         Parameters
@@ -408,7 +507,7 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
         """
         return self._choose(self._predict_average(X), np.ones(1))
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: MatrixLike) -> np.ndarray:
         """Probability of each class, from the averaged network.
 
         Parameters
@@ -474,7 +573,7 @@ class PolyakWeightRegressor(KerasEnsembleRegressorMixin, _BasePolyakWeight):
     ----------
     estimator_ : scikeras regressor
         The averaged network.
-    checkpoints_ : list of scikeras regressors
+    checkpoints_ : sequence of scikeras regressors
         The network as it was at the ends of the last epochs, newest first; `history_` of each ends with its epoch.
     n_checkpoints_ : int
         How many of `checkpoints_` are averaged: fewer than asked for where a callback stopped the run before.
@@ -536,28 +635,50 @@ class PolyakWeightRegressor(KerasEnsembleRegressorMixin, _BasePolyakWeight):
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:
         """Train the network once and average its checkpoints.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features, ...)
-            Two or more dimensions (tables, sequences, images); converted to Keras' float type.
+            Two or more dimensions (tables, sequences, images), or sparse; converted to Keras' float type.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row in the loss; rows of weight 0 are left out.
+        **params : dict
+            Further metadata, with `sklearn.set_config(enable_metadata_routing=True)`. Networks take `sample_weight`
+            alone: anything else is an error.
 
         Returns
         -------
         PolyakWeightRegressor
             Itself, fitted.
+
+        Raises
+        ------
+        NotFusableError
+            With ``engine="fused"``, where the network cannot be trained in the fused program.
+        TypeError
+            Where `estimator` is not a network to train.
+        ValueError
+            Where parameters contradict each other or the data, before anything is trained.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Where the loss is not finite.
+        DataConversionWarning
+            Where y is a column.
+        RuntimeWarning
+            Where a file in `checkpoint_dir` cannot be used; what it held is trained again.
         """
+        raise_for_params(params, self, "fit")
         with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=True)
-            return self._fit(X, y, sample_weight, task, classifier=False)
+            return self._fit(X, y, sample_weight, params, task, classifier=False)
 
-    def predict(self, X, return_std=False):
+    def predict(self, X: MatrixLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Values from the averaged network.
 
         Parameters

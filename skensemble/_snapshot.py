@@ -2,62 +2,71 @@
 
 import numbers
 import os
+from typing import Any, Self
 
-import numpy as np
+from numpy.typing import ArrayLike
 
 from skensemble._base import BaseKerasEnsemble, KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
-from skensemble._checkpoint import keep_entropy, open_checkpoint
-from skensemble._combine import first_weights, normalize_weights
-from skensemble._compat import HasMethods, Interval, StrOptions, fit_context
-from skensemble._members import Member, predict_members, spawn_seeds
-from skensemble._progress import fit_task, fitted_as
-from skensemble._schedules import SCHEDULES, cycle_ends, cyclic_rates
-from skensemble._selection import greedy_weights, held_out_rows
-from skensemble._training import fit_trajectory
-from skensemble._trajectory import Trajectory, run_epochs, run_estimator
+from skensemble._checkpoint.store import keep_entropy, open_checkpoint
+from skensemble._compat.sklearn import HasMethods, Interval, RealNotInt, StrOptions, fit_context, raise_for_params
+from skensemble._engine.progress import fit_task, fitted_as
+from skensemble._engine.training import fit_trajectory
+from skensemble._engine.trajectory import Trajectory
+from skensemble._members.inputs import TrainingData
+from skensemble._members.spec import MemberSpec, spawn_seeds
+from skensemble._numeric.combination import first_weights, normalize_weights
+from skensemble._numeric.schedules import SCHEDULES, cycle_ends, cyclic_rates
+from skensemble._numeric.selection import held_out_rows
+from skensemble._reweight import RULES, Reweighted, greedy_weights_of, learn_combination
+from skensemble._single_run import run_epochs, run_estimator
+from skensemble._typing import MatrixLike
 
 
-class _BaseSnapshotEnsemble(BaseKerasEnsemble):
+class _BaseSnapshotEnsemble(Reweighted, BaseKerasEnsemble):
+    _fitted_state = ("estimators_", "n_last_", "learning_rates_", "_steps_per_epoch")
     _parameter_constraints = {
-        "estimator": [HasMethods(["fit", "predict"]), None],
+        "estimator": [HasMethods(["fit", "predict"]), callable, None],
         "n_estimators": [Interval(numbers.Integral, 1, None, closed="left")],
         "schedule": [StrOptions(set(SCHEDULES)), callable],
         "update": [StrOptions({"batch", "epoch"})],
         "initial_learning_rate": [Interval(numbers.Real, 0, None, closed="neither"), None],
         "n_last": [Interval(numbers.Integral, 1, None, closed="left"), None],
+        "combination": [StrOptions({"mean", "median", "trimmed_mean"})],
+        "trim_fraction": [Interval(numbers.Real, 0, 0.5, closed="neither")],
         "weights": ["array-like", StrOptions({"greedy"}), None],
-        "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
+        "validation_fraction": [Interval(RealNotInt, 0, 1, closed="neither")],
         "engine": [StrOptions({"auto", "fused", "keras"})],
         "checkpoint_dir": [str, os.PathLike, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
 
-    def _fit(self, X, y, sample_weight, task, *, classifier):
+    def _fit(self, X, y, sample_weight, params, task, *, classifier):
         estimator = run_estimator(self.estimator, classifier=classifier)
+        metadata = self._member_metadata(sample_weight, params)
         n_epochs = run_epochs(estimator)
         n_last = self._check_cycles(n_epochs)
         greedy = isinstance(self.weights, str)
-        if not greedy:
-            normalize_weights(self.weights, n_last)  # before the training, so that an error costs nothing
+        # Before the training, so that an error costs nothing.
+        self._check_combination(None if greedy else normalize_weights(self.weights, n_last), n_last)
         rows, held_out = None, None
         with open_checkpoint(self.checkpoint_dir) as checkpoint:
             (seed,) = spawn_seeds(keep_entropy(checkpoint, self.random_state), 1)
             if greedy:
-                rows, held_out = held_out_rows(y, self.validation_fraction, seed, stratify=classifier)
+                rows, held_out = held_out_rows(
+                    y, self.validation_fraction, seed, stratify=classifier, sample_weight=sample_weight
+                )
 
             def learn(ensemble, run):
                 ensemble._keep_run(run, n_last)
                 if greedy:
-                    ensemble.weights_ = ensemble._select(X, y, sample_weight, held_out)
+                    ensemble.weights_ = greedy_weights_of(ensemble, X, y, sample_weight, held_out)
 
-            task.set_data(X, y, sample_weight, lambda run: run.checkpoints and fitted_as(self, learn, run))
+            task.set_data(X.given, y, sample_weight, lambda run: run.checkpoints and fitted_as(self, learn, run))
             run = fit_trajectory(
-                Member(estimator, seed, rows),
+                MemberSpec(estimator, seed, rows, **metadata),
                 self._trajectory(n_epochs, n_last),
-                X,
-                y,
-                sample_weight,
+                TrainingData(X, y, sample_weight),
                 engine=self.engine,
                 task=task,
                 checkpoint=checkpoint,
@@ -72,12 +81,14 @@ class _BaseSnapshotEnsemble(BaseKerasEnsemble):
         return self
 
     def _keep_run(self, run, n_last):
-        """Learn the snapshots of a run, and their weights where these are given."""
-        self.estimators_ = run.checkpoints.members()
+        """Learn the snapshots of a run, the newest first, and their weights where these are given."""
+        self.estimators_ = run.checkpoints.take(range(len(run.checkpoints))[::-1]).members()
+        self.n_last_ = len(self.estimators_)
+        learn_combination(self)
         self.engine_, self.engine_reason_ = run.engine, run.reason
-        self.learning_rates_ = run.rates.ravel()
+        self.learning_rates_, self._steps_per_epoch = run.rates.ravel(), run.rates.shape[1]
         if not isinstance(self.weights, str):
-            self.weights_ = self._reached_weights(n_last, len(self.estimators_))
+            self.weights_ = first_weights(normalize_weights(self.weights, n_last), self.n_last_)
 
     def _check_cycles(self, n_epochs):
         if n_epochs < self.n_estimators:
@@ -99,26 +110,11 @@ class _BaseSnapshotEnsemble(BaseKerasEnsemble):
 
         return Trajectory(n_last, tuple(cycle_ends(n_epochs, self.n_estimators)), rates, keeps_optimizer=True)
 
-    def _select(self, X, y, sample_weight, held_out):
-        """Weights of the snapshots, chosen on rows that were not trained on."""
-        classes = self._member_classes()
-        multilabel = getattr(self, "_multilabel", False)
-        target = y[held_out] if classes is None else np.searchsorted(classes, y[held_out])
-        weights = None if sample_weight is None or not sample_weight[held_out].any() else sample_weight[held_out]
-        return greedy_weights(
-            predict_members(self.estimators_, X[held_out], classes),
-            target,
-            sample_weight=weights,
-            multilabel=multilabel,
-            regression=classes is None and not multilabel,
-        )
+    def _indices(self, members):
+        return sorted(super()._indices(members))  # the newest first, whatever was asked for
 
-    def _reached_weights(self, n_last, n_reached):
-        """Weights of the snapshots that there are; the last weight is the newest's in a run that was stopped too."""
-        return first_weights(normalize_weights(self.weights, n_last)[::-1], n_reached)[::-1]
-
-    def _stage_order(self, values):
-        return values[::-1]
+    def _learn_subset(self, indices):
+        self.n_last_ = len(indices)
 
 
 class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnsemble):
@@ -144,13 +140,22 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
     initial_learning_rate : float, default=None
         The largest rate of the built-in schedules; None means that of the optimizer of `estimator`.
     n_last : int, default=None
-        How many snapshots, the last ones, are combined; the earlier ones are not kept. None means all. Early snapshots
-        are weak: the last few are often better than all.
+        How many snapshots, the newest ones, are combined; the earlier ones are not kept. None means all. Early
+        snapshots are weak: the newest few are often better than all. After a fit with None, `reweight(n_last=...)`
+        compares without training.
     voting : {"soft", "hard"}, default="soft"
         "soft" predicts the largest mean probability. "hard" predicts the label that most snapshots choose, ties going
         to the smallest label, and has no `predict_proba`.
+    combination : {"mean", "median", "geometric_mean", "trimmed_mean"}, default="mean"
+        How the probabilities of the members become one with `voting="soft"`. The median is that of each class by
+        itself, weighted by `weights`. The geometric mean (logarithmic opinion pool) is the mean of the logarithms: a
+        class to which one member gives 0, or which it does not know, is all but ruled out. A trimmed mean leaves out
+        the smallest and the largest probabilities of each class; it takes equal weights only. All but the mean are
+        scaled to sum to 1 again; with several labels per row, each label is combined by itself.
+    trim_fraction : float, default=0.2
+        Of a trimmed mean: the share of the members that is left out at each end, rounded down to whole members.
     weights : array-like of shape (n_last,) or "greedy", default=None
-        How much each snapshot counts, oldest first; not negative, scaled to sum to 1. "greedy" selects snapshots on
+        How much each snapshot counts, newest first; not negative, scaled to sum to 1. "greedy" selects snapshots on
         held-out rows (the best single one is a candidate, so that the selection is never worse there). None means
         equal weights.
     validation_fraction : float, default=0.2
@@ -171,15 +176,19 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
 
     Attributes
     ----------
-    estimators_ : list of scikeras classifiers
-        The snapshots that are combined, newest last; `history_` of each ends with its epoch. Fewer than asked for where
-        a callback stopped the run.
+    estimators_ : sequence of scikeras classifiers
+        The snapshots, newest first; `history_` of each ends with its epoch. Fewer than asked for where a callback
+        stopped the run.
+    n_last_ : int
+        How many of them, the newest ones, are combined.
     learning_rates_ : ndarray of shape (n_steps,)
         The learning rate of every step of the run.
     classes_ : ndarray of shape (n_classes,)
         Labels in the order of the columns of `predict_proba`.
-    weights_ : ndarray of shape (n_last,)
-        How much each of `estimators_` counts; sums to 1.
+    weights_ : ndarray of shape (n_snapshots,)
+        How much each of `estimators_` counts, newest first; sums to 1.
+    voting_, combination_, trim_fraction_ : str, str, float
+        How the members are combined, as `fit` or `reweight` learned it.
     engine_ : str
         The engine that trained the network: "fused" or "keras".
     engine_reason_ : str
@@ -197,7 +206,8 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
 
     Notes
     -----
-    `staged_predict` and `staged_predict_proba` begin with the newest snapshot and go back in time.
+    Snapshots are in one order everywhere, the newest first: in `estimators_`, `weights`, `weights_` and
+    `predict_members`. `staged_predict` and `staged_predict_proba` begin with the newest and go back in time.
 
     The state of the optimizer (momentum) goes on from cycle to cycle, as in the paper. Its learning rate must be a
     number, since the schedule takes it over.
@@ -220,7 +230,11 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
     (30,)
     """
 
-    _parameter_constraints = {**_BaseSnapshotEnsemble._parameter_constraints, "voting": [StrOptions({"soft", "hard"})]}
+    _parameter_constraints = {
+        **_BaseSnapshotEnsemble._parameter_constraints,
+        "voting": [StrOptions({"soft", "hard"})],
+        "combination": [StrOptions(set(RULES))],
+    }
 
     def __init__(
         self,
@@ -232,6 +246,8 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
         initial_learning_rate=None,
         n_last=None,
         voting="soft",
+        combination="mean",
+        trim_fraction=0.2,
         weights=None,
         validation_fraction=0.2,
         engine="auto",
@@ -246,6 +262,8 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
         self.initial_learning_rate = initial_learning_rate
         self.n_last = n_last
         self.voting = voting
+        self.combination = combination
+        self.trim_fraction = trim_fraction
         self.weights = weights
         self.validation_fraction = validation_fraction
         self.engine = engine
@@ -254,27 +272,51 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:
         """Train the network once and keep its snapshots.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features, ...)
-            Two or more dimensions (tables, sequences, images); converted to Keras' float type.
+            Two or more dimensions (tables, sequences, images), or sparse; converted to Keras' float type.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Labels of any kind that scikit-learn takes, or an indicator matrix of several labels.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row in the loss; rows of weight 0 are left out.
+        **params : dict
+            Further metadata, with `sklearn.set_config(enable_metadata_routing=True)`. Networks take `sample_weight`
+            alone: anything else is an error.
 
         Returns
         -------
         SnapshotEnsembleClassifier
             Itself, fitted.
+
+        Raises
+        ------
+        NotFusableError
+            With ``engine="fused"``, where the network cannot be trained in the fused program.
+        TypeError
+            Where `estimator` is not a network to train.
+        ValueError
+            Where parameters contradict each other or the data, before anything is trained.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Where the loss is not finite.
+        DataConversionWarning
+            Where y is a column, or looks like classes in one-hot form.
+        RuntimeWarning
+            Where a file in `checkpoint_dir` cannot be used; what it held is trained again.
+        UserWarning
+            Where a trimmed mean leaves no snapshot out.
         """
+        raise_for_params(params, self, "fit")
         with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=False)
             self._validate_classes(y)
-            return self._fit(X, y, sample_weight, task, classifier=True)
+            return self._fit(X, y, sample_weight, params, task, classifier=True)
 
 
 class SnapshotEnsembleRegressor(KerasEnsembleRegressorMixin, _BaseSnapshotEnsemble):
@@ -298,10 +340,16 @@ class SnapshotEnsembleRegressor(KerasEnsembleRegressorMixin, _BaseSnapshotEnsemb
     initial_learning_rate : float, default=None
         The largest rate of the built-in schedules; None means that of the optimizer of `estimator`.
     n_last : int, default=None
-        How many snapshots, the last ones, are combined; the earlier ones are not kept. None means all. Early snapshots
-        are weak: the last few are often better than all.
+        How many snapshots, the newest ones, are combined; the earlier ones are not kept. None means all. Early
+        snapshots are weak: the newest few are often better than all. After a fit with None, `reweight(n_last=...)`
+        compares without training.
+    combination : {"mean", "median", "trimmed_mean"}, default="mean"
+        How the predictions of the members become one. The median is weighted by `weights`. A trimmed mean leaves out
+        the smallest and the largest predictions of each target; it takes equal weights only.
+    trim_fraction : float, default=0.2
+        Of a trimmed mean: the share of the members that is left out at each end, rounded down to whole members.
     weights : array-like of shape (n_last,) or "greedy", default=None
-        How much each snapshot counts, oldest first; not negative, scaled to sum to 1. "greedy" selects snapshots on
+        How much each snapshot counts, newest first; not negative, scaled to sum to 1. "greedy" selects snapshots on
         held-out rows (the best single one is a candidate, so that the selection is never worse there). None means
         equal weights.
     validation_fraction : float, default=0.2
@@ -322,13 +370,17 @@ class SnapshotEnsembleRegressor(KerasEnsembleRegressorMixin, _BaseSnapshotEnsemb
 
     Attributes
     ----------
-    estimators_ : list of scikeras regressors
-        The snapshots that are combined, newest last; `history_` of each ends with its epoch. Fewer than asked for where
-        a callback stopped the run.
+    estimators_ : sequence of scikeras regressors
+        The snapshots, newest first; `history_` of each ends with its epoch. Fewer than asked for where a callback
+        stopped the run.
+    n_last_ : int
+        How many of them, the newest ones, are combined.
     learning_rates_ : ndarray of shape (n_steps,)
         The learning rate of every step of the run.
-    weights_ : ndarray of shape (n_last,)
-        How much each of `estimators_` counts; sums to 1.
+    weights_ : ndarray of shape (n_snapshots,)
+        How much each of `estimators_` counts, newest first; sums to 1.
+    combination_, trim_fraction_ : str, float
+        How the members are combined, as `fit` or `reweight` learned it.
     engine_ : str
         The engine that trained the network: "fused" or "keras".
     engine_reason_ : str
@@ -345,7 +397,8 @@ class SnapshotEnsembleRegressor(KerasEnsembleRegressorMixin, _BaseSnapshotEnsemb
 
     Notes
     -----
-    `staged_predict` begins with the newest snapshot and goes back in time.
+    Snapshots are in one order everywhere, the newest first: in `estimators_`, `weights`, `weights_` and
+    `predict_members`. `staged_predict` begins with the newest and goes back in time.
 
     References
     ----------
@@ -371,6 +424,8 @@ class SnapshotEnsembleRegressor(KerasEnsembleRegressorMixin, _BaseSnapshotEnsemb
         update="batch",
         initial_learning_rate=None,
         n_last=None,
+        combination="mean",
+        trim_fraction=0.2,
         weights=None,
         validation_fraction=0.2,
         engine="auto",
@@ -384,6 +439,8 @@ class SnapshotEnsembleRegressor(KerasEnsembleRegressorMixin, _BaseSnapshotEnsemb
         self.update = update
         self.initial_learning_rate = initial_learning_rate
         self.n_last = n_last
+        self.combination = combination
+        self.trim_fraction = trim_fraction
         self.weights = weights
         self.validation_fraction = validation_fraction
         self.engine = engine
@@ -392,23 +449,47 @@ class SnapshotEnsembleRegressor(KerasEnsembleRegressorMixin, _BaseSnapshotEnsemb
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:
         """Train the network once and keep its snapshots.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features, ...)
-            Two or more dimensions (tables, sequences, images); converted to Keras' float type.
+            Two or more dimensions (tables, sequences, images), or sparse; converted to Keras' float type.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row in the loss; rows of weight 0 are left out.
+        **params : dict
+            Further metadata, with `sklearn.set_config(enable_metadata_routing=True)`. Networks take `sample_weight`
+            alone: anything else is an error.
 
         Returns
         -------
         SnapshotEnsembleRegressor
             Itself, fitted.
+
+        Raises
+        ------
+        NotFusableError
+            With ``engine="fused"``, where the network cannot be trained in the fused program.
+        TypeError
+            Where `estimator` is not a network to train.
+        ValueError
+            Where parameters contradict each other or the data, before anything is trained.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Where the loss is not finite.
+        DataConversionWarning
+            Where y is a column.
+        RuntimeWarning
+            Where a file in `checkpoint_dir` cannot be used; what it held is trained again.
+        UserWarning
+            Where a trimmed mean leaves no snapshot out.
         """
+        raise_for_params(params, self, "fit")
         with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=True)
-            return self._fit(X, y, sample_weight, task, classifier=False)
+            return self._fit(X, y, sample_weight, params, task, classifier=False)

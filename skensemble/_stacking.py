@@ -4,27 +4,52 @@ import copy
 import dataclasses
 import numbers
 import os
+from typing import Any, Self
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
+from scipy.sparse import hstack, issparse
 from sklearn.base import RegressorMixin, TransformerMixin, clone, is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import check_cv
-from sklearn.utils import get_tags
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from skensemble._base import LabelsMixin, check_weights_of_rows
-from skensemble._checkpoint import open_checkpoint
-from skensemble._combine import align_classes
-from skensemble._compat import BaseWrapper, HasMethods, StrOptions, VisualBlock, check_feature_names_in, fit_context
+from skensemble._checkpoint.store import open_checkpoint
+from skensemble._compat.scikeras import BaseWrapper
+from skensemble._compat.sklearn import (
+    HasMethods,
+    InvalidParameterError,
+    StrOptions,
+    VisualBlock,
+    check_feature_names_in,
+    check_method_params,
+    fit_context,
+    is_of_kind,
+    raise_for_params,
+    routing_enabled,
+    tags_of,
+)
+from skensemble._engine.fitted import FittedMembers
+from skensemble._engine.own_fits import check_own_fits
+from skensemble._engine.progress import fit_task
+from skensemble._engine.training import fit_members
 from skensemble._export import FINAL_NAME, as_rows_of_numbers, check_network, final_output
 from skensemble._heads import MERGES, Head, KerasHeadClassifier, KerasHeadRegressor
-from skensemble._members import FittedMembers, Member, check_kind, is_frozen, spawn_seeds, unnamed_columns, unwrapped
+from skensemble._members.checks import check_kind
+from skensemble._members.inputs import Inputs, TrainingData
+from skensemble._members.other_estimators import known_labels, knows_positions, unnamed_columns, weight_parameter
+from skensemble._members.spec import MemberSpec, is_frozen, is_network, spawn_seeds, unwrapped, with_callbacks
 from skensemble._named import BaseNamedMembers, describe, own_seed, takes_several_targets
-from skensemble._progress import fit_task
-from skensemble._training import fit_members
+from skensemble._numeric.combination import align_classes, log_proba
+from skensemble._numeric.sparse_rows import dense_or_rows, without_rows
+from skensemble._routing import asks_in_fit, split_metadata
+from skensemble._typing import MatrixLike
+from skensemble.wrappers import as_target_type
 
 _METHODS = ("predict_proba", "decision_function", "predict")
 
@@ -40,6 +65,7 @@ def _final_has(method):
 
 
 class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
+    _fitted_state = ("final_estimator_", "stack_method_", "_member_columns", "_sklearn_output_config")
     _parameter_constraints = {
         "estimators": [list],
         "final_estimator": [StrOptions(set(MERGES)), HasMethods("fit"), None],
@@ -52,7 +78,7 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
         "verbose": ["verbose"],
     }
 
-    def transform(self, X):
+    def transform(self, X: MatrixLike) -> np.ndarray:
         """What the members predict, side by side: the columns that the final estimator takes.
 
         Parameters
@@ -71,7 +97,7 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
         X = self._validate_X(X)
         return self._side_by_side(self._outputs(self.estimators_, self.stack_method_, X), X)
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
         """Names of the columns of `transform`.
 
         Parameters
@@ -95,24 +121,64 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
             columns += [f"x{i}" for i in range(np.prod(self._row_shape))] if names is None else list(names)
         return np.asarray(columns, dtype=object)
 
-    def _fit(self, X, y, sample_weight, task, *, classifier):
-        entries = self._check_estimators(X, sample_weight, classifier)
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Which metadata the members, the final estimator and the ensemble itself request.
+
+        Returns
+        -------
+        MetadataRouter
+            The ensemble's own request for `sample_weight`, by `set_fit_request`, stands for the members that have none.
+            A final estimator without requests for `fit` is not in it: it is given what its `fit` takes of what the
+            members are given.
+        """
+        router, final = super().get_metadata_routing(), self._final()
+        if asks_in_fit(final):
+            router.add(**{FINAL_NAME: final}, method_mapping=MethodMapping().add(caller="fit", callee="fit"))
+        predicting = MethodMapping().add(caller="predict", callee="predict")
+        return router.add(final_estimator_=getattr(self, "final_estimator_", final), method_mapping=predicting)
+
+    def _final_metadata(self, final, sample_weight, params):
+        """What `fit` of the final estimator is given beside its columns and y."""
+        if routing_enabled() and asks_in_fit(final):
+            return self._fit_metadata([(FINAL_NAME, final)], sample_weight, params)[FINAL_NAME]
+        given = {name: value for name, value in params.items() if has_fit_parameter(final, name)}
+        return given if sample_weight is None else given | {"sample_weight": sample_weight}
+
+    def _fit(self, X, y, sample_weight, params, task, *, classifier):
+        entries, metadata = self._check_estimators(X, sample_weight, params, classifier)
         self.stack_method_ = [self._stack_method(name, one) for name, one in entries]
         final = self._final()
-        self._check_final(final, X, y, sample_weight, classifier)
-        task.set_data(X, y, sample_weight)
+        metadata_of_final = self._final_metadata(final, sample_weight, params)
+        requested = routing_enabled() and asks_in_fit(final)
+        self._check_final(final, X, y, None if requested else sample_weight, classifier)
+        task.set_data(X.given, y, sample_weight)
         of_members, of_final = task.parts(["members", "final estimator"])
         with open_checkpoint(self.checkpoint_dir) as checkpoint:
-            members = self._seeded_members(entries, checkpoint)
+            members = self._seeded_members(entries, metadata, sample_weight, checkpoint)
             self._check_frozen(members, X, y)
-            splits = self._splits(X, y, members)
-            trained = self._fit_members(members, splits, X, y, sample_weight, of_members, checkpoint)
+            splits = self._splits(X, y, sample_weight, members)
+            to_train = [*members, *self._in_folds(members, splits, sample_weight)]
+            to_train.append(self._final_member(final, metadata_of_final, sample_weight))
+            check_own_fits(to_train, self.engine)
+            *to_train, last = with_callbacks(to_train)
+            trained = fit_members(
+                to_train,
+                TrainingData(X, y, sample_weight),
+                engine=self.engine,
+                n_jobs=self.n_jobs,
+                task=of_members,
+                checkpoint=checkpoint,
+            )
         self.estimators_ = trained.estimators.select(range(len(members)))
+        self._warn_of_equal_members()
         if self._is_prefit():
             self.estimators_ = FittedMembers(unwrapped(member) for member in self.estimators_)
-        outputs = self._out_of_fold(trained.estimators, members, splits, X)
+        rows = _predicted_rows(splits, len(X))
+        outputs = self._out_of_fold(trained.estimators, members, splits, X, rows)
         self._member_columns = tuple(one.shape[1] for one in outputs)
-        self._fit_final(final, self._side_by_side(outputs, X), y, sample_weight, trained, of_final)
+        last = dataclasses.replace(last, metadata=check_method_params(X, last.metadata or {}, indices=rows))
+        weights = None if sample_weight is None else sample_weight[rows]
+        self._fit_final(last, self._side_by_side(outputs, X.take(rows)), y[rows], weights, trained, of_final)
         return self
 
     def _is_prefit(self):
@@ -136,23 +202,27 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
             final.check_stack(self.stack_method_, self.passthrough)
         elif not isinstance(unwrapped(final), BaseWrapper):
             self._check_other_final(final, y, sample_weight)
-        if self.passthrough is True and X.ndim > 2:
+        if self.passthrough and not X.row_shape:
+            raise ValueError("`passthrough` needs X of two dimensions: got texts. Use passthrough=False.")
+        if self.passthrough is True and len(X.row_shape) > 1:
             raise ValueError(
-                f"`passthrough=True` needs X of two dimensions: got {X.ndim}. Use passthrough='flatten' to hand each "
-                "row to the final estimator as one line of numbers, or passthrough=False."
+                f"`passthrough=True` needs X of two dimensions: got {1 + len(X.row_shape)}. Use passthrough='flatten' "
+                "to hand each row to the final estimator as one line of numbers, or passthrough=False."
             )
 
     def _check_other_final(self, final, y, sample_weight):
         what = f"`final_estimator` is {type(unwrapped(final)).__name__}"
-        if sample_weight is not None and not (is_frozen(final) or has_fit_parameter(final, "sample_weight")):
-            raise ValueError(f"`sample_weight` needs a final estimator that takes it: {what}, whose fit does not.")
-        if y.ndim > 1 and not takes_several_targets(get_tags(final)):
+        if sample_weight is not None and not is_frozen(final) and weight_parameter(final) is None:
+            raise InvalidParameterError(
+                f"`sample_weight` needs a final estimator that takes it: {what}, whose fit does not."
+            )
+        if y.ndim > 1 and not takes_several_targets(tags_of(final)):
             raise ValueError(
                 f"y of several columns needs a final estimator that takes it: {what}, y has {y.shape[1]} columns. Use "
                 "another, such as final_estimator='concatenate'."
             )
 
-    def _splits(self, X, y, members):
+    def _splits(self, X, y, sample_weight, members):
         """Rows that the members of each fold are trained on and rows they predict; none where nothing is trained."""
         if all(is_frozen(member.estimator) for member in members):
             return []
@@ -161,46 +231,53 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
         splitter = check_cv(cv, y, classifier=is_classifier(self))
         if getattr(splitter, "random_state", 0) is None:
             splitter.random_state = self._entropy % 2**32
-        splits = list(splitter.split(X, y))
-        predicted = np.concatenate([test for _, test in splits])
-        if not np.array_equal(np.sort(predicted), np.arange(len(X))):
-            raise ValueError(
-                "`cv` must be a partition, which predicts each row once: got one that predicts "
-                f"{len(np.unique(predicted))} of {len(X)} rows, in {len(predicted)} predictions. Use a splitter such "
-                "as KFold or StratifiedKFold."
-            )
+        splits = list(splitter.split(X.given, y))
+        self._check_predicted(_predicted_rows(splits, len(X)), y, sample_weight, sum(len(test) for _, test in splits))
         return splits
 
-    def _fit_members(self, members, splits, X, y, sample_weight, task, checkpoint):
-        """Train the members, and after them those of each fold, all together."""
+    def _check_predicted(self, rows, y, sample_weight, n_predictions):
+        """Raise where folds predict rows more than once, or too few for the final estimator to learn from."""
+        if len(rows) < n_predictions:
+            raise ValueError(
+                f"`cv` must predict no row twice: got one that predicts {len(rows)} of {len(y)} rows, in "
+                f"{n_predictions} predictions. Use a splitter such as KFold, StratifiedKFold or TimeSeriesSplit."
+            )
+        classes = self._member_classes()
+        if classes is not None and len(np.unique(y[rows])) < len(classes):
+            raise ValueError(
+                f"`cv` must predict rows of every class, from which the final estimator learns: the {len(rows)} of "
+                f"{len(y)} rows that it predicts have {len(np.unique(y[rows]))} of {len(classes)} classes. Use fewer "
+                "folds, or a splitter such as StratifiedKFold."
+            )
+        if sample_weight is not None and not sample_weight[rows].any():
+            raise ValueError(
+                "`cv` must predict rows of which some have a weight, from which the final estimator learns: all of the "
+                f"{len(rows)} rows that it predicts have `sample_weight` 0. Use another splitter, or weigh other rows."
+            )
+
+    def _in_folds(self, members, splits, sample_weight):
+        """Copies of the members to train in each fold, one fold after the other."""
         in_folds = [
-            dataclasses.replace(member, rows=rows)
-            for rows, _ in splits
-            for member in members
+            dataclasses.replace(member, sample_indices=rows, name=f"{member.name or f'member {i}'} in fold {fold}")
+            for fold, (rows, _) in enumerate(splits)
+            for i, member in enumerate(members)
             if not is_frozen(member.estimator)
         ]
         check_weights_of_rows(in_folds, sample_weight)
-        return fit_members(
-            [*members, *in_folds],
-            X,
-            y,
-            sample_weight,
-            engine=self.engine,
-            n_jobs=self.n_jobs,
-            task=task,
-            checkpoint=checkpoint,
-        )
+        return in_folds
 
-    def _out_of_fold(self, trained, members, splits, X):
+    def _out_of_fold(self, trained, members, splits, X, rows):
         """What each member predicts for rows it was not trained on; one that was fitted before predicts as it is."""
         frozen = [i for i, member in enumerate(members) if is_frozen(member.estimator)]
         others = [i for i, member in enumerate(members) if not is_frozen(member.estimator)]
-        outputs = dict(zip(frozen, self._outputs(trained.select(frozen), self._methods(frozen), X), strict=True))
+        outputs = dict(
+            zip(frozen, self._outputs(trained.select(frozen), self._methods(frozen), X.take(rows)), strict=True)
+        )
         parts = []
         for fold, (_, test) in enumerate(splits):
             first = len(members) + fold * len(others)
             fitted = trained.select(range(first, first + len(others)))
-            parts.append(self._outputs(fitted, self._methods(others), X[test]))
+            parts.append(self._outputs(fitted, self._methods(others), X.take(test)))
         order = np.argsort(np.concatenate([test for _, test in splits])) if others else None
         for i, columns in zip(others, zip(*parts, strict=True), strict=True):
             outputs[i] = np.concatenate(columns)[order]
@@ -220,18 +297,25 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
         ]
 
     def _side_by_side(self, outputs, X):
-        return np.hstack([*outputs, X.reshape(len(X), -1)] if self.passthrough else outputs)
+        if not self.passthrough:
+            return np.hstack(outputs)
+        if issparse(X.given):
+            return hstack([*outputs, X.given], format=X.given.format)
+        given = X.given if len(X.row_shape) < 2 else np.asarray(X.given).reshape(len(X), -1)
+        return np.hstack([*outputs, given])
 
-    def _fit_final(self, final, columns, y, sample_weight, trained, task):
+    def _final_member(self, final, metadata, sample_weight):
+        seed = own_seed(final, spawn_seeds(self._entropy, len(self._names) + 1)[-1])
+        return MemberSpec(final, seed, name="final estimator", **split_metadata(metadata, sample_weight))
+
+    def _fit_final(self, member, columns, y, sample_weight, trained, task):
         """Fit the final estimator; sets it, and which engine trained the networks."""
-        seed = spawn_seeds(self._entropy, len(self._names) + 1)[-1]
+        final = member.estimator
         if isinstance(final, Head) and final.member_columns is None:
             final = clone(final).set_params(member_columns=self._member_columns)
         result = fit_members(
-            [Member(final, own_seed(final, seed))],
-            _as_input(columns, final),
-            y,
-            sample_weight,
+            [dataclasses.replace(member, estimator=final)],
+            TrainingData(_as_input(columns, final), y, sample_weight),
             engine=self.engine,
             task=task,
         )
@@ -250,6 +334,23 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
         """Decoded prediction of the final estimator, by the fused forward pass where it is a network."""
         ((estimator, prediction),) = FittedMembers([self.final_estimator_]).predict(columns)
         return estimator, prediction
+
+    def _predict_alone(self, columns, **predict_params):
+        """What `predict` of the final estimator gives."""
+        with unnamed_columns():
+            X = without_rows(columns.floats) if is_network(self.final_estimator_) else columns.given
+            prediction = self.final_estimator_.predict(X, **predict_params)
+        classes = self._member_classes()
+        if classes is None or not knows_positions(unwrapped(self.final_estimator_), classes):
+            return prediction
+        return classes[prediction]
+
+    def _network_name(self, *, fitted=False):
+        name = super()._network_name(fitted=fitted)
+        final = self.final_estimator_ if fitted else self._final()
+        if name is None and self.passthrough and is_network(final):
+            return f"final_estimator ({type(unwrapped(final)).__name__})"
+        return name
 
     def _exported_members(self):
         check_network(unwrapped(self.final_estimator_), FINAL_NAME)
@@ -271,7 +372,7 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
     def _takes_several_targets(self):
         try:
             final = self._final()
-            final_takes = isinstance(unwrapped(final), BaseWrapper) or takes_several_targets(get_tags(final))
+            final_takes = isinstance(unwrapped(final), BaseWrapper) or takes_several_targets(tags_of(final))
         except (AttributeError, TypeError, ValueError):
             return False
         return final_takes and super()._takes_several_targets()
@@ -288,9 +389,14 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
         return VisualBlock("serial", (members, final), dash_wrapped=False)
 
 
+def _predicted_rows(splits, n_samples):
+    """Rows that the folds predict, in ascending order; all where there are no folds."""
+    return np.unique(np.concatenate([test for _, test in splits])) if splits else np.arange(n_samples)
+
+
 def _as_input(columns, estimator):
     """Columns as the estimator takes them: networks in Keras' float type."""
-    return columns.astype(keras.config.floatx()) if isinstance(unwrapped(estimator), BaseWrapper) else columns
+    return Inputs(columns, dense_or_rows(columns.astype(keras.config.floatx())) if is_network(estimator) else None)
 
 
 class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
@@ -304,15 +410,18 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
     ----------
     estimators : list of (str, estimator)
         Names and members: scikeras classifiers of any architecture, other scikit-learn classifiers, or fitted ones of
-        either kind as `sklearn.frozen.FrozenEstimator`, which are not trained and predict as they are. Members
-        see the labels as they are in y.
+        either kind as `sklearn.frozen.FrozenEstimator`, which are not trained and predict as they are. "drop" in place
+        of an estimator leaves the member out, also by `set_params(name="drop")`. Networks and scikit-learn's estimators
+        see the labels as they are in y, classifiers of other libraries 0, 1, ..., n_classes - 1. So do regressors,
+        which may be members where they are no networks; what they predict is a column.
     final_estimator : estimator, "concatenate", "average" or "weighted_average", default=None
         What combines the members: a scikit-learn classifier, a scikeras one, or by its name a small network on the
         members' outputs, which is `KerasHeadClassifier` with default parameters; give one yourself to choose or
         search its parameters. None means `sklearn.linear_model.LogisticRegression()`.
     cv : int, splitter, iterable or "prefit", default=None
         How rows are split into folds. None means 5 folds stratified by class, an int their number, an iterable gives
-        (train, test) rows. It must predict each row once. "prefit": the members are fitted already, and predict all
+        (train, test) rows. It must predict no row twice; from rows that it never predicts, as with `TimeSeriesSplit`,
+        the final estimator does not learn. "prefit": the members are fitted already, and predict all
         rows for the final estimator, which should then be other rows than they were trained on.
     stack_method : {"auto", "predict_proba", "decision_function", "predict"}, default="auto"
         Method of the members whose results the final estimator sees; "auto" takes the first of these that a member has.
@@ -342,7 +451,7 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
     estimators_ : sequence of estimators
         The members, fitted on all rows, in order.
     named_estimators_ : Bunch
-        The same by name.
+        The same by name; "drop" for those that are left out.
     final_estimator_ : estimator
         The final estimator, fitted on what members predicted for rows they were not trained on.
     stack_method_ : list of str
@@ -363,6 +472,11 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
     KerasVotingClassifier : Members averaged, not combined by what was learned.
     KerasHeadClassifier : Small networks as final estimators.
     sklearn.ensemble.StackingClassifier : Without networks.
+
+    Notes
+    -----
+    Members cannot be weighed or left out after `fit`, by `reweight` and `subset`, as in other ensembles: the final
+    estimator has learned to combine these, and would have to be trained again.
 
     References
     ----------
@@ -414,31 +528,56 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:
         """Train the members and the final estimator.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features, ...)
-            Two or more dimensions (tables, sequences, images); converted to Keras' float type.
+            Two or more dimensions (tables, sequences, images), or sparse; networks get it in Keras' float type, every
+            other member as it is.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Labels of any kind that scikit-learn takes, or an indicator matrix of several labels where the final
             estimator takes it.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row, for the members and the final estimator.
+        **params : dict
+            Further metadata for the members that request it, with `sklearn.set_config(enable_metadata_routing=True)`.
+            Networks take `sample_weight` alone.
 
         Returns
         -------
         StackedKerasClassifier
             Itself, fitted.
+
+        Raises
+        ------
+        NotFusableError
+            With ``engine="fused"``, where networks cannot be trained in the fused program.
+        TypeError
+            Where a member is not of a kind that can be trained here.
+        ValueError
+            Where parameters contradict each other or the data, before anything is trained.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Where the loss of a member is not finite.
+        DataConversionWarning
+            Where y is a column, or looks like classes in one-hot form.
+        RuntimeWarning
+            Where a file in `checkpoint_dir` cannot be used; what it held is trained again.
+        UserWarning
+            Where members are equal.
         """
+        raise_for_params(params, self, "fit")
         with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=False)
             self._validate_classes(y)
-            return self._fit(X, y, sample_weight, task, classifier=True)
+            return self._fit(X, y, sample_weight, params, task, classifier=True)
 
     @available_if(_final_has("predict"))
-    def predict(self, X, **predict_params):
+    def predict(self, X: MatrixLike, **predict_params: Any) -> np.ndarray:
         """Label of each row, by the final estimator.
 
         Parameters
@@ -453,13 +592,13 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
         ndarray of shape (n_samples,) or (n_samples, n_labels)
         """
         columns = self._final_input(X)
-        if predict_params or not isinstance(unwrapped(self.final_estimator_), BaseWrapper):
-            return self.final_estimator_.predict(columns, **predict_params)
+        if predict_params or not is_network(self.final_estimator_):
+            return self._predict_alone(columns, **predict_params)
         _, proba = self._predict_final(columns)
         return self._decode(self._choose_indices(proba))
 
     @available_if(_final_has("predict_proba"))
-    def predict_proba(self, X):
+    def predict_proba(self, X: MatrixLike) -> np.ndarray:
         """Probability of each class, by the final estimator.
 
         Parameters
@@ -475,8 +614,24 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
         _, proba = self._predict_final(self._final_input(X))
         return proba
 
+    @available_if(_final_has("predict_proba"))
+    def predict_log_proba(self, X: MatrixLike) -> np.ndarray:
+        """Logarithm of the probability of each class, by the final estimator.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            The logarithm of `predict_proba`; minus infinity where that is 0.
+        """
+        return log_proba(self.predict_proba(X))
+
     @available_if(_final_has("decision_function"))
-    def decision_function(self, X):
+    def decision_function(self, X: MatrixLike) -> np.ndarray:
         """Decision function of the final estimator.
 
         Parameters
@@ -489,7 +644,11 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
         ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
         columns = self._final_input(X)
-        return self.final_estimator_.decision_function(columns)
+        return self.final_estimator_.decision_function(columns.given)
+
+    def _predict_each(self, X):
+        """Labels that each member alone would give, one array a member."""
+        return [self._decode(self._choose_indices(proba)) for proba in self.predict_members(X)]
 
     def _stack_method(self, name, estimator):
         for method in _METHODS if self.stack_method == "auto" else (self.stack_method,):
@@ -500,18 +659,25 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
             f"{self.stack_method!r}. Use stack_method='auto'."
         )
 
+    def _is_regressor_among(self, estimator):
+        inner = unwrapped(estimator)
+        return not isinstance(inner, BaseWrapper) and is_of_kind(inner, classifier=False)
+
     def _columns(self, estimator, proba):
         if self._multilabel:
             return proba
-        proba = align_classes(proba, estimator.classes_, self.classes_)
+        proba = align_classes(proba, known_labels(estimator, self.classes_), self.classes_)
         # The other column says the same.
         return proba[:, 1:] if len(self.classes_) == 2 else proba
 
     def _columns_by(self, method, estimator, X):
         with unnamed_columns():
-            values = getattr(estimator, method)(X)
+            values = getattr(estimator, method)(without_rows(X.floats) if is_network(estimator) else X.given)
         if method == "predict":
-            return self._encode(values).reshape(len(X), -1)
+            encoded = self._is_regressor_among(estimator) or (
+                not self._multilabel and knows_positions(estimator, self.classes_)
+            )
+            return (values if encoded else self._encode(values)).reshape(len(X), -1)
         if not self._multilabel and len(estimator.classes_) < len(self.classes_):
             raise ValueError(
                 f"With `stack_method='decision_function'`, each fold must have rows of every class: got one with "
@@ -531,14 +697,16 @@ class StackedKerasRegressor(RegressorMixin, _BaseStackedKeras):
     ----------
     estimators : list of (str, estimator)
         Names and members: scikeras regressors of any architecture, other scikit-learn regressors, or fitted ones of
-        either kind as `sklearn.frozen.FrozenEstimator`, which are not trained and predict as they are.
+        either kind as `sklearn.frozen.FrozenEstimator`, which are not trained and predict as they are. "drop" in place
+        of an estimator leaves the member out, also by `set_params(name="drop")`.
     final_estimator : estimator, "concatenate", "average" or "weighted_average", default=None
         What combines the members: a scikit-learn regressor, a scikeras one, or by its name a small network on the
         members' outputs, which is `KerasHeadRegressor` with default parameters; give one yourself to choose or
         search its parameters. None means `sklearn.linear_model.RidgeCV()`.
     cv : int, splitter, iterable or "prefit", default=None
         How rows are split into folds. None means 5 folds, an int their number, an iterable gives
-        (train, test) rows. It must predict each row once. "prefit": the members are fitted already, and predict all
+        (train, test) rows. It must predict no row twice; from rows that it never predicts, as with `TimeSeriesSplit`,
+        the final estimator does not learn. "prefit": the members are fitted already, and predict all
         rows for the final estimator, which should then be other rows than they were trained on.
     passthrough : bool or "flatten", default=False
         Whether the final estimator sees X beside the members' outputs. "flatten" also takes X of more than two
@@ -566,7 +734,7 @@ class StackedKerasRegressor(RegressorMixin, _BaseStackedKeras):
     estimators_ : sequence of estimators
         The members, fitted on all rows, in order.
     named_estimators_ : Bunch
-        The same by name.
+        The same by name; "drop" for those that are left out.
     final_estimator_ : estimator
         The final estimator, fitted on what members predicted for rows they were not trained on.
     stack_method_ : list of str
@@ -585,6 +753,11 @@ class StackedKerasRegressor(RegressorMixin, _BaseStackedKeras):
     KerasVotingRegressor : Members averaged, not combined by what was learned.
     KerasHeadRegressor : Small networks as final estimators.
     sklearn.ensemble.StackingRegressor : Without networks.
+
+    Notes
+    -----
+    Members cannot be weighed or left out after `fit`, by `reweight` and `subset`, as in other ensembles: the final
+    estimator has learned to combine these, and would have to be trained again.
 
     References
     ----------
@@ -629,29 +802,54 @@ class StackedKerasRegressor(RegressorMixin, _BaseStackedKeras):
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:
         """Train the members and the final estimator.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features, ...)
-            Two or more dimensions (tables, sequences, images); converted to Keras' float type.
+            Two or more dimensions (tables, sequences, images), or sparse; networks get it in Keras' float type, every
+            other member as it is.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row, for the members and the final estimator.
+        **params : dict
+            Further metadata for the members that request it, with `sklearn.set_config(enable_metadata_routing=True)`.
+            Networks take `sample_weight` alone.
 
         Returns
         -------
         StackedKerasRegressor
             Itself, fitted.
+
+        Raises
+        ------
+        NotFusableError
+            With ``engine="fused"``, where networks cannot be trained in the fused program.
+        TypeError
+            Where a member is not of a kind that can be trained here.
+        ValueError
+            Where parameters contradict each other or the data, before anything is trained.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Where the loss of a member is not finite.
+        DataConversionWarning
+            Where y is a column.
+        RuntimeWarning
+            Where a file in `checkpoint_dir` cannot be used; what it held is trained again.
+        UserWarning
+            Where members are equal.
         """
+        raise_for_params(params, self, "fit")
         with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=True)
-            return self._fit(X, y, sample_weight, task, classifier=False)
+            return self._fit(X, y, sample_weight, params, task, classifier=False)
 
     @available_if(_final_has("predict"))
-    def predict(self, X, **predict_params):
+    def predict(self, X: MatrixLike, **predict_params: Any) -> np.ndarray:
         """Value of each row, by the final estimator.
 
         Parameters
@@ -667,9 +865,13 @@ class StackedKerasRegressor(RegressorMixin, _BaseStackedKeras):
         """
         columns = self._final_input(X)
         if predict_params:
-            return self.final_estimator_.predict(columns, **predict_params)
-        _, values = self._predict_final(columns)
-        return values
+            return self._predict_alone(columns, **predict_params)
+        final, values = self._predict_final(columns)
+        return as_target_type(final, values) if isinstance(final, BaseWrapper) else values
+
+    def _predict_each(self, X):
+        """Values that each member alone would give, one array a member."""
+        return list(self.predict_members(X))
 
     def _stack_method(self, name, estimator):
         return "predict"

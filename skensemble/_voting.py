@@ -2,19 +2,39 @@
 
 import numbers
 import os
+from typing import Any, Self
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 
 from skensemble._base import KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
-from skensemble._checkpoint import open_checkpoint
-from skensemble._compat import Interval, StrOptions, VisualBlock, fit_context
+from skensemble._checkpoint.store import open_checkpoint
+from skensemble._compat.sklearn import (
+    Interval,
+    RealNotInt,
+    StrOptions,
+    VisualBlock,
+    check_feature_names_in,
+    fit_context,
+    raise_for_params,
+)
+from skensemble._engine.progress import fit_task
 from skensemble._named import BaseNamedMembers, describe
-from skensemble._progress import fit_task
+from skensemble._reweight import RULES, Reweighted, learned
+from skensemble._typing import MatrixLike
 
 
-class _BaseKerasVoting(BaseNamedMembers):
+class _BaseKerasVoting(TransformerMixin, Reweighted, BaseNamedMembers):
+    _fitted_state = ("_n_outputs", "_sklearn_output_config")
     _parameter_constraints = {
         "estimators": [list],
+        "combination": [StrOptions({"mean", "median", "trimmed_mean"})],
+        "trim_fraction": [Interval(numbers.Real, 0, 0.5, closed="neither")],
         "weights": [StrOptions({"greedy"}), "array-like", None],
-        "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
+        "validation_fraction": [Interval(RealNotInt, 0, 1, closed="neither")],
         "engine": [StrOptions({"auto", "fused", "keras"})],
         "checkpoint_dir": [str, os.PathLike, None],
         "n_jobs": [numbers.Integral, None],
@@ -22,13 +42,51 @@ class _BaseKerasVoting(BaseNamedMembers):
         "verbose": ["verbose"],
     }
 
-    def _fit(self, X, y, sample_weight, task, *, classifier):
-        entries = self._check_estimators(X, sample_weight, classifier)
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
+        """Names of the columns of `transform`.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Names of the columns of X, which must be those of `fit`; otherwise not used.
+
+        Returns
+        -------
+        ndarray of str objects
+            Name of the class in small letters, name of the member, number of the column where there are several.
+        """
+        check_is_fitted(self)
+        if len(self._row_shape) == 1:
+            check_feature_names_in(self, input_features, generate_names=False)
+        n_columns = self._count_columns()
+        names = [f"{type(self).__name__.lower()}_{name}" for name in self._names]
+        columns = names if n_columns == 1 else [f"{name}{i}" for name in names for i in range(n_columns)]
+        return np.asarray(columns, dtype=object)
+
+    def _fit(self, X, y, sample_weight, params, task, *, classifier):
+        entries, metadata = self._check_estimators(X, sample_weight, params, classifier)
+        self._n_outputs = 1 if y.ndim == 1 else y.shape[1]
         with open_checkpoint(self.checkpoint_dir) as checkpoint:
-            members = self._seeded_members(entries, checkpoint)
+            members = self._seeded_members(entries, metadata, sample_weight, checkpoint)
             self._check_frozen(members, X, y)
             self._fit_independent(members, X, y, sample_weight, task, checkpoint=checkpoint)
         return self
+
+    def _learn_subset(self, indices):
+        self._names = [self._names[i] for i in indices]
+        self._entry_names = self._names
+
+    def _given_weights(self):
+        kept = [name in self._names for name in self._entry_names]
+        if self.weights is None or all(kept):
+            return self.weights
+        if np.shape(self.weights) != (len(kept),):
+            raise ValueError(
+                "`weights` must have one entry per entry of `estimators`, those that are dropped included: got weights "
+                f"of shape {np.shape(self.weights)} for {len(kept)} entries. Pass as many weights as entries, or None "
+                "for equal ones."
+            )
+        return np.asarray(self.weights)[kept]
 
     def _exported_members(self):
         return self.estimators_, self._names, self.weights_
@@ -41,9 +99,19 @@ class _BaseKerasVoting(BaseNamedMembers):
                 "voting='hard', or wrap it in sklearn.calibration.CalibratedClassifierCV."
             )
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
     def _sk_visual_block_(self):
         names, estimators = zip(*self.estimators, strict=True)
         return VisualBlock("parallel", estimators, names=names)
+
+
+def _side_by_side(predictions):
+    """Columns of the first member, those of the second, and so on, from (n_members, n_samples[, n_columns])."""
+    return np.hstack([one.reshape(len(one), -1) for one in predictions])
 
 
 class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
@@ -56,12 +124,23 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
     ----------
     estimators : list of (str, estimator)
         Names and members: scikeras classifiers of any architecture, other scikit-learn classifiers, or fitted ones of
-        either kind as `sklearn.frozen.FrozenEstimator`, which are not trained. Members see the labels as they are in y.
+        either kind as `sklearn.frozen.FrozenEstimator`, which are not trained. "drop" in place of an estimator leaves
+        the member out, also by `set_params(name="drop")`. Networks and scikit-learn's estimators see the labels as they
+        are in y, classifiers of other libraries 0, 1, ..., n_classes - 1.
     voting : {"soft", "hard"}, default="soft"
         "soft" predicts the largest mean probability. "hard" predicts the label that most members choose, ties going to
         the smallest label, and has no `predict_proba`.
+    combination : {"mean", "median", "geometric_mean", "trimmed_mean"}, default="mean"
+        How the probabilities of the members become one with `voting="soft"`. The median is that of each class by
+        itself, weighted by `weights`. The geometric mean (logarithmic opinion pool) is the mean of the logarithms: a
+        class to which one member gives 0, or which it does not know, is all but ruled out. A trimmed mean leaves out
+        the smallest and the largest probabilities of each class; it takes equal weights only. All but the mean are
+        scaled to sum to 1 again; with several labels per row, each label is combined by itself.
+    trim_fraction : float, default=0.2
+        Of a trimmed mean: the share of the members that is left out at each end, rounded down to whole members.
     weights : "greedy" or array-like of shape (n_estimators,), default=None
-        How much each member counts; not negative, scaled to sum to 1. None means equal weights. "greedy" selects
+        How much each member counts; not negative, scaled to sum to 1. One for each entry of `estimators`, those that
+        are dropped included. None means equal weights. "greedy" selects
         members with replacement by their log-loss on `validation_fraction` of the rows, which no member is trained on
         (all rows where every member is fitted already) [1]_: a weak member counts little or nothing, and on those rows
         the ensemble is never worse than its best member.
@@ -81,6 +160,8 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         context, -1 all processors.
     random_state : int, RandomState instance or None, default=None
         Seed from which the seeds of members that have none of their own are spawned.
+    flatten_transform : bool, default=True
+        Whether `transform` with `voting="soft"` gives one array of two dimensions, as scikit-learn's does.
     verbose : int, default=0
         Above 0, progress is printed.
 
@@ -88,12 +169,16 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
     ----------
     estimators_ : sequence of estimators
         The fitted members, in order.
+    named_estimators : Bunch
+        The entries of `estimators` by name, as they were given.
     named_estimators_ : Bunch
-        The fitted members by name.
+        The fitted members by name; "drop" for those that are left out.
     classes_ : ndarray of shape (n_classes,)
         Labels in the order of the columns of `predict_proba`.
     weights_ : ndarray of shape (n_estimators,)
         How much each member counts; sums to 1.
+    voting_, combination_, trim_fraction_ : str, str, float
+        How the members are combined, as `fit` or `reweight` learned it.
     engine_ : str
         The engine that trained the networks: "fused", "keras", both, or "none" where no network was trained.
     engine_reason_ : str
@@ -124,53 +209,135 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
     (4, 3)
     """
 
-    _parameter_constraints = {**_BaseKerasVoting._parameter_constraints, "voting": [StrOptions({"soft", "hard"})]}
+    _parameter_constraints = {
+        **_BaseKerasVoting._parameter_constraints,
+        "voting": [StrOptions({"soft", "hard"})],
+        "combination": [StrOptions(set(RULES))],
+        "flatten_transform": ["boolean"],
+    }
 
     def __init__(
         self,
         estimators,
         *,
         voting="soft",
+        combination="mean",
+        trim_fraction=0.2,
         weights=None,
         validation_fraction=0.2,
         engine="auto",
         checkpoint_dir=None,
         n_jobs=None,
         random_state=None,
+        flatten_transform=True,
         verbose=0,
     ):
         self.estimators = estimators
         self.voting = voting
+        self.combination = combination
+        self.trim_fraction = trim_fraction
         self.weights = weights
         self.validation_fraction = validation_fraction
         self.engine = engine
         self.checkpoint_dir = checkpoint_dir
         self.n_jobs = n_jobs
         self.random_state = random_state
+        self.flatten_transform = flatten_transform
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:
         """Train the members.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features, ...)
-            Two or more dimensions (tables, sequences, images); converted to Keras' float type.
+            Two or more dimensions (tables, sequences, images), or sparse; networks get it in Keras' float type, every
+            other member as it is.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Labels of any kind that scikit-learn takes, or an indicator matrix of several labels.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row.
+        **params : dict
+            Further metadata for the members that request it, with `sklearn.set_config(enable_metadata_routing=True)`.
+            Networks take `sample_weight` alone.
 
         Returns
         -------
         KerasVotingClassifier
             Itself, fitted.
+
+        Raises
+        ------
+        NotFusableError
+            With ``engine="fused"``, where networks cannot be trained in the fused program.
+        TypeError
+            Where a member is not of a kind that can be trained here.
+        ValueError
+            Where parameters contradict each other or the data, before anything is trained.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Where the loss of a member is not finite.
+        DataConversionWarning
+            Where y is a column, or looks like classes in one-hot form.
+        RuntimeWarning
+            Where a file in `checkpoint_dir` cannot be used; what it held is trained again.
+        UserWarning
+            Where members are equal, or a trimmed mean leaves none out.
         """
+        raise_for_params(params, self, "fit")
         with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=False)
             self._validate_classes(y)
-            return self._fit(X, y, sample_weight, task, classifier=True)
+            return self._fit(X, y, sample_weight, params, task, classifier=True)
+
+    def transform(self, X: MatrixLike) -> np.ndarray:
+        """What each member predicts.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray
+            With `voting="soft"` probabilities, side by side in the order of the members, of shape
+            (n_samples, n_members * n_classes), or with `flatten_transform=False` of shape
+            (n_members, n_samples, n_classes). With `voting="hard"` the choice of each member, as a position in
+            `classes_`, of shape (n_samples, n_members); with several labels per row 0 and 1 for each of them, side by
+            side.
+        """
+        proba = self.predict_members(X)
+        if learned(self, "voting") == "hard":
+            return _side_by_side(self._choose_indices(proba))
+        return _side_by_side(proba) if self.flatten_transform else proba
+
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
+        """Names of the columns of `transform`.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Names of the columns of X, which must be those of `fit`; otherwise not used.
+
+        Returns
+        -------
+        ndarray of str objects
+            Name of the class in small letters, name of the member, number of the column where there are several.
+        """
+        check_is_fitted(self)
+        if learned(self, "voting") == "soft" and not self.flatten_transform:
+            raise ValueError(
+                "get_feature_names_out is not supported when `voting='soft'` and `flatten_transform=False`: the result "
+                "of `transform` has three dimensions. Use flatten_transform=True."
+            )
+        return super().get_feature_names_out(input_features)
+
+    def _count_columns(self):
+        return len(self.classes_) if learned(self, "voting") == "soft" or self._multilabel else 1
 
 
 class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
@@ -180,9 +347,16 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
     ----------
     estimators : list of (str, estimator)
         Names and members: scikeras regressors of any architecture, other scikit-learn regressors, or fitted ones of
-        either kind as `sklearn.frozen.FrozenEstimator`, which are not trained.
+        either kind as `sklearn.frozen.FrozenEstimator`, which are not trained. "drop" in place of an estimator leaves
+        the member out, also by `set_params(name="drop")`.
+    combination : {"mean", "median", "trimmed_mean"}, default="mean"
+        How the predictions of the members become one. The median is weighted by `weights`. A trimmed mean leaves out
+        the smallest and the largest predictions of each target; it takes equal weights only.
+    trim_fraction : float, default=0.2
+        Of a trimmed mean: the share of the members that is left out at each end, rounded down to whole members.
     weights : "greedy" or array-like of shape (n_estimators,), default=None
-        How much each member counts; not negative, scaled to sum to 1. None means equal weights. "greedy" selects
+        How much each member counts; not negative, scaled to sum to 1. One for each entry of `estimators`, those that
+        are dropped included. None means equal weights. "greedy" selects
         members with replacement by their squared error on `validation_fraction` of the rows, which no member is trained
         on (all rows where every member is fitted already) [1]_: a weak member counts little or nothing, and on those
         rows the ensemble is never worse than its best member.
@@ -209,10 +383,14 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
     ----------
     estimators_ : sequence of estimators
         The fitted members, in order.
+    named_estimators : Bunch
+        The entries of `estimators` by name, as they were given.
     named_estimators_ : Bunch
-        The fitted members by name.
+        The fitted members by name; "drop" for those that are left out.
     weights_ : ndarray of shape (n_estimators,)
         How much each member counts; sums to 1.
+    combination_, trim_fraction_ : str, float
+        How the members are combined, as `fit` or `reweight` learned it.
     engine_ : str
         The engine that trained the networks: "fused", "keras", both, or "none" where no network was trained.
     engine_reason_ : str
@@ -246,6 +424,8 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         self,
         estimators,
         *,
+        combination="mean",
+        trim_fraction=0.2,
         weights=None,
         validation_fraction=0.2,
         engine="auto",
@@ -255,6 +435,8 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         verbose=0,
     ):
         self.estimators = estimators
+        self.combination = combination
+        self.trim_fraction = trim_fraction
         self.weights = weights
         self.validation_fraction = validation_fraction
         self.engine = engine
@@ -264,23 +446,68 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:
         """Train the members.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features, ...)
-            Two or more dimensions (tables, sequences, images); converted to Keras' float type.
+            Two or more dimensions (tables, sequences, images), or sparse; networks get it in Keras' float type, every
+            other member as it is.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row.
+        **params : dict
+            Further metadata for the members that request it, with `sklearn.set_config(enable_metadata_routing=True)`.
+            Networks take `sample_weight` alone.
 
         Returns
         -------
         KerasVotingRegressor
             Itself, fitted.
+
+        Raises
+        ------
+        NotFusableError
+            With ``engine="fused"``, where networks cannot be trained in the fused program.
+        TypeError
+            Where a member is not of a kind that can be trained here.
+        ValueError
+            Where parameters contradict each other or the data, before anything is trained.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Where the loss of a member is not finite.
+        DataConversionWarning
+            Where y is a column.
+        RuntimeWarning
+            Where a file in `checkpoint_dir` cannot be used; what it held is trained again.
+        UserWarning
+            Where members are equal, or a trimmed mean leaves none out.
         """
+        raise_for_params(params, self, "fit")
         with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=True)
-            return self._fit(X, y, sample_weight, task, classifier=False)
+            return self._fit(X, y, sample_weight, params, task, classifier=False)
+
+    def transform(self, X: MatrixLike) -> np.ndarray:
+        """What each member predicts.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_members) or (n_samples, n_members * n_outputs)
+            In the order of the members; in Keras' float type where one of them is a network.
+        """
+        columns = _side_by_side(self.predict_members(X))
+        has_network = self.estimators_.first_network() is not None
+        return columns.astype(keras.config.floatx()) if has_network else columns
+
+    def _count_columns(self):
+        return self._n_outputs

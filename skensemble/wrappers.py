@@ -1,36 +1,50 @@
 """Members of an ensemble: scikeras' estimators, right on scikit-learn 1.6 and later; an MLP where no model is given."""
 
-from contextlib import contextmanager
+import inspect
+from contextlib import nullcontext
+from typing import Any, Self
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import csr_matrix, issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import ClassifierTags, RegressorTags, check_array
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from skensemble._compat import (
+from skensemble._compat.keras import output_shape
+from skensemble._compat.scikeras import (
+    OLD_TAGS_HIDDEN,
     BaseWrapper,
     ScikerasClassifier,
     ScikerasRegressor,
-    check_restored,
+    build_from_rows,
     decode_outputs,
-    seeded,
+    encode_validation_data,
+    fit_callbacks,
+    given_model,
+    new_values,
     without_own_seed,
 )
-from skensemble._pickling import CheckedPickling
+from skensemble._compat.seeds import seeded
+from skensemble._compat.sklearn import check_feature_names, check_sample_weight, plain_transforms
+from skensemble._members.callback_factories import own_callbacks, picklable
+from skensemble._members.checks import check_restored
+from skensemble._members.encoders import LabelEncoder, Unchanged
+from skensemble._members.fit_arguments import FitArguments
+from skensemble._members.inputs import refuse_streams
+from skensemble._members.model_instance import initializer_seeds, set_initializer_seeds
+from skensemble._members.output_check import check_output
+from skensemble._members.pickling import CheckedPickling
+from skensemble._members.rollback import unchanged_on_error
+from skensemble._members.rows import sample_indices_of, with_mean_one
+from skensemble._members.spec import MemberSpec
+from skensemble._members.target_warnings import warn_of_one_hot
+from skensemble._numeric.combination import log_proba
+from skensemble._typing import MatrixLike
 
-
-@contextmanager
-def unchanged_on_error(estimator):
-    """Put the attributes of `estimator` back as they were when the block raises: a failed fit leaves no trace."""
-    before = dict(vars(estimator))
-    try:
-        yield
-    except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
-        raise
+# What scikeras itself gives to a builder that names it.
+_GIVEN_TO_BUILDERS = {"meta", "compile_kwargs", "params"}
 
 
 def build_mlp(meta, hidden_layer_sizes=(100,), activation="relu", dropout=0.0):
@@ -87,6 +101,8 @@ def output_layer_of(meta):
 class _Member(CheckedPickling):
     """What scikeras 0.13 gets wrong for classifiers and regressors alike; stands left of its classes."""
 
+    # What is saved beside the parameters and what scikeras learns.
+    _fitted_state = ("_n_columns",)
     _builder_parameters = ("hidden_layer_sizes", "activation", "dropout")
     # scikeras 0.13 takes parameters of callbacks as arguments only, not from `set_params` and searches.
     _routing_prefixes = BaseWrapper._routing_prefixes | {"callbacks"}
@@ -112,10 +128,46 @@ class _Member(CheckedPickling):
 
     __repr__ = BaseEstimator.__repr__
 
+    # Copies of a Keras model have initializers with other seeds. With their own, copies are known to be untrained.
+
+    def __sklearn_clone__(self):
+        cloned = super().__sklearn_clone__()
+        if given_model(self) is not None:
+            set_initializer_seeds(given_model(cloned), initializer_seeds(given_model(self)))
+        return cloned
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        model = given_model(self)
+        return state if model is None else {**state, "_initializer_seeds": initializer_seeds(model)}
+
+    def __setstate__(self, state):
+        seeds = state.get("_initializer_seeds")
+        super().__setstate__({name: value for name, value in state.items() if name != "_initializer_seeds"})
+        if seeds is not None:
+            set_initializer_seeds(given_model(self), seeds)
+
     def _check_model_param(self):
         if self.model is None and self.build_fn is None:
             return build_mlp
+        if callable(self.model) and not isinstance(self.model, keras.Layer):
+            self._check_builder(self.model)
+            if not inspect.isfunction(self.model):  # scikeras 0.13 knows functions, no methods or callable objects
+                return self.model
         return super()._check_model_param()
+
+    def _check_builder(self, build):
+        """Raise where the function that builds the model needs arguments that nobody gives."""
+        given = _GIVEN_TO_BUILDERS | self._user_params
+        given |= {name.removeprefix("model__") for name in vars(self) if name.startswith("model__")}
+        for parameter in inspect.signature(build).parameters.values():
+            variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            if not variadic and parameter.default is parameter.empty and parameter.name not in given:
+                raise TypeError(
+                    f"`model` must be a function whose arguments are known: {_name_of(build)} needs "
+                    f"{parameter.name!r}. Give it as `model__{parameter.name}=...`, or give the argument a default. "
+                    "`meta`, a dict of what is known of the data, is filled in."
+                )
 
     def _get_compile_kwargs(self):
         # An optimizer instance belongs to the variables of one model: the next fit needs its own.
@@ -130,37 +182,152 @@ class _Member(CheckedPickling):
         super()._ensure_compiled_model()
 
     def _validate_data(self, X=None, y=None, reset=False, y_numeric=False):
+        if y is not None and _is_column(y):
+            y = column_or_1d(y, warn=X is not None)  # in `score` the shape of y does not matter
         if X is not None:
+            refuse_streams(X)
+            check_feature_names(self, X, reset=reset)  # before NaN, as in scikit-learn
             if issparse(X):
-                checked = csr_matrix(X)  # scikeras 0.13 knows sparse matrices, not sparse arrays
+                # scikeras 0.13 knows sparse matrices, not sparse arrays, and does not look for NaN in them.
+                checked = check_array(csr_matrix(X), accept_sparse=True, dtype=None, input_name="X", estimator=self)
             else:
                 checked = check_array(X, dtype=keras.config.floatx(), allow_nd=True, input_name="X", estimator=self)
             validate_data(self, X, reset=reset, skip_check_array=True)
             X = checked
         return super()._validate_data(X, y, reset=reset, y_numeric=y_numeric)
 
+    def _initialize(self, X, y=None):
+        with plain_transforms():
+            X, y = super()._initialize(X, y)
+            build_from_rows(self, self.model_)
+        return X, y
+
+    @property
+    def feature_encoder(self) -> Any:
+        """What encodes X; as scikeras', it changes nothing."""
+        return Unchanged()
+
+    @property
+    def callbacks_(self) -> list[keras.callbacks.Callback]:
+        """The Keras callbacks that the network was trained with, as the training left them."""
+        if not hasattr(self, "_fit_callbacks"):
+            raise AttributeError(f"`callbacks_` are there after fit: this {type(self).__name__} is not fitted.")
+        return fit_callbacks(self)
+
+    def _initialize_callbacks(self):
+        self._fit_callbacks, self._predict_callbacks = own_callbacks(self, 0, copies=False)
+
+    def __reduce_ex__(self, protocol):
+        make, arguments, state, *rest = super().__reduce_ex__(protocol)
+        names = [name for name in ("_fit_callbacks", "_predict_callbacks") if state.get(name)]
+        return make, arguments, state | {name: picklable(state[name]) for name in names}, *rest
+
     def _build_keras_model(self):
         if isinstance(self.random_state, np.random.RandomState):
             # scikeras 0.13 draws 0 from every RandomState, and does not advance it.
             self._random_state = int(self.random_state.randint(np.iinfo(np.int32).max))
         seed = self._random_state
-        with seeded(seed), without_own_seed(self):
-            return super()._build_keras_model()
+        reinitializes = getattr(self, "reinitialize", None)
+        with seeded(seed), without_own_seed(self), new_values(self) if reinitializes else nullcontext():
+            model = super()._build_keras_model()
+        if not isinstance(model, keras.Model):
+            raise TypeError(
+                f"`model` must be a function that returns a Keras model: {_name_of(self.model)} returned "
+                f"{'None' if model is None else f'an object of type {type(model).__name__}'}. Does it end with "
+                "`return model`?"
+            )
+        return model
+
+    def _check_model_compatibility(self, y):
+        if hasattr(self.model_, "outputs"):  # else scikeras 0.13 cannot count them
+            super()._check_model_compatibility(y)
+        check_output(self, y)
 
     def _fit_keras_model(self, *args, **kwargs):
+        given = kwargs.get("validation_data", getattr(self, "fit__validation_data", None))
+        if isinstance(given, _FromUser) or ("validation_data" not in kwargs and given is not None):
+            kwargs["validation_data"] = encode_validation_data(self, given)
         seed = self._random_state
         with seeded(seed), without_own_seed(self):
             super()._fit_keras_model(*args, **kwargs)
+
+    def _predict_raw(self, X, **kwargs):
+        with plain_transforms():
+            return super()._predict_raw(X, **kwargs)
 
     def _fit(self, X, y, *args, **kwargs):
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         check_restored(self)
-        with unchanged_on_error(self):
+        with unchanged_on_error(self), plain_transforms():
+            if not hasattr(self, "_fit_callbacks"):  # left out of a file
+                self._initialize_callbacks()
             super()._fit(X, y, *args, **kwargs)
 
+    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **kwargs: Any) -> Self:
+        """Build a new model and train it.
 
-class KerasClassifier(_Member, ScikerasClassifier):
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            Two or more dimensions.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Labels or an indicator matrix of several labels; targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row; rows of weight 0 are left out. Scaled so that the mean over the rows that are trained on
+            is 1; weights of classes are applied afterwards, as they are.
+        **kwargs : dict
+            Further arguments of `keras.Model.fit`.
+
+        Returns
+        -------
+        estimator
+            Itself, fitted.
+
+        Raises
+        ------
+        TypeError
+            Where `model` does not build a Keras model from the arguments that are known.
+        ValueError
+            Where the data, the model's output and its loss do not go together.
+
+        Warns
+        -----
+        DataConversionWarning
+            Where y is a column, or looks like classes in one-hot form.
+        """
+        with unchanged_on_error(self):
+            if sample_weight is not None and y is not None:
+                refuse_streams(X)
+                sample_weight = check_sample_weight(sample_weight, X, dtype=np.float64, copy=True)
+                arguments = FitArguments.of(self, **kwargs)
+                indices = sample_indices_of(MemberSpec(self, seed=0), self, arguments, np.asarray(y), sample_weight)
+                sample_weight = _copied(with_mean_one(sample_weight, indices.training))
+            if isinstance(kwargs.get("validation_data"), tuple | list):
+                kwargs["validation_data"] = _FromUser(kwargs["validation_data"])
+            return super().fit(X, y, sample_weight=sample_weight, **kwargs)
+
+    def score(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Accuracy of a classifier, R^2 of a regressor.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            True labels or values.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row in the score.
+
+        Returns
+        -------
+        float
+        """
+        check_is_fitted(self)
+        return super().score(X, y, sample_weight=sample_weight)
+
+
+class KerasClassifier(_Member, ScikerasClassifier, *OLD_TAGS_HIDDEN):
     """Keras network as a scikit-learn classifier.
 
     scikeras' classifier with what it lacks on scikit-learn 1.6 and later: it is a classifier to scikit-learn (scoring,
@@ -184,6 +351,11 @@ class KerasClassifier(_Member, ScikerasClassifier):
         Activation of the hidden layers; None means "relu".
     dropout : float, default=None
         Fraction of hidden units dropped in training; None means 0.
+    reinitialize : bool, default=None
+        Only where `model` is a Keras model: whether training begins with new values, drawn from the initializers of its
+        layers under `random_state` (True), or with the values that it has (False), to train it further. Frozen layers
+        and adapted preprocessing keep theirs. With None, members of an ensemble begin with new values, one trained
+        already is refused there, and a model by itself begins with its own.
     optimizer : str, keras.optimizers.Optimizer or type, default="adam"
         Arguments are given as `optimizer__<argument>`, for example `optimizer__learning_rate`.
     loss : str, keras.losses.Loss, type or callable, default=None
@@ -203,7 +375,9 @@ class KerasClassifier(_Member, ScikerasClassifier):
     class_weight : dict or "balanced", default=None
         Weight of each class, keyed by the labels as they are in y.
     callbacks : list, default=None
-        Keras callbacks, instances or classes.
+        Keras callbacks: instances, of which each member of an ensemble gets a copy, classes, or functions that make
+        some, called with the number of the member (counted from 0) where they have a parameter without a default. In
+        texts and paths of callbacks, `{member}` becomes that number; members must not share a path.
     warm_start : bool, default=False
         Whether `fit` goes on with the model of the last `fit`.
     run_eagerly : bool, default=False
@@ -211,7 +385,7 @@ class KerasClassifier(_Member, ScikerasClassifier):
     random_state : int, RandomState instance or None, default=None
         Seed of initial values, dropout and the order of rows.
     verbose : int, default=0
-        Keras' verbosity; 0 prints nothing.
+        Keras' verbosity; 0 prints nothing. The fused program of an ensemble prints by `verbose` of the ensemble.
     build_fn : callable, default=None
         Old name of `model` in scikeras.
     **kwargs : dict
@@ -224,6 +398,9 @@ class KerasClassifier(_Member, ScikerasClassifier):
         The trained network.
     history_ : dict of str to list of float
         Loss, metrics and their validation values after each epoch.
+    callbacks_ : list of keras.callbacks.Callback
+        The callbacks of the training as it left them. Pickles leave out what cannot be pickled, such as open files;
+        files of `skensemble.io` hold parameters only, and the callbacks are made anew from these.
     classes_ : ndarray of shape (n_classes,)
         Labels in the order of the columns of `predict_proba`.
     n_classes_ : int
@@ -255,6 +432,7 @@ class KerasClassifier(_Member, ScikerasClassifier):
         hidden_layer_sizes=None,
         activation=None,
         dropout=None,
+        reinitialize=None,
         optimizer="adam",
         loss=None,
         metrics=None,
@@ -294,6 +472,7 @@ class KerasClassifier(_Member, ScikerasClassifier):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.dropout = dropout
+        self.reinitialize = reinitialize
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -301,29 +480,14 @@ class KerasClassifier(_Member, ScikerasClassifier):
         tags.classifier_tags = ClassifierTags(multi_label=True)
         return tags
 
-    def fit(self, X, y, sample_weight=None, **kwargs):
-        """Build a new model and train it.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features, ...)
-            Two or more dimensions.
-        y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Labels, or an indicator matrix of several labels.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row; rows of weight 0 are left out.
-        **kwargs : dict
-            Further arguments of `keras.Model.fit`.
-
-        Returns
-        -------
-        KerasClassifier
-            Itself, fitted.
-        """
-        with unchanged_on_error(self):
-            return super().fit(X, y, sample_weight=_copied(sample_weight), **kwargs)
-
-    def partial_fit(self, X, y, classes=None, sample_weight=None, **kwargs):
+    def partial_fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Train for one more epoch, building the model where there is none.
 
         Parameters
@@ -335,7 +499,7 @@ class KerasClassifier(_Member, ScikerasClassifier):
         classes : array-like of shape (n_classes,), default=None
             All labels there will be, where the first call does not see them all.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row.
+            Weight of each row. Taken as it is, unlike in `fit`: rows of other calls count beside these.
         **kwargs : dict
             Further arguments of `keras.Model.fit`.
 
@@ -347,7 +511,13 @@ class KerasClassifier(_Member, ScikerasClassifier):
         with unchanged_on_error(self):
             return super().partial_fit(X, y, classes=classes, sample_weight=_copied(sample_weight), **kwargs)
 
-    def predict_proba(self, X, **kwargs):
+    @property
+    def target_encoder(self) -> Any:
+        """What encodes the labels."""
+        known = getattr(self, "classes_", None)
+        return LabelEncoder(loss=self.loss, categories="auto" if known is None else [known])
+
+    def predict_proba(self, X: MatrixLike, **kwargs: Any) -> np.ndarray:
         """Probability of each class.
 
         Parameters
@@ -364,19 +534,44 @@ class KerasClassifier(_Member, ScikerasClassifier):
         """
         return decode_outputs(self, self._predict_raw(X, **kwargs))
 
+    def predict_log_proba(self, X: MatrixLike, **kwargs: Any) -> np.ndarray:
+        """Logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+        **kwargs : dict
+            Further arguments of `keras.Model.predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            The logarithm of `predict_proba`; minus infinity where that is 0.
+        """
+        return log_proba(self.predict_proba(X, **kwargs))
+
     def _initialize(self, X, y=None):
+        given = y
         X, y = super()._initialize(X, y)
+        warn_of_one_hot(given)
         if self.n_classes_ == 1:
             raise ValueError(f"`y` must have at least two classes: got one class, {self.classes_.tolist()[0]!r}.")
         return X, y
 
     def _default_loss(self):
-        if self.target_type_ == "multilabel-indicator" or self.model_.output_shape[-1] == 1:
+        shape = output_shape(self.model_)
+        if shape is None:
+            raise ValueError(
+                "`loss` must be given where the shape of the model's output is not known before training: let the "
+                "model begin with keras.Input(...), or give a loss."
+            )
+        if self.target_type_ == "multilabel-indicator" or len(shape) == 1 or shape[-1] == 1:
             return "binary_crossentropy"
         return "sparse_categorical_crossentropy"
 
 
-class KerasRegressor(_Member, ScikerasRegressor):
+class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
     """Keras network as a scikit-learn regressor.
 
     scikeras' regressor with what it lacks on scikit-learn 1.6 and later; see `KerasClassifier`. Without `model` it is a
@@ -393,6 +588,11 @@ class KerasRegressor(_Member, ScikerasRegressor):
         Activation of the hidden layers; None means "relu".
     dropout : float, default=None
         Fraction of hidden units dropped in training; None means 0.
+    reinitialize : bool, default=None
+        Only where `model` is a Keras model: whether training begins with new values, drawn from the initializers of its
+        layers under `random_state` (True), or with the values that it has (False), to train it further. Frozen layers
+        and adapted preprocessing keep theirs. With None, members of an ensemble begin with new values, one trained
+        already is refused there, and a model by itself begins with its own.
     optimizer : str, keras.optimizers.Optimizer or type, default="adam"
         Arguments are given as `optimizer__<argument>`, for example `optimizer__learning_rate`.
     loss : str, keras.losses.Loss, type or callable, default=None
@@ -410,7 +610,9 @@ class KerasRegressor(_Member, ScikerasRegressor):
     shuffle : bool, default=True
         Whether rows are visited in a new order in each epoch.
     callbacks : list, default=None
-        Keras callbacks, instances or classes.
+        Keras callbacks: instances, of which each member of an ensemble gets a copy, classes, or functions that make
+        some, called with the number of the member (counted from 0) where they have a parameter without a default. In
+        texts and paths of callbacks, `{member}` becomes that number; members must not share a path.
     warm_start : bool, default=False
         Whether `fit` goes on with the model of the last `fit`.
     run_eagerly : bool, default=False
@@ -418,7 +620,7 @@ class KerasRegressor(_Member, ScikerasRegressor):
     random_state : int, RandomState instance or None, default=None
         Seed of initial values, dropout and the order of rows.
     verbose : int, default=0
-        Keras' verbosity; 0 prints nothing.
+        Keras' verbosity; 0 prints nothing. The fused program of an ensemble prints by `verbose` of the ensemble.
     build_fn : callable, default=None
         Old name of `model` in scikeras.
     **kwargs : dict
@@ -431,6 +633,9 @@ class KerasRegressor(_Member, ScikerasRegressor):
         The trained network.
     history_ : dict of str to list of float
         Loss, metrics and their validation values after each epoch.
+    callbacks_ : list of keras.callbacks.Callback
+        The callbacks of the training as it left them. Pickles leave out what cannot be pickled, such as open files;
+        files of `skensemble.io` hold parameters only, and the callbacks are made anew from these.
     n_outputs_ : int
         Number of targets.
     n_features_in_ : int
@@ -460,6 +665,7 @@ class KerasRegressor(_Member, ScikerasRegressor):
         hidden_layer_sizes=None,
         activation=None,
         dropout=None,
+        reinitialize=None,
         optimizer="adam",
         loss=None,
         metrics=None,
@@ -497,6 +703,7 @@ class KerasRegressor(_Member, ScikerasRegressor):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.dropout = dropout
+        self.reinitialize = reinitialize
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -504,8 +711,43 @@ class KerasRegressor(_Member, ScikerasRegressor):
         tags.regressor_tags = RegressorTags()
         return tags
 
+    def predict(self, X: MatrixLike, **kwargs: Any) -> np.ndarray:
+        """Value of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+        **kwargs : dict
+            Further arguments of `keras.Model.predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Of the float type of y in `fit`, float64 for whole numbers.
+        """
+        return as_target_type(self, super().predict(X, **kwargs))
+
     def _default_loss(self):
         return "mean_squared_error"
+
+
+class _FromUser(tuple):
+    """Validation data whose labels are those of y, not yet encoded."""
+
+
+def as_target_type(estimator, values):
+    """Values that a fitted scikeras regressor predicts, in the float type of its y: networks compute in Keras'."""
+    return values.astype(np.result_type(estimator.y_dtype_, np.float32), copy=False)
+
+
+def _is_column(y):
+    shape = np.asarray(y).shape  # some array-likes refuse `np.shape`
+    return len(shape) == 2 and shape[1] == 1
+
+
+def _name_of(build):
+    return getattr(build, "__qualname__", type(build).__name__)
 
 
 def _copied(sample_weight):

@@ -1,18 +1,14 @@
-"""Fits with a checkpoint directory that tests interrupt, in their own process and in others that are killed.
-
-Run as a script, one fit: `python checkpointed_fits.py NAME DIRECTORY N_JOBS N_EPOCHS POINT NUMBER`. The process kills
-itself when it passes POINT of a write for the NUMBER-th time (0: never), and prints the digest of what it learned.
-"""
+"""Fits with a checkpoint directory that tests interrupt, in their own process and in others that are killed."""
 
 import hashlib
+import multiprocessing
 import os
 import signal
-import sys
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import time
 
 import keras
 import numpy as np
+from joblib.externals.loky import get_reusable_executor
 from sklearn.datasets import make_blobs
 from sklearn.linear_model import LogisticRegression
 
@@ -23,10 +19,11 @@ from skensemble import (
     PolyakWeightClassifier,
     SnapshotEnsembleClassifier,
     StackedKerasClassifier,
-    _checkpoint,
-    _fused,
-    _state_file,
 )
+from skensemble._checkpoint import state_file as _state_file
+from skensemble._checkpoint import store as _checkpoint
+from skensemble._engine import fused as _fused
+from skensemble._files import atomic as _atomic
 
 N_EPOCHS = 9
 
@@ -114,11 +111,11 @@ def digest(ensemble):
 
 def pass_points(reach):
     """Call `reach(point)` at the points of a write where a process may die."""
-    open_file, replace, finish = _state_file.write_atomically, os.replace, _checkpoint.Part.finish
+    published, replace, finish = _state_file.published, os.replace, _checkpoint.GroupCheckpoint.finish
 
-    def write_atomically(path, chunks):
+    def reached(path):
         reach("before the write")
-        open_file(path, chunks)
+        return published(path)
 
     def replace_file(source, target):
         reach("after the write")
@@ -130,9 +127,9 @@ def pass_points(reach):
         reach("after the end")
 
     patches = [
-        (_state_file, "write_atomically", write_atomically),
-        (_state_file.os, "replace", replace_file),
-        (_checkpoint.Part, "finish", finish_part),
+        (_state_file, "published", reached),
+        (_atomic.os, "replace", replace_file),
+        (_checkpoint.GroupCheckpoint, "finish", finish_part),
     ]
     before = [(owner, name, getattr(owner, name)) for owner, name, _ in patches]
     for owner, name, function in patches:
@@ -152,16 +149,73 @@ def kill_at(point, number):
     pass_points(reach)
 
 
-def main(name, directory, n_jobs, n_epochs, point, number):
+def fit_in_this_process(news, name, directory, n_jobs, n_epochs, point, number):
     global N_EPOCHS
-    N_EPOCHS = int(n_epochs)
+    os.setsid()  # a group of its own, so that workers can be killed with it
+    N_EPOCHS = n_epochs
     _checkpoint.MAX_SHARE, _fused._LOOK_SECONDS = 1.0, 0.0  # write at every chance, after each epoch
-    if int(number):
-        kill_at(point, int(number))
-    print("begins", flush=True)
-    ensemble = FITS[name](checkpoint_dir=directory, n_jobs=int(n_jobs), random_state=0)
-    print(digest(ensemble.fit(*data())), flush=True)
+    if number:
+        kill_at(point, number)
+    news.send("begins")
+    ensemble = FITS[name](checkpoint_dir=directory, n_jobs=n_jobs, random_state=0)
+    news.send(digest(ensemble.fit(*data())))
+    if n_jobs > 1:  # a process of multiprocessing waits for its children, which loky keeps for minutes
+        get_reusable_executor().shutdown(kill_workers=True)
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+# Processes are forked from one that has imported everything and run nothing, which saves 5 s of each.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["skensemble.wrappers", "skensemble._engine.tensorflow", "sklearn.linear_model"])
+
+
+class FitProcess:
+    """A process with one fit in a checkpoint directory.
+
+    Parameters
+    ----------
+    name : str
+        Of `FITS`.
+    directory : path
+    n_jobs, n_epochs : int
+    point : str
+        The process kills itself when it passes this point of a write for the `number`-th time.
+    number : int
+        0 means never.
+
+    Attributes
+    ----------
+    ended : float
+        When its result came, of `time.monotonic`; it may take seconds more to exit.
+    """
+
+    def __init__(self, name, directory, n_jobs=1, n_epochs=N_EPOCHS, point="none", number=0):
+        self._news, sender = PROCESSES.Pipe(duplex=False)
+        arguments = (sender, name, directory, n_jobs, n_epochs, point, number)
+        self._process = PROCESSES.Process(target=fit_in_this_process, args=arguments)
+        self._process.start()
+        sender.close()
+        assert self._news.recv() == "begins"
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def is_alive(self):
+        return self._process.is_alive()
+
+    def kill(self):
+        """Kill it with all its workers."""
+        os.killpg(self.pid, signal.SIGKILL)
+
+    def result(self):
+        """Digest of what it learned, None where it was killed, even if it had learned all by then."""
+        try:
+            learned = self._news.recv()
+        except EOFError:
+            learned = None
+        self.ended = time.monotonic()
+        self._process.join()
+        if self._process.exitcode == -signal.SIGKILL:
+            return None
+        assert self._process.exitcode == 0
+        return learned

@@ -5,7 +5,7 @@ import scikeras.wrappers
 from sklearn.base import clone
 
 from skensemble import KerasAveragingClassifier, KerasAveragingRegressor
-from skensemble._program import read_state
+from skensemble._engine.variables import read_state
 
 # Differences of rounding after a few steps.
 TRAINED_FLOAT32 = {"rtol": 5e-4, "atol": 5e-5}

@@ -26,5 +26,5 @@ def regression():
 
 @pytest.fixture(scope="session")
 def counts():
-    """Tells how often to try what random tests try: `counts(some, all)`, all of it where `make test-slow` asks."""
+    """Tells how often to try what random tests try: `counts(some, all)`, all of it where `make test-fuzz` asks."""
     return lambda some, everything: everything if os.environ.get("SKENSEMBLE_FUZZ") == "full" else some

@@ -35,13 +35,18 @@ def written_files(directory):
     return sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
 
 
+def assert_is_figure(path):
+    """Fail where there is no picture at `path`."""
+    assert path.read_bytes().startswith(PNG_SIGNATURE)
+
+
 @pytest.mark.slow
 def test_digits_ensemble(run_example, tmp_path):
     """The demo scores every member and the ensemble, and leaves a figure and a loadable ensemble in `output` alone."""
     lines = run_example("plot_digits_ensemble.py").splitlines()
 
     assert written_files(tmp_path) == ["output/digits_ensemble.joblib", "output/digits_ensemble.png"]
-    assert (tmp_path / "output" / "digits_ensemble.png").read_bytes().startswith(PNG_SIGNATURE)
+    assert_is_figure(tmp_path / "output" / "digits_ensemble.png")
 
     scores = {line[:13].strip(): tuple(map(float, line[13:].split())) for line in lines if line[-5:-3] == "0."}
     members = [scores[f"member {i:2d}"] for i in range(1, 21)]
@@ -62,7 +67,7 @@ def test_model_averaging(run_example, tmp_path):
     assert "150 single networks: mean" in printed
     assert "first 10 networks, votes" in printed
     assert written_files(tmp_path) == ["output/model_averaging.png"]
-    assert (tmp_path / "output" / "model_averaging.png").read_bytes().startswith(PNG_SIGNATURE)
+    assert_is_figure(tmp_path / "output" / "model_averaging.png")
 
 
 @pytest.mark.slow
@@ -72,7 +77,7 @@ def test_snapshot(run_example, tmp_path):
     assert "per epoch (tutorial)" in printed
     assert "the best number to combine is" in printed
     assert written_files(tmp_path) == ["output/snapshot.png"]
-    assert (tmp_path / "output" / "snapshot.png").read_bytes().startswith(PNG_SIGNATURE)
+    assert_is_figure(tmp_path / "output" / "snapshot.png")
 
 
 @pytest.mark.slow
@@ -82,7 +87,68 @@ def test_polyak(run_example, tmp_path):
     assert "exponential weights" in printed
     assert "From epoch to epoch one run wanders by" in printed
     assert written_files(tmp_path) == ["output/polyak.png"]
-    assert (tmp_path / "output" / "polyak.png").read_bytes().startswith(PNG_SIGNATURE)
+    assert_is_figure(tmp_path / "output" / "polyak.png")
+
+
+@pytest.mark.slow
+def test_uncertainty(run_example, tmp_path):
+    """Members disagree more where there were no data, which the example asserts."""
+    assert "far away" in run_example("plot_uncertainty.py")
+    assert_is_figure(tmp_path / "output" / "uncertainty.png")
+
+
+@pytest.mark.slow
+def test_calibration(run_example, tmp_path):
+    """The calibrated ensemble is better calibrated than one network, which the example asserts."""
+    lines = run_example("plot_calibration.py").splitlines()
+    assert [line[:26].strip() for line in lines[1:4]] == ["one network", "ten networks", "ten networks, calibrated"]
+    assert_is_figure(tmp_path / "output" / "calibration.png")
+
+
+@pytest.mark.slow
+def test_grid_search(run_example, tmp_path):
+    """A search through the ensemble finds the width and the learning rate of its members."""
+    printed = run_example("plot_grid_search.py")
+    assert "estimator__hidden_layer_sizes" in printed
+    assert "with three members" in printed
+    assert_is_figure(tmp_path / "output" / "grid_search.png")
+
+
+@pytest.mark.slow
+def test_early_stopping(run_example, tmp_path):
+    """Every member stops by itself, in one program, and is better for it, which the example asserts."""
+    printed = run_example("plot_early_stopping.py")
+    assert printed.startswith("fused")
+    assert "The members stopped after" in printed
+    assert_is_figure(tmp_path / "output" / "early_stopping.png")
+
+
+@pytest.mark.slow
+def test_export(run_example, tmp_path):
+    """A process without skensemble predicts from the exported file what the ensemble predicts."""
+    assert "largest difference" in run_example("plot_export.py")
+    assert written_files(tmp_path) == [
+        f"output/{n}" for n in ("digits.keras", "export.png", "predicted.npy", "rows.npy")
+    ]
+    assert_is_figure(tmp_path / "output" / "export.png")
+
+
+@pytest.mark.slow
+def test_backbone(run_example, tmp_path):
+    """Both kinds of networks are scored, and the frozen backbone stays as it is, which the example asserts."""
+    printed = run_example("plot_backbone.py")
+    assert "five networks, from nothing" in printed
+    assert "five networks, pretrained" in printed
+    assert_is_figure(tmp_path / "output" / "backbone.png")
+
+
+@pytest.mark.slow
+def test_voting_and_stacking(run_example, tmp_path):
+    """Greedy weights are better than a vote where a member is bad, which the example asserts."""
+    printed = run_example("plot_voting_and_stacking.py")
+    for name in ("network", "untrained", "forest", "vote", "greedy weights", "stacking"):
+        assert f"{name} " in printed
+    assert_is_figure(tmp_path / "output" / "voting_and_stacking.png")
 
 
 def test_model_averaging_needs_two_repeats(run_example, capsys):
@@ -113,7 +179,7 @@ def test_convnets(run_example, tmp_path):
     ]
     for name in singles:
         assert any(file.startswith(f"output/logs/{name}/train/events") for file in files) == bool(logs)
-    assert (tmp_path / "output" / "convnets.png").read_bytes().startswith(PNG_SIGNATURE)
+    assert_is_figure(tmp_path / "output" / "convnets.png")
 
 
 @pytest.mark.slow
@@ -136,14 +202,14 @@ def test_convnets_on_cifar10(run_example, monkeypatch):
 @pytest.mark.slow
 def test_stacking(run_example, tmp_path):
     """Three members and three heads are scored, and the best head beats the members, which the example asserts."""
-    printed = run_example("plot_stacking.py")
+    printed = run_example("plot_stacking.py", "--epochs", "5")
     for name in ("custom CNN", "small VGG", "small MobileNet", "concatenate", "average", "weighted_average"):
         assert f"\n{name} " in printed
     assert "precision    recall" in printed
     graph = "stacking_graph.png" if shutil.which("dot") and find_spec("pydot") else "stacking_graph.txt"
     files = [name for name in written_files(tmp_path) if not name.startswith("output/images/")]
     assert files == ["output/stacking.png", f"output/{graph}"]
-    assert (tmp_path / "output" / "stacking.png").read_bytes().startswith(PNG_SIGNATURE)
+    assert_is_figure(tmp_path / "output" / "stacking.png")
 
 
 @pytest.mark.slow
@@ -155,10 +221,12 @@ def test_stacking_of_pretrained_networks(run_example, tmp_path, monkeypatch, cap
         for number in range(16):
             image = rng.normal(level, 20, size=(40, 40, 3)).clip(0, 255)
             keras.utils.save_img(tmp_path / "photos" / kind / f"{number}.jpg", image, scale=False)
-    for name in ("VGG16", "MobileNet"):
+    for name, narrow in (("VGG16", {}), ("MobileNet", {"alpha": 0.25})):
         original = getattr(keras.applications, name)
-        # No weights can be downloaded in a test.
-        patched = lambda original=original, **params: original(**{**params, "weights": None})  # noqa: E731
+        # No weights can be downloaded in a test. Without them, a narrow MobileNet does as well.
+        patched = lambda original=original, narrow=narrow, **params: original(  # noqa: E731
+            **{**params, "weights": None, **narrow}
+        )
         monkeypatch.setattr(keras.applications, name, patched)
     # Without the weights, the heads need not be better than the members: the names show that all were trained.
     printed = ""

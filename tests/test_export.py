@@ -210,6 +210,7 @@ def build_words():
     return keras.Sequential([keras.Input((3,), dtype="int32"), *layers])
 
 
+@pytest.mark.filterwarnings("ignore:`y` has exactly one 1")  # meant so here
 @by_name(SOFT)
 def test_probabilities(row):
     """The model gives the probabilities of the ensemble, in the order of its classes."""
@@ -228,6 +229,7 @@ HARD = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:`y` has exactly one 1")  # meant so here
 @by_name(HARD)
 def test_votes(row):
     """With votes, the model gives the share of the weights that choose each class; the first largest is predicted."""
@@ -252,6 +254,7 @@ def test_votes_for_labels(weights):
     np.testing.assert_array_equal(shares > 0.5, ensemble.predict(X))
 
 
+@pytest.mark.filterwarnings("ignore:Members .0, 1. are equal")  # so that they tie
 @pytest.mark.parametrize(
     ("weights", "shares"),
     [([1, 1, 2], [0.5, 0, 0.5]), ([0.1, 0.2, 0.3], [0.5, 0, 0.5]), ([0.7, 0.2, 0.9], [0.5, 0, 0.5])],
@@ -292,6 +295,79 @@ def test_values(row):
     np.testing.assert_allclose(values, ensemble.predict(X).reshape(24, -1), **FLOAT32)
 
 
+def frozen(ensemble, classes=("a", "b", "c")):
+    """An ensemble fitted on the rows of these classes, as a member."""
+    rows = np.isin(TARGETS["classes"], classes)
+    return FrozenEstimator(ensemble.fit(X[rows], TARGETS["classes"][rows]))
+
+
+NESTED = {
+    "frozen": (lambda: voting(("inner", frozen(averaging())), ("other", mlp())), "classes"),
+    "fewer classes": (lambda: voting(("inner", frozen(averaging(), classes=["a", "c"])), ("other", mlp())), "classes"),
+    "binary": (lambda: voting(("inner", averaging(weights=[1, 0, 2])), ("other", mlp())), "binary"),
+    "labels": (lambda: voting(("inner", averaging()), ("other", averaging())), "labels"),
+    "under a network": (lambda: stacked_on(averaging(), mlp(4)), "binary"),
+    "that combines": (lambda: stacked_on(mlp(), averaging()), "classes"),
+    "of every kind": (
+        lambda: voting(
+            ("vote", voting(("deep", averaging()), ("mlp", mlp()))),
+            ("snapshots", SnapshotEnsembleClassifier(mlp(), n_estimators=2, random_state=0)),
+            ("average", PolyakWeightClassifier(mlp(), n_checkpoints=2, random_state=0)),
+            ("stacked", stacked(KerasHeadClassifier("average", **QUICK))),
+        ),
+        "classes",
+    ),
+}
+
+FAST = {"fewer classes", "binary"}
+
+
+def stacked_on(member, final_estimator):
+    """Two members under a final estimator, not fitted."""
+    return StackedKerasClassifier([("inner", member), ("other", mlp())], final_estimator, cv=2, random_state=0)
+
+
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, marks=[] if name in FAST else pytest.mark.slow, id=name) for name, row in NESTED.items()]
+)
+def test_ensembles_in_ensembles(row):
+    """A member that is an ensemble is a model in the model."""
+    make, target = row
+    ensemble = make().fit(X, TARGETS[target])
+    np.testing.assert_allclose(outputs_of(ensemble.to_keras(), X), ensemble.predict_proba(X), **FLOAT32)
+
+
+@pytest.mark.filterwarnings("ignore:`y` has exactly one 1 in each row")
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["classes", "labels", "one-hot"])
+def test_votes_of_ensembles_in_ensembles(target):
+    """What the members of an inner ensemble choose by their votes is one vote of the outer ensemble."""
+    inner = averaging(voting="hard", weights=[1, 2, 4])
+    ensemble = voting(("inner", inner), ("one", mlp()), ("two", mlp(5)), voting="hard").fit(X, TARGETS[target])
+    shares = outputs_of(ensemble.to_keras(), X)
+    if target == "labels":
+        chosen = shares > 0.5
+    else:
+        chosen = np.eye(3)[shares.argmax(axis=1)] if target == "one-hot" else ensemble.classes_[shares.argmax(axis=1)]
+    np.testing.assert_array_equal(chosen, ensemble.predict(X))
+
+
+def test_regressors_in_regressors():
+    """A member that is an ensemble of regressors is a model in the model."""
+    ensemble = voting_regressor(("inner", averaging_regressor()), ("other", mlp_regressor())).fit(X, TARGETS["values"])
+    np.testing.assert_allclose(outputs_of(ensemble.to_keras(), X), ensemble.predict(X), **FLOAT32)
+
+
+def test_inner_ensembles_are_frozen_whole():
+    """What combines the members of an inner ensemble is part of a member."""
+    ensemble = voting(("inner", stacked(mlp(4))), ("other", mlp())).fit(X, TARGETS["classes"])
+    assert ensemble.to_keras().trainable_variables == []
+    inner, other = ensemble.estimators_
+    networks = [*inner.estimators_, inner.final_estimator_, other]
+    n_variables = sum(len(network.model_.trainable_variables) for network in networks)
+    assert len(ensemble.to_keras(trainable=True).trainable_variables) == n_variables
+
+
 def test_columns_of_members_that_know_fewer_classes():
     """Probabilities stand in the columns of the ensemble's classes, also those of one sigmoid output."""
     y = TARGETS["classes"]
@@ -313,7 +389,7 @@ def test_outputs_of_other_dimensions(units, activation, shape):
         layers = [keras.layers.Dense(units, activation=activation), keras.layers.Reshape(shape)]
         return keras.Sequential([keras.Input((4,)), *layers])
 
-    member = KerasClassifier(build, epochs=0, loss="mse", run_eagerly=True)
+    member = KerasClassifier(build, epochs=0, run_eagerly=True)
     ensemble = averaging(member).fit(X, TARGETS["binary" if units == 1 else "classes"])
     np.testing.assert_allclose(outputs_of(ensemble.to_keras(), X), ensemble.predict_proba(X), **FLOAT32)
 
@@ -558,6 +634,7 @@ FILES = {
     "weights": averaging(weights=[1, 2, 3]),
     "votes": averaging(voting="hard", weights=[1, 2, 3]),
     "stacked": stacked(KerasHeadClassifier("average", **QUICK)),
+    "nested": voting(("inner", averaging()), ("other", mlp())),
 }
 LOAD = """
 import sys
@@ -657,6 +734,11 @@ class OwnFeatures(KerasClassifier):
             voting_regressor(("net", mlp_regressor()), ("ridge", FrozenEstimator(Ridge().fit(X, TARGETS["value"])))),
             "value",
             "'ridge' is Ridge.",
+        ),
+        (
+            voting(("inner", voting(("net", mlp()), ("forest", RandomForestClassifier(n_estimators=2))))),
+            "classes",
+            "'forest' is RandomForestClassifier.",
         ),
         (
             stacked(None),

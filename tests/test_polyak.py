@@ -9,9 +9,9 @@ from sklearn.frozen import FrozenEstimator
 
 from skensemble import KerasClassifier, KerasRegressor, MembersDisplay, PolyakWeightClassifier, PolyakWeightRegressor
 from skensemble import _polyak as polyak_module
-from skensemble._combine import average_variables, checkpoint_weights
-from skensemble._members import spawn_seeds
-from skensemble._selection import held_out_rows
+from skensemble._members.spec import spawn_seeds
+from skensemble._numeric.combination import average_variables, checkpoint_weights
+from skensemble._numeric.selection import held_out_rows
 
 # Rounding of float32 that has grown over some steps of training.
 TRAINED = {"rtol": 1e-3, "atol": 1e-5}
@@ -360,6 +360,17 @@ def test_chosen_average_is_the_best_on_held_out_rows(blobs, labels):
             assert chosen <= log_loss() + 1e-6
 
 
+def test_rows_that_choose_must_have_weight(blobs):
+    """Where all rows that are held out have weight 0, `fit` says so before any training."""
+    X, y = blobs
+    _, held_out = held_out_rows(y, 0.2, spawn_seeds(0, 1)[0], stratify=True)
+    sample_weight = np.ones(len(y))
+    sample_weight[held_out] = 0
+    member = classifier(model=lambda: pytest.fail("The network was built."))
+    with pytest.raises(ValueError, match="`sample_weight` above 0: it is 0 for all 12 of them. Hold out more rows"):
+        PolyakWeightClassifier(member, n_checkpoints="auto", random_state=0).fit(X, y, sample_weight=sample_weight)
+
+
 def test_number_of_checkpoints_to_choose_from_is_bounded(regression, monkeypatch):
     """However many epochs there are, few checkpoints are kept."""
     monkeypatch.setattr(polyak_module, "_MOST_CHECKPOINTS", 3)
@@ -468,13 +479,3 @@ def test_bad_input(blobs, params, message):
         ensemble.fit(*blobs)
     with pytest.raises(NotFittedError):
         ensemble.predict(blobs[0])
-
-
-def test_random_state_objects(blobs):
-    """A RandomState is advanced by each fit, and equal ones give equal averages; None gives others."""
-    rng = np.random.RandomState(3)
-    first, second = (polyak(random_state=rng).fit(*blobs).predict_proba(blobs[0]) for _ in range(2))
-    again = polyak(random_state=np.random.RandomState(3)).fit(*blobs).predict_proba(blobs[0])
-    np.testing.assert_array_equal(first, again)
-    assert not np.allclose(first, second)
-    assert not np.allclose(first, polyak(random_state=None).fit(*blobs).predict_proba(blobs[0]))

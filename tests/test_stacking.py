@@ -1,5 +1,4 @@
 import copy
-import pickle
 
 import keras
 import numpy as np
@@ -12,11 +11,18 @@ from sklearn.ensemble import RandomForestClassifier, StackingClassifier, Stackin
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import BayesianRidge, LinearRegression, LogisticRegression, Ridge, RidgeClassifier
-from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, ShuffleSplit, StratifiedKFold, cross_val_predict
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    RepeatedKFold,
+    ShuffleSplit,
+    StratifiedKFold,
+    TimeSeriesSplit,
+    cross_val_predict,
+)
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
@@ -28,8 +34,8 @@ from skensemble import (
     KerasVotingClassifier,
     StackedKerasClassifier,
     StackedKerasRegressor,
-    _fused,
 )
+from skensemble._engine import group_run as _group_run
 
 # Rounding of one float32 forward pass against another that sums in another order; and after training.
 FLOAT32 = {"rtol": 1e-5, "atol": 1e-6}
@@ -173,8 +179,8 @@ def test_members_of_all_rows_are_those_of_voting():
 def test_members_of_all_folds_train_together(monkeypatch):
     """One program trains the networks of all folds and of all rows, and gives what Keras' own fit gives."""
     programs = []
-    get = _fused.get_program
-    monkeypatch.setattr(_fused, "get_program", lambda *args: programs.append(args[1]) or get(*args))
+    get = _group_run.get_program
+    monkeypatch.setattr(_group_run, "get_program", lambda *args: programs.append(args[1]) or get(*args))
     network = mlp(run_eagerly=False, shuffle=False, batch_size=16)
     final = head(run_eagerly=False, shuffle=False, dropout=0)
     fused = stacked(("mlp", network), ("nb", GaussianNB()), final=final, engine="fused").fit(X, LABELS)
@@ -282,6 +288,42 @@ def test_folds_are_those_of_scikit_learn(cv, splitter):
     ensemble = stacked(("nb", GaussianNB()), final=Watching(), cv=cv).fit(X, Y)
     expected = cross_val_predict(GaussianNB(), X, Y, cv=splitter, method="predict_proba")
     np.testing.assert_allclose(ensemble.final_estimator_.columns_, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("y", [LABELS, 10 * Y, MULTILABEL], ids=["text", "numbers", "multilabel"])
+@pytest.mark.parametrize("cv", [3, "prefit"])
+def test_regressors_as_members_of_a_classifier(y, cv):
+    """As in scikit-learn: they learn the positions of the labels, and what they predict is a column."""
+    encoded = y if y.ndim > 1 else Y
+    ridge, neighbors = Ridge(), KNeighborsClassifier()
+    if cv == "prefit":
+        ridge.fit(X, encoded), neighbors.fit(X, y)
+    members = [("ridge", ridge), ("neighbors", neighbors)]
+    model = StackedKerasClassifier(members, KNeighborsClassifier(), cv=cv).fit(X, y)
+    expected = StackingClassifier(members, KNeighborsClassifier(), cv=cv).fit(X, y)
+    np.testing.assert_allclose(model.transform(X), expected.transform(X), rtol=1e-5)
+    np.testing.assert_array_equal(model.predict(X), expected.predict(X))
+    if y.ndim == 1:
+        with pytest.raises(ValueError, match="need classifiers: got Ridge. Use transform"):
+            model.predict_members(X)
+
+
+def test_rows_that_no_fold_predicts_are_left_out():
+    """With TimeSeriesSplit the final estimator learns from the later rows alone, members from all rows at the end."""
+    cv = TimeSeriesSplit(3)
+    frozen = FrozenEstimator(GaussianNB().fit(X, TWO))
+    model = StackedKerasClassifier(
+        [("bayes", GaussianNB()), ("frozen", frozen)], Watching(), cv=cv, passthrough=True, random_state=0
+    ).fit(X, TWO, sample_weight=WEIGHTS)
+    final = model.final_estimator_
+    expected = [GaussianNB().fit(X[a], TWO[a], WEIGHTS[a]).predict_proba(X[b])[:, 1] for a, b in cv.split(X)]
+    np.testing.assert_allclose(final.columns_[:, 0], np.concatenate(expected))
+    np.testing.assert_array_equal(final.columns_[:, 1], frozen.predict_proba(X[15:])[:, 1])
+    np.testing.assert_array_equal(final.columns_[:, 2:], X[15:])
+    np.testing.assert_array_equal(final.y_, TWO[15:])
+    np.testing.assert_array_equal(final.sample_weight_, WEIGHTS[15:])
+    assert model.predict_proba(X).shape == (60, 2)
+    np.testing.assert_allclose(model.estimators_[0].theta_, GaussianNB().fit(X, TWO, WEIGHTS).theta_)
 
 
 def test_fit_leaves_the_splitter_alone():
@@ -486,15 +528,6 @@ def test_same_seed_same_result():
     assert not np.allclose(once, ensemble.set_params(random_state=1).fit(X, LABELS).predict_proba(X))
 
 
-def test_pickle_and_pipeline():
-    """A fitted ensemble behind a scaler comes back from its pickle with the same predictions."""
-    ensemble = stacked(("mlp", mlp()), ("nb", GaussianNB()), final=head("weighted_average"), cv=2)
-    pipeline = make_pipeline(StandardScaler(), ensemble).fit(X, LABELS)
-    loaded = pickle.loads(pickle.dumps(pipeline))
-    np.testing.assert_allclose(loaded.predict_proba(X), pipeline.predict_proba(X), **FLOAT32)
-    assert list(loaded[-1].named_estimators_) == ["mlp", "nb"]
-
-
 def test_columns_as_a_frame():
     """`set_output` gives the columns of `transform` their names."""
     ensemble = stacked(("mlp", mlp()), ("nb", GaussianNB())).set_output(transform="pandas")
@@ -548,12 +581,20 @@ NB = ("nb", GaussianNB())
     [
         ({"estimators": []}, "`estimators` must not be empty"),
         ({"estimators": [GaussianNB()]}, r"must be a list of \(name, estimator\): got the entry GaussianNB\(\)"),
-        ({"estimators": [UNBUILT, ("ridge", Ridge())]}, "`ridge` must be a classifier, as the ensemble is: got Ridge"),
+        (
+            {"estimators": [UNBUILT, ("mlp", mlp_regressor())]},
+            "`mlp` must be a classifier, as the ensemble is: got KerasRegressor",
+        ),
         ({"final_estimator": Ridge()}, "`final_estimator` must be a classifier, as the ensemble is: got Ridge"),
         ({"final_estimator": "mean"}, "The 'final_estimator' parameter of StackedKerasClassifier must be a str among"),
         ({"cv": "fitted"}, "The 'cv' parameter"),
-        ({"cv": ShuffleSplit(2)}, "`cv` must be a partition, which predicts each row once"),
-        ({"cv": [(np.arange(30), np.arange(30, 60))]}, "predicts 30 of 60 rows, in 30 predictions"),
+        (
+            {"cv": ShuffleSplit(2, random_state=0)},
+            "`cv` must predict no row twice: got one that predicts 11 of 60 rows, in 12",
+        ),
+        ({"cv": RepeatedKFold(n_splits=2, n_repeats=2)}, "predicts 60 of 60 rows, in 120 predictions"),
+        ({"cv": [(np.flatnonzero(Y < 2), np.flatnonzero(Y == 2))]}, "have 1 of 3 classes"),
+        ({"cv": [(np.arange(30), [*range(30, 60), 30])]}, "predicts 30 of 60 rows, in 31 predictions"),
         ({"cv": GroupKFold(2)}, "groups"),
         ({"cv": 50}, "n_splits=50 cannot be greater"),
         ({"passthrough": "both"}, "The 'passthrough' parameter"),

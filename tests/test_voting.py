@@ -1,9 +1,6 @@
-import subprocess
-import sys
+import pickle
 from collections import Counter
-from pathlib import Path
 
-import joblib
 import keras
 import numpy as np
 import pandas as pd
@@ -11,13 +8,14 @@ import pytest
 import scikeras.wrappers
 from sklearn.base import clone
 from sklearn.datasets import make_blobs, make_regression
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor, VotingClassifier, VotingRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
 from sklearn.metrics import log_loss, mean_squared_error
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.multioutput import MultiOutputClassifier
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -29,11 +27,11 @@ from skensemble import (
     KerasRegressor,
     KerasVotingClassifier,
     KerasVotingRegressor,
-    _fused,
+    StackedKerasClassifier,
 )
+from skensemble._engine import group_run as _group_run
 from skensemble.wrappers import build_mlp
 
-ROOT = Path(__file__).parents[1]
 # Rounding of one float32 forward pass against another that sums in another order; and after training.
 FLOAT32 = {"rtol": 1e-5, "atol": 1e-6}
 TRAINED_FLOAT32 = {"rtol": 1e-3, "atol": 1e-4}
@@ -231,6 +229,8 @@ def test_html_shows_every_member(fitted):
 def test_members_see_the_labels_of_the_user():
     """Every kind of member is given the labels as they are in y, so `class_weight` is keyed by them."""
     class_weight = {"a": 1, "b": 2, "c": 5}
+    mean = np.mean([class_weight[label] for label in LABELS])
+    class_weight = {label: weight / mean for label, weight in class_weight.items()}  # as weights of rows, not scaled
     params = {"shuffle": False, "optimizer": "sgd", "optimizer__learning_rate": 0.05}
     ensemble = voting(
         ("mlp", mlp(**params, class_weight=class_weight, random_state=3)),
@@ -457,8 +457,8 @@ def test_members_of_one_architecture_are_trained_together():
     ensemble = voting(*members, engine="fused").fit(X, LABELS)
     assert ensemble.engine_ == "fused"
     entries = ensemble.estimators_._entries
-    assert entries[0][0] is entries[3][0]
-    assert entries[0][0] is not entries[1][0]
+    assert entries[0].stack is entries[3].stack
+    assert entries[0].stack is not entries[1].stack
     first, _, _, last = ensemble.predict_members(X)
     assert not np.allclose(first, last, **TRAINED_FLOAT32)
 
@@ -474,8 +474,10 @@ def test_members_of_one_architecture_are_trained_together():
 def test_estimators_of_one_architecture_share_a_program(monkeypatch):
     """Networks that differ in learning rate, class weights or builder go through one program, other epochs do not."""
     n_members = []
-    get_program = _fused.get_program
-    monkeypatch.setattr(_fused, "get_program", lambda model, n: n_members.append(n) or get_program(model, n))
+    get_program = _group_run.get_program
+    monkeypatch.setattr(
+        _group_run, "get_program", lambda model, n, *rest: n_members.append(n) or get_program(model, n, *rest)
+    )
     member = {"hidden_layer_sizes": (3,), "epochs": 2, "batch_size": 20, "shuffle": False}
 
     def build(meta):
@@ -532,55 +534,14 @@ def test_seeds():
         assert not np.allclose(first[k], other[k], **TRAINED_FLOAT32)
 
     own = [(name, clone(member).set_params(random_state=4)) for name, member in members]
-    one, other = (voting(*own, random_state=seed).fit(X, LABELS).predict_members(X) for seed in (0, 1))
+    with pytest.warns(UserWarning, match="are equal"):
+        one, other = (voting(*own, random_state=seed).fit(X, LABELS).predict_members(X) for seed in (0, 1))
     np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(one[0], one[1])
     np.testing.assert_allclose(one[0], mlp(random_state=4).fit(X, LABELS).predict_proba(X), **TRAINED_FLOAT32)
 
 
-def test_nothing_of_the_user_is_changed():
-    """Members are cloned, and arrays and the list are left alone."""
-    members = [("mlp", mlp()), ("forest", RandomForestClassifier(3))]
-    before = [member for _, member in members]
-    data = X.copy(), LABELS.copy(), np.linspace(0.5, 2, 60)
-    for array in data:
-        array.flags.writeable = False
-    ensemble = KerasVotingClassifier(members).fit(*data)
-    assert ensemble.estimators is members
-    assert [member for _, member in members] == before
-    assert not hasattr(before[0], "model_")
-    assert not hasattr(before[1], "classes_")
-    assert before[1].random_state is None
-
-
 # Files
-
-IN_A_FRESH_PROCESS = """
-import sys
-import joblib
-
-data, result = sys.argv[1:]
-ensembles, X = joblib.load(data)
-joblib.dump([ensemble.predict_members(X) for ensemble in ensembles], result)
-"""
-
-
-@pytest.mark.slow
-def test_files_load_in_a_fresh_process(tmp_path, fitted):
-    """What one process dumps, another loads and predicts with, equal bit for bit."""
-    frozen = [(name, FrozenEstimator(member)) for name, member in fitted.named_estimators_.items()]
-    greedy = voting(*frozen, weights="greedy").fit(X, LABELS)
-    fused = voting(("one", KerasClassifier(epochs=1)), ("two", KerasClassifier(epochs=1)), engine="fused").fit(
-        X, LABELS
-    )
-    ensembles = [fitted, greedy, fused]
-    expected = [ensemble.predict_members(X) for ensemble in ensembles]
-    joblib.dump((ensembles, X), tmp_path / "data.joblib")
-    command = [sys.executable, "-c", IN_A_FRESH_PROCESS, tmp_path / "data.joblib", tmp_path / "result.joblib"]
-    completed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert completed.returncode == 0, completed.stderr
-    for loaded, one in zip(joblib.load(tmp_path / "result.joblib"), expected, strict=True):
-        np.testing.assert_array_equal(loaded, one)
 
 
 # Bad input
@@ -686,11 +647,77 @@ def test_images_for_a_member_that_cannot_take_them():
         ensemble.fit(IMAGES, LABELS)
 
 
-def test_failed_fit_leaves_the_earlier_one(fitted):
-    """After a `fit` that fails in a member, the ensemble predicts as before."""
-    ensemble = voting(("mlp", FrozenEstimator(fitted.estimators_[0])), ("knn", KNeighborsClassifier())).fit(X, LABELS)
-    before = ensemble.predict_proba(X)
-    ensemble.set_params(knn__n_neighbors=-1)
-    with pytest.raises(ValueError, match="n_neighbors"):
-        ensemble.fit(X, LABELS)
-    np.testing.assert_array_equal(ensemble.predict_proba(X), before)
+def test_transform_is_that_of_scikit_learn():
+    """Outputs and names of `transform` are those of scikit-learn's VotingClassifier with the same members."""
+    members = [("log", LogisticRegression()), ("knn", KNeighborsClassifier())]
+    for vote, flatten in [("soft", True), ("soft", False), ("hard", True)]:
+        params = {"voting": vote, "flatten_transform": flatten}
+        ours = KerasVotingClassifier(members, **params).fit(X, LABELS)
+        theirs = VotingClassifier(members, **params).fit(X, LABELS)
+        np.testing.assert_allclose(ours.transform(X), theirs.transform(X), **FLOAT32)
+        if vote == "soft" and not flatten:
+            for one in (ours, theirs):
+                with pytest.raises(ValueError, match="get_feature_names_out is not supported"):
+                    one.get_feature_names_out()
+            continue
+        names = [name.replace("votingclassifier", "kerasvotingclassifier") for name in theirs.get_feature_names_out()]
+        assert ours.get_feature_names_out().tolist() == names
+
+
+def test_transform_of_a_regressor_is_that_of_scikit_learn():
+    """One column a member; with several targets one for each of them."""
+    members = [("linear", LinearRegression()), ("ridge", Ridge())]
+    ours = KerasVotingRegressor(members).fit(X_REGRESSION, Y_REGRESSION)
+    theirs = VotingRegressor(members).fit(X_REGRESSION, Y_REGRESSION)
+    np.testing.assert_allclose(ours.transform(X_REGRESSION), theirs.transform(X_REGRESSION), rtol=1e-3, atol=1e-4)
+    assert ours.get_feature_names_out().tolist() == ["kerasvotingregressor_linear", "kerasvotingregressor_ridge"]
+    assert ours.named_estimators == Bunch(linear=members[0][1], ridge=members[1][1])
+    two = KerasVotingRegressor(members).fit(X_REGRESSION, np.stack([Y_REGRESSION, -Y_REGRESSION], axis=1))
+    assert two.transform(X_REGRESSION).shape == (60, 4)
+    assert two.get_feature_names_out()[1] == "kerasvotingregressor_linear1"
+
+
+def test_transform_in_a_pipeline():
+    """What the members predict can be the features of another estimator, as a table too."""
+    ensemble = voting(("a", mlp()), ("b", LogisticRegression())).set_output(transform="pandas")
+    table = ensemble.fit_transform(X, LABELS)
+    assert list(table.columns) == ensemble.get_feature_names_out().tolist()
+    np.testing.assert_allclose(table.to_numpy(), np.hstack(ensemble.predict_members(X)), **FLOAT32)
+    labels = np.stack([Y == 0, Y > 0, Y < 2], axis=1).astype(int)
+    several = voting(("a", mlp()), voting="hard").fit(X, labels)
+    np.testing.assert_array_equal(several.transform(X), several.predict_members(X)[0] > 0.5)
+
+
+# Equal members
+
+
+def test_members_of_one_seed_warn():
+    """Networks that came out the same are named once they are trained; those of other seeds are not."""
+    members = [("one", mlp(random_state=1)), ("two", mlp(random_state=2)), ("again", mlp(random_state=1))]
+    for engine in ("auto", "keras"):
+        with pytest.warns(UserWarning, match=r"Members \['one', 'again'\] are equal") as caught:
+            voting(*members, engine=engine).fit(X, LABELS)
+        assert [one.filename for one in caught] == [__file__]
+    with pytest.warns(UserWarning, match=r"Members \['one', 'again'\] are equal"):
+        StackedKerasClassifier(members, cv=2).fit(X, LABELS)
+
+
+def test_members_from_one_file_warn():
+    """The same network or other estimator, loaded twice, is no ensemble."""
+    network, logistic = mlp(random_state=1).fit(X, LABELS), LogisticRegression().fit(X, LABELS)
+    for fitted, others in ((network, mlp(random_state=2).fit(X, LABELS)), (logistic, GaussianNB().fit(X, LABELS))):
+        twice = [FrozenEstimator(one) for one in (fitted, others, pickle.loads(pickle.dumps(fitted)))]
+        with pytest.warns(UserWarning, match=r"Members \['a', 'c'\] are equal"):
+            voting(*zip("abc", twice, strict=True)).fit(X, LABELS)
+    twice = [FrozenEstimator(network), FrozenEstimator(network)]
+    with pytest.warns(UserWarning, match=r"Members \[0, 1\] are equal"):
+        KerasAveragingClassifier(twice, n_estimators=2).fit(X, LABELS)
+
+
+def test_members_that_differ_in_one_variable_are_not_equal():
+    """A shared first layer makes no equal members, nor do equal estimators that the user trains twice."""
+    network = mlp(random_state=1).fit(X, LABELS)
+    other = pickle.loads(pickle.dumps(network))
+    other.model_.set_weights([*network.model_.get_weights()[:-1], np.ones(3)])
+    voting(("one", FrozenEstimator(network)), ("other", FrozenEstimator(other))).fit(X, LABELS)
+    voting(("one", LogisticRegression()), ("other", LogisticRegression())).fit(X, LABELS)

@@ -1,5 +1,5 @@
 import pickle
-import random
+import warnings
 from threading import Thread
 
 import cloudpickle
@@ -14,14 +14,23 @@ from sklearn import config_context
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import BaggingClassifier, StackingClassifier, StackingRegressor, VotingClassifier
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 
-from skensemble import KerasClassifier, KerasRegressor
+from skensemble import (
+    KerasAveragingClassifier,
+    KerasAveragingRegressor,
+    KerasClassifier,
+    KerasRegressor,
+    KerasVotingClassifier,
+    PolyakWeightClassifier,
+    SnapshotEnsembleClassifier,
+    StackedKerasClassifier,
+)
 
 # Eager, since tracing a graph takes longer than the few steps of these tests.
 SMALL = {"hidden_layer_sizes": (3,), "epochs": 1, "batch_size": -1, "run_eagerly": True, "random_state": 0}
@@ -171,6 +180,7 @@ def test_parameters_reach_a_builder_that_names_them(blobs):
     assert seen == [((7,), "tanh", 0.5), ((2,), "tanh", 0.0), ((7,), "elu", 0.5)]
 
 
+@pytest.mark.filterwarnings("ignore:`y` has exactly one 1")  # meant so here
 def test_compiled_model_is_left_as_it_is(blobs):
     """A builder that compiles its model decides on loss and optimizer."""
 
@@ -271,14 +281,14 @@ def test_optimizer_instance_serves_many_fits(blobs):
 
 @pytest.mark.parametrize(
     ("class_weight", "expected"),
-    [({"a": 5.0, "b": 1.0, "c": 0.5}, [5.0, 1.0, 0.5]), ("balanced", [60 / (3 * 10), 60 / (3 * 20), 60 / (3 * 30)])],
+    [({"a": 3.0, "b": 0.75, "c": 0.5}, [3.0, 0.75, 0.5]), ("balanced", [60 / (3 * 10), 60 / (3 * 20), 60 / (3 * 30)])],
 )
 def test_class_weight_is_keyed_by_labels(blobs, class_weight, expected):
     """Class weights multiply the sample weights, and the user's array stays as it is."""
     X, _ = blobs
     codes = np.repeat([0, 1, 2], [10, 20, 30])
     y = np.array(["a", "b", "c"])[codes]
-    sample_weight = np.linspace(0.5, 2.0, 60)
+    sample_weight = np.tile([0.5, 1.5], 30)  # of mean 1, also times the weights of the classes: nothing is scaled
     before = sample_weight.copy()
     weighted = small_classifier(class_weight=class_weight).fit(X, y, sample_weight=sample_weight)
     by_hand = small_classifier().fit(X, y, sample_weight=before * np.array(expected)[codes])
@@ -301,6 +311,66 @@ def test_rows_of_weight_zero_are_left_out(blobs):
     weights[40:] = 0
     weighted = small_classifier().fit(X, y, sample_weight=weights)
     assert same_weights(weighted, small_classifier().fit(X[:40], y[:40], sample_weight=weights[:40]))
+
+
+# Targets
+
+
+@pytest.mark.parametrize("member", [small_classifier(), small_regressor()], ids=["classifier", "regressor"])
+def test_column_y_is_flattened(blobs, member):
+    """A column y warns, as in scikit-learn, and predictions are one number or label a row."""
+    X, y = blobs
+    member = clone(member)
+    with pytest.warns(DataConversionWarning, match="column-vector y was passed"):
+        member.fit(X, y.reshape(-1, 1))
+    assert member.predict(X).shape == (60,)
+    assert member.score(X, y.reshape(-1, 1)) == member.score(X, y)
+    assert same_weights(member, clone(member).fit(X, y))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [("float32", "float32"), ("float64", "float64"), ("int64", "float64"), ("float16", "float32")],
+)
+def test_float_type_of_predicted_values(regression, dtype, expected):
+    """Values come in the float type of y, several targets too."""
+    X, y = regression
+    for targets in (y.astype(dtype), np.stack([y, -y], axis=1).astype(dtype)):
+        predicted = small_regressor().fit(X, targets).predict(X)
+        assert predicted.dtype == expected
+        assert predicted.shape == targets.shape
+
+
+@pytest.mark.parametrize("validation_y", [["x", "y", "x"], np.array([["y"], ["x"], ["x"]])], ids=["list", "column"])
+def test_labels_of_validation_data(blobs, validation_y):
+    """Validation data have the labels of y, given to the estimator or to `fit`."""
+    X, y = blobs
+    labels = np.array(["y", "x"])[y % 2]
+    held_out = X[:3], validation_y
+    member = small_classifier(fit__validation_data=held_out).fit(X, labels)
+    codes = np.ravel(validation_y) == "y"  # the second class, in the order of the alphabet
+    expected = keras.losses.binary_crossentropy(codes[:, None].astype("float32"), member.model_(X[:3])).numpy().mean()
+    assert_allclose(member.history_["val_loss"], [expected], rtol=1e-5)
+    by_argument = small_classifier().fit(X, labels, validation_data=held_out)
+    assert by_argument.history_["val_loss"] == member.history_["val_loss"]
+    with pytest.raises(ValueError, match=r"must be among those of y, \['x', 'y'\]: got \['z'\]"):
+        small_classifier(fit__validation_data=(X[:3], ["x", "y", "z"])).fit(X, labels)
+
+
+# Settings of scikit-learn
+
+
+@pytest.mark.parametrize("output", ["pandas", "polars"])
+def test_tables_as_output_of_transformers(blobs, output):
+    """Where transformers of scikit-learn give tables, networks train and predict as ever, without a warning."""
+    X, y = blobs
+    expected = small_classifier(class_weight="balanced").fit(X, y)
+    with config_context(transform_output=output):
+        member = small_classifier(class_weight="balanced").fit(X, y)
+        assert_array_equal(member.predict_proba(X), expected.predict_proba(X))
+        assert_array_equal(member.predict(X), expected.predict(X))
+        assert member.score(X, y) == expected.score(X, y)
+        assert small_regressor().fit(X, y).predict(X).shape == (60,)
 
 
 # Prediction
@@ -372,19 +442,85 @@ def test_bad_data(blobs, member, change, message):
     assert set(vars(member)) == before
 
 
+def test_names_of_columns_are_checked_first(blobs):
+    """Other columns are told before NaN in them, as scikit-learn does."""
+    X, y = blobs
+    member = small_classifier().fit(pd.DataFrame(X, columns=list("abcd")), y)
+    with pytest.raises(ValueError, match="feature names should match"):
+        member.predict(pd.DataFrame(X * np.nan, columns=list("abce")))
+
+
+def rows_in_turn(X):
+    """Generate the rows of X."""
+    yield from X
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [rows_in_turn, tf.data.Dataset.from_tensor_slices, lambda X: tf.data.Dataset.from_tensor_slices(X).batch(2)],
+    ids=["generator", "dataset", "batches"],
+)
+@pytest.mark.parametrize("estimator", [small_regressor(), KerasAveragingRegressor(small_regressor())], ids=str)
+def test_streams_are_refused(blobs, stream, estimator):
+    """Rows that come one after the other cannot be shuffled or drawn; the message says what to give."""
+    with pytest.raises(TypeError, match=r"X must be an array.*got .*memory map"):
+        clone(estimator).fit(stream(blobs[0]), blobs[1])
+
+
+def build_nothing(meta):
+    """Forget to return the model."""
+    build_softmax(meta)
+
+
+def build_with_more(units, meta, rate=0.5):
+    """Need an argument that has no default."""
+    return build_softmax(meta, units)
+
+
+class Builder:
+    """Builds as a method, and when it is called."""
+
+    def build(self, meta):
+        """Build the model."""
+        return build_softmax(meta)
+
+    __call__ = build
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (build_nothing, "must be a function that returns a Keras model: build_nothing returned None"),
+        (lambda: 7, "lambda> returned an object of type int"),
+        (build_with_more, "build_with_more needs 'units'. Give it as `model__units=...`"),
+        ("dense", "must be a callable"),
+        (keras.layers.Dense(3), "must be a callable"),
+    ],
+    ids=["nothing", "number", "argument", "text", "layer"],
+)
+def test_bad_builders(blobs, model, message):
+    """A builder that cannot be used is refused with what is wrong with it."""
+    with pytest.raises(TypeError, match=message):
+        small_classifier(model=model, hidden_layer_sizes=None).fit(*blobs)
+
+
+@pytest.mark.parametrize("model", [Builder().build, Builder()], ids=["method", "callable object"])
+def test_builders_that_are_no_functions(blobs, model):
+    """Methods and callable objects build models as functions do."""
+    member = small_classifier(model=model, hidden_layer_sizes=None).fit(*blobs)
+    assert same_weights(member, small_classifier(model=build_softmax, hidden_layer_sizes=None).fit(*blobs))
+
+
+def test_builder_without_meta(blobs):
+    """A builder need not take `meta`."""
+    member = small_classifier(model=lambda: build_softmax({"X_shape_": (60, 4), "n_classes_": 3}))
+    assert member.set_params(hidden_layer_sizes=None).fit(*blobs).predict(blobs[0]).shape == (60,)
+
+
 def test_one_class(blobs):
     """One class is nothing to learn."""
     with pytest.raises(ValueError, match="at least two classes: got one class, 'a'"):
         small_classifier().fit(blobs[0], ["a"] * 60)
-
-
-def test_unfitted():
-    """Predicting without a fit raises scikit-learn's error."""
-    for member in (small_classifier(), small_regressor()):
-        with pytest.raises(NotFittedError):
-            member.predict(np.zeros((2, 4)))
-    with pytest.raises(NotFittedError):
-        small_classifier().predict_proba(np.zeros((2, 4)))
 
 
 class Interrupt(keras.callbacks.Callback):
@@ -424,72 +560,6 @@ def test_seeded_fits_are_equal(blobs, run_eagerly):
     assert same_weights(first, second)
     assert first.history_ == second.history_
     assert not same_weights(first, small_classifier(**settings).set_params(random_state=1).fit(*blobs))
-
-
-def test_without_seed_fits_differ(blobs):
-    """Without a seed every fit is another one, also after a seeded fit."""
-    small_classifier().fit(*blobs)
-    first, second = (small_classifier(random_state=None).fit(*blobs) for _ in range(2))
-    assert not same_weights(first, second)
-
-
-def test_determinism_is_not_left_on(blobs):
-    """After a seeded fit TensorFlow still draws without a seed, which raises where its op determinism is on."""
-    small_classifier().fit(*blobs)
-    first, second = tf.random.normal((4,)), tf.random.normal((4,))
-    assert not np.array_equal(first, second)
-
-
-@pytest.fixture
-def seeded_generators():
-    """Let a test seed all generators, and forget the seeds afterwards."""
-
-    def seed(value):
-        keras.utils.clear_session()  # Keras 3.8 keeps the generator of `keras.random` when it is seeded anew
-        keras.utils.set_random_seed(value)
-
-    states = random.getstate(), np.random.get_state()
-    yield seed
-    random.setstate(states[0])
-    np.random.set_state(states[1])
-    tf.random.set_seed(None)
-
-
-def draw():
-    """One number of each global generator."""
-    keras_draw = float(keras.random.normal((), seed=None))
-    return random.random(), np.random.rand(), float(tf.random.normal(())), keras_draw
-
-
-def test_global_generators_are_left_alone(blobs, seeded_generators):
-    """A seeded fit and a prediction change no global generator: the next draws are those that would have come."""
-    member = small_classifier(dropout=0.5)
-    seeded_generators(0)
-    expected = [draw(), draw()]
-    seeded_generators(0)
-    first = draw()
-    member.fit(*blobs).predict(blobs[0])
-    assert [first, draw()] == expected
-
-
-def test_interrupted_fit_leaves_generators_alone(blobs, seeded_generators):
-    """A fit that fails in the middle puts the generators back too."""
-    seeded_generators(0)
-    expected = [draw(), draw()]
-    seeded_generators(0)
-    first = draw()
-    with pytest.raises(KeyboardInterrupt):
-        small_classifier(callbacks=[Interrupt]).fit(*blobs)
-    assert [first, draw()] == expected
-
-
-def test_random_state_instance(blobs):
-    """A RandomState gives one network after another, the same ones from the same state."""
-    rng = np.random.RandomState(0)
-    first, second = (small_classifier(random_state=rng).fit(*blobs) for _ in range(2))
-    again = small_classifier(random_state=np.random.RandomState(0)).fit(*blobs)
-    assert same_weights(first, again)
-    assert not same_weights(first, second)
 
 
 @pytest.mark.slow
@@ -656,3 +726,58 @@ def test_metadata_routing(blobs):
         pipeline = clone(make_pipeline(scaler, member)).fit(X, y, sample_weight=sample_weight)
     by_hand = small_classifier().fit(StandardScaler().fit_transform(X), y, sample_weight=sample_weight)
     assert same_weights(pipeline[-1], by_hand)
+
+
+# One-hot targets
+
+
+def one_hot_warnings(fit, *args):
+    """Warnings of one-hot targets while something is fitted, and no others."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(*args)
+    return [one for one in caught if issubclass(one.category, DataConversionWarning)]
+
+
+@pytest.mark.parametrize("kind", ["array", "float", "table", "list"])
+def test_one_hot_targets_warn(blobs, kind):
+    """Rows that all have one 1 are most often classes: how they are understood is told, at the line of the user."""
+    X, y = blobs
+    y = np.eye(3, dtype=float if kind == "float" else int)[y]
+    y = {"table": pd.DataFrame, "list": np.ndarray.tolist}.get(kind, np.asarray)(y)
+    (warning,) = one_hot_warnings(small_classifier().fit, X, y)
+    assert "taken as 3 labels" in str(warning.message)
+    assert "y.argmax(axis=1)" in str(warning.message)
+    assert warning.filename == __file__
+
+
+def test_one_hot_targets_warn_once_per_fit(blobs):
+    """Ensembles tell it themselves, and neither their members nor those of folds or pipelines tell it again."""
+    X, y = blobs
+    y = np.eye(3, dtype=int)[y]
+    member = small_classifier()
+    pipeline = make_pipeline(StandardScaler(), small_classifier())
+    ensembles = [
+        KerasAveragingClassifier(member, n_estimators=2, engine="keras"),
+        KerasVotingClassifier(
+            [("network", member), ("pipeline", pipeline), ("nested", KerasAveragingClassifier(member, 1))]
+        ),
+        StackedKerasClassifier([("network", member), ("pipeline", pipeline)], "average", cv=2),
+        SnapshotEnsembleClassifier(member, 1),
+        PolyakWeightClassifier(member, n_checkpoints=1),
+    ]
+    for ensemble in ensembles:
+        (warning,) = one_hot_warnings(ensemble.fit, X, y)
+        assert warning.filename == __file__
+
+
+def test_targets_that_are_not_one_hot_do_not_warn(blobs):
+    """Neither classes nor labels of which a row may have several or none are told anything."""
+    X, y = blobs
+    rows = np.eye(3, dtype=int)[y]
+    some_none, some_two = rows.copy(), rows.copy()
+    some_none[0] = 0
+    some_two[0] = [1, 1, 0]
+    for labels in (y, some_none, some_two):
+        assert one_hot_warnings(KerasAveragingClassifier(small_classifier(), 1).fit, X, labels) == []
+    assert one_hot_warnings(KerasRegressor(epochs=1, run_eagerly=True).fit, X, rows) == []

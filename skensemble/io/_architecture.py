@@ -59,8 +59,12 @@ def canonical_config(model):
     -------
     dict
     """
-    from skensemble._compat import model_config
+    from skensemble._compat.keras import model_config
+    from skensemble._members.architecture import why_not_from_configuration
 
+    reason = why_not_from_configuration(model)
+    if reason is not None:
+        raise FormatError(f"The architecture of {model.name!r} must be told by its configuration: {reason}.")
     try:
         config = json.loads(json.dumps(model_config(model), allow_nan=False))
     except (TypeError, ValueError, NotImplementedError) as error:
@@ -68,8 +72,23 @@ def canonical_config(model):
             f"The architecture of {model.name!r} must be JSON with finite numbers: {error}. Give its layers a "
             "`get_config` of plain values."
         ) from error
-    numbers = {}
-    return _canonical(config, numbers)
+    _unlist_single_tensors(model, config)
+    return _canonical(config, {})
+
+
+def _unlist_single_tensors(model, config):
+    """Write one input or output as such: Keras 3.8 writes a list of one, which later versions take for a list."""
+    from keras import KerasTensor
+
+    inner = config["config"]
+    for key, name in (("input_layers", "input"), ("output_layers", "output")):
+        if key in inner and len(inner[key]) == 1 and isinstance(getattr(model, name), KerasTensor):
+            (inner[key],) = inner[key]
+    if isinstance(inner.get("layers"), list):
+        layers = {layer.name: layer for layer in getattr(model, "layers", ())}
+        for one in inner["layers"]:
+            if isinstance(one.get("config"), dict) and one["config"].get("name") in layers:
+                _unlist_single_tensors(layers[one["config"]["name"]], one)
 
 
 def _canonical(value, numbers):
@@ -276,7 +295,7 @@ def dry_build(config, custom_objects, stored_bytes):
     FormatError
         Where Keras cannot build it, or where its variables or one row of a layer's output are too large.
     """
-    from skensemble._compat import built_without_memory, layer_output_shapes
+    from skensemble._compat.keras import built_without_memory, layer_output_shapes
 
     try:
         model = built_without_memory(config, custom_objects)

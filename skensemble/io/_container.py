@@ -12,8 +12,8 @@ import struct
 import weakref
 import zipfile
 
+from skensemble._files.strict_json import read_json, write_json
 from skensemble.io._errors import FormatError, IntegrityError
-from skensemble.io._json import read_json, write_json
 
 MANIFEST = "manifest.json"
 _COMMENT = "skensemble-manifest-sha256:"
@@ -105,7 +105,7 @@ class Container:
             data = self._slice(MANIFEST)
             if digest(data) != self.fingerprint:
                 raise IntegrityError("The manifest is not the one that was written: its SHA-256 differs.")
-            self.manifest = read_json(data, "The manifest")
+            self.manifest = read_json(data, "The manifest", FormatError)
             self._sizes = _check_entries(self.manifest, self._infos)
         except BaseException:
             self.close()

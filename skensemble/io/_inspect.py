@@ -3,9 +3,10 @@
 import dataclasses
 import os
 
+from skensemble._files.strict_json import read_json
 from skensemble.io._container import Container
-from skensemble.io._json import read_json
-from skensemble.io._manifest import architecture_entry, check_manifest
+from skensemble.io._errors import FormatError
+from skensemble.io._manifest import STACKED, architecture_entry, check_manifest
 from skensemble.io._persist import file_names
 
 _MAX_TEXT = 80
@@ -80,6 +81,19 @@ def inspect(file):
     -------
     FileSummary
         Print it.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skensemble import KerasAveragingClassifier, KerasClassifier, io
+    >>> X, y = load_iris(return_X_y=True)
+    >>> ensemble = KerasAveragingClassifier(KerasClassifier(epochs=2), n_estimators=2, random_state=0).fit(X, y)
+    >>> io.dump(ensemble, "iris.skens")
+    >>> summary = io.inspect("iris.skens")
+    >>> summary.class_name, summary.n_networks
+    ('skensemble.KerasAveragingClassifier', 2)
+    >>> summary.architectures
+    ['Sequential: InputLayer, Dense, Dense']
     """
     with Container(os.fspath(file)) as container:
         manifest = container.manifest
@@ -110,6 +124,15 @@ def verify(file):
     Raises
     ------
     FormatError, IntegrityError, UnsupportedVersionError
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skensemble import KerasAveragingClassifier, KerasClassifier, io
+    >>> X, y = load_iris(return_X_y=True)
+    >>> ensemble = KerasAveragingClassifier(KerasClassifier(epochs=2), n_estimators=2, random_state=0).fit(X, y)
+    >>> io.dump(ensemble, "iris.skens")
+    >>> io.verify("iris.skens")
     """
     with Container(os.fspath(file)) as container:
         check_manifest(container.manifest, container.names)
@@ -149,14 +172,14 @@ def _classes(manifest):
 
 
 def _n_networks(node):
-    if node["kind"] == "copies":
+    if node["kind"] in STACKED:
         return len(node["variables"])
     return int(node["kind"] == "model" and node["variables"] is not None)
 
 
 def _architecture(container, number):
     entry = architecture_entry(number)
-    config = read_json(container.read(entry), entry)
+    config = read_json(container.read(entry), entry, FormatError)
     inner = config.get("config") if isinstance(config, dict) else None
     layers = inner.get("layers") if isinstance(inner, dict) else None
     names = [str(layer.get("class_name")) for layer in layers or () if isinstance(layer, dict)]

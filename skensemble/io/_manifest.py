@@ -3,21 +3,52 @@
 import re
 import warnings
 
+from skensemble._compat.python import find_stacklevel
 from skensemble.io._errors import FormatError, UnsupportedVersionError
 
 FORMAT = "skensemble"
 #: Files of another major version are refused, those of a later minor one are read with a warning.
 FORMAT_VERSION = [1, 0]
-#: Estimators that are trusted, by the path under which they are written.
+#: Estimators that are trusted, by the path under which they are written. Those that hold other estimators only combine
+#: what these predict; what they hold is audited by itself.
 TRUSTED_CLASSES = frozenset(
     [
+        "imblearn.pipeline.Pipeline",
         "scikeras.wrappers.KerasClassifier",
         "scikeras.wrappers.KerasRegressor",
+        "sklearn.calibration.CalibratedClassifierCV",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.compose.ColumnTransformer",
         "sklearn.compose.TransformedTargetRegressor",
+        "sklearn.ensemble.AdaBoostClassifier",
+        "sklearn.ensemble.AdaBoostRegressor",
+        "sklearn.ensemble.BaggingClassifier",
+        "sklearn.ensemble.BaggingRegressor",
+        "sklearn.ensemble.StackingClassifier",
+        "sklearn.ensemble.StackingRegressor",
+        "sklearn.ensemble.VotingClassifier",
+        "sklearn.ensemble.VotingRegressor",
+        "sklearn.feature_selection.RFE",
+        "sklearn.feature_selection.RFECV",
+        "sklearn.feature_selection.SelectFromModel",
+        "sklearn.feature_selection.SequentialFeatureSelector",
         "sklearn.frozen.FrozenEstimator",
+        "sklearn.model_selection.FixedThresholdClassifier",
         "sklearn.model_selection.GridSearchCV",
+        "sklearn.model_selection.HalvingGridSearchCV",
+        "sklearn.model_selection.HalvingRandomSearchCV",
         "sklearn.model_selection.RandomizedSearchCV",
+        "sklearn.model_selection.TunedThresholdClassifierCV",
+        "sklearn.multiclass.OneVsOneClassifier",
+        "sklearn.multiclass.OneVsRestClassifier",
+        "sklearn.multiclass.OutputCodeClassifier",
+        "sklearn.multioutput.ClassifierChain",
+        "sklearn.multioutput.MultiOutputClassifier",
+        "sklearn.multioutput.MultiOutputRegressor",
+        "sklearn.multioutput.RegressorChain",
+        "sklearn.pipeline.FeatureUnion",
         "sklearn.pipeline.Pipeline",
+        "sklearn.semi_supervised.SelfTrainingClassifier",
         "skensemble.KerasAveragingClassifier",
         "skensemble.KerasAveragingRegressor",
         "skensemble.KerasClassifier",
@@ -34,24 +65,22 @@ TRUSTED_CLASSES = frozenset(
         "skensemble.StackedKerasRegressor",
     ]
 )
+#: Of these, those that are no estimators: they have attributes only.
+WITHOUT_PARAMS = frozenset(["sklearn.calibration._CalibratedClassifier"])
 #: Layers of skensemble's own, by the names under which they are registered with Keras.
-TRUSTED_LAYERS = frozenset(["skensemble>WeightedAverage"])
-#: Parameters that are not written: what is in these directories would be unpickled or overwritten by a fit (T1).
+TRUSTED_LAYERS = frozenset(["skensemble>SelectColumns", "skensemble>WeightedAverage"])
+#: Parameters that are not written: what is in these directories would be unpickled or overwritten by a fit (T39).
 NO_DIRECTORIES = ("memory", "checkpoint_dir")
 _KEYS = {"format", "format_version", "versions", "metadata", "root", "objects", "n_architectures", "entries", "probe"}
+#: Kinds of members that were trained together: copies of one network, and states of one run.
+STACKED = ("stacked_members", "epoch_states")
+_STACKED = {"prototype": int, "seeds": list, "histories": list, "variables": list, "optimizer": (str, type(None))}
 #: Keys of each kind of object, and the type of each value; None stands for typed JSON.
 _KINDS = {
     "model": {"architecture": int, "variables": (str, type(None)), "optimizer": (str, type(None)), "compile": None},
     "network": {"class": str, "params": None, "attributes": None, "target": None, "model": (int, type(None))},
-    "copies": {
-        "class": str,
-        "template": int,
-        "seeds": list,
-        "histories": list,
-        "epochs": (list, type(None)),
-        "variables": list,
-        "optimizer": (str, type(None)),
-    },
+    "stacked_members": _STACKED,
+    "epoch_states": _STACKED | {"epochs": list},
     "members": {"entries": list},
     "estimator": {"class": str, "params": None, "attributes": None},
     "skops": {"entry": str},
@@ -112,7 +141,9 @@ def _check_keys(value, known, where, later):
         raise FormatError(f"{where} must have no other keys than {sorted(known)}: got {unknown}.")
     if unknown:
         warnings.warn(
-            f"{where} was written by a later version of skensemble: {unknown} are not read.", UserWarning, stacklevel=2
+            f"{where} was written by a later version of skensemble: {unknown} are not read.",
+            UserWarning,
+            stacklevel=find_stacklevel(),
         )
 
 
@@ -139,8 +170,8 @@ def _check_object(number, node, objects, n_architectures, later):
             raise FormatError(f"{where} must refer to one of {kinds}: got {objects[reference]['kind']}.")
     if kind == "model" and not 0 <= node["architecture"] < n_architectures:
         raise FormatError(f"{where} must have an architecture of the file.")
-    if kind == "copies":
-        _check_copies(node, where)
+    if kind in STACKED:
+        _check_stacked(node, where)
     if kind == "members":
         _check_members(node, objects, where)
     return _entries_of(node)
@@ -151,39 +182,37 @@ def _references(node):
     kind = node["kind"]
     if kind == "network":
         yield from [] if node["model"] is None else [(node["model"], ("model",))]
-    if kind == "copies":
-        yield node["template"], ("network",)
+    if kind in STACKED:
+        yield node["prototype"], ("network",)
     if kind == "members":
         for entry in node["entries"]:
             copied = isinstance(entry, list) and len(entry) == 2
-            yield (entry[0], ("copies",)) if copied else (entry, ("network", "estimator", "skops"))
+            yield (entry[0], STACKED) if copied else (entry, ("network", "estimator", "skops"))
     for key, types in _KINDS[kind].items():
         if types is None:
             yield from ((value, None) for tag, value in tagged(node[key]) if tag == "object")
 
 
-def _check_copies(node, where):
-    n_copies = len(node["seeds"])
-    lists = [node[name] for name in ("seeds", "histories", "variables")]
-    lists += [node["epochs"]] if node["class"] == "Checkpoints" else []
-    if node["class"] not in ("Trained", "Checkpoints") or any(one is None or len(one) != n_copies for one in lists):
-        raise FormatError(f"{where} must have a seed, a history and variables for each copy, at least one.")
-    if not n_copies or not all(type(seed) is int for seed in node["seeds"]):
+def _check_stacked(node, where):
+    n_members = len(node["seeds"])
+    if any(len(node[name]) != n_members for name in ("histories", "variables", "epochs") if name in node):
+        raise FormatError(f"{where} must have a seed, a history and variables for each member, at least one.")
+    if not n_members or not all(type(seed) is int for seed in node["seeds"]):
         raise FormatError(f"{where} must have seeds that are integers.")
-    if node["epochs"] is not None and not all(type(epoch) is int for epoch in node["epochs"]):
+    if not all(type(epoch) is int for epoch in node.get("epochs", ())):
         raise FormatError(f"{where} must have epochs that are integers.")
 
 
 def _check_members(node, objects, where):
     for entry in node["entries"]:
         if isinstance(entry, list) and not (type(entry[1]) is int and 0 <= entry[1] < len(objects[entry[0]]["seeds"])):
-            raise FormatError(f"{where} must name copies that there are: got {str(entry)[:80]}.")
+            raise FormatError(f"{where} must name members that there are: got {str(entry)[:80]}.")
 
 
 def _entries_of(node):
     """Entries of the file that an object names."""
     named = [node.get("variables"), node.get("optimizer"), node.get("entry")]
-    if node["kind"] == "copies":
+    if node["kind"] in STACKED:
         named = [*node["variables"], node["optimizer"]]
     named = [name for name in named if name is not None]
     if not all(isinstance(name, str) for name in named):
@@ -201,7 +230,7 @@ def _check_used(entries, used, later):
             f"The file was written by a later version of skensemble: the entries {sorted(entries - used)[:5]} are not "
             "read.",
             UserWarning,
-            stacklevel=2,
+            stacklevel=find_stacklevel(),
         )
 
 

@@ -4,22 +4,15 @@ import math
 
 import keras
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 
-from skensemble._compat import (
-    ScikerasClassifier,
-    build_optimizer,
-    compile_arguments,
-    has_own_encoders,
-    model_from_config,
-)
-from skensemble._program import read_state, write_state
+from skensemble._compat.keras import build_optimizer, compile_arguments, model_from_config
+from skensemble._compat.scikeras import ScikerasClassifier, has_own_encoders, initialize_callbacks
+from skensemble._engine.variables import read_state, write_state
+from skensemble._files.arrays import write_arrays
+from skensemble._members.callback_factories import has_factory
 from skensemble.io._errors import FormatError, PersistenceError
+from skensemble.io._fitted_state import check_attributes, saved_attributes
 
-#: What `network_attributes` leaves out: made anew when the estimator is loaded.
-_MADE_ANEW = {"model_", "target_encoder_", "feature_encoder_", "_fit_callbacks", "_predict_callbacks", "_user_params"}
 #: Numbers in a row of X, or of targets: 256 MiB of float32.
 _MAX_ROW = 2**26
 PARTS = ("trainable", "non_trainable")
@@ -49,15 +42,7 @@ def tensors_of(arrays, where, *, check_finite=True):
                 f"{where} must have finite variables: {name} has NaN or infinite numbers. Train again with a smaller "
                 "learning rate, or pass check_finite=False to save it as it is."
             )
-    return save_tensors({name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()})
-
-
-def arrays_of(data, where):
-    """Named arrays from bytes as of `tensors_of`, writable."""
-    try:
-        return {name: array if array.flags.writeable else array.copy() for name, array in load_tensors(data).items()}
-    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FormatError(f"{where} must be safetensors: {error}.") from error
+    return write_arrays(arrays)
 
 
 def named_values(trainable, non_trainable):
@@ -86,7 +71,7 @@ def named_variables(model):
 
 def put_values(model, values):
     """Give a model its (trainable, non_trainable) values."""
-    write_state(model, (*values, []))
+    write_state(model, values)
 
 
 def _all_layers(model):
@@ -113,7 +98,7 @@ def model_values(model):
 def optimizer_values(model):
     """Values of the variables of the optimizer, by number."""
     build_optimizer(model)
-    return {f"optimizer/{i:05}": value for i, value in enumerate(read_state(model)[2])}
+    return {f"optimizer/{i:05}": value for i, value in enumerate(read_state(model).optimizer)}
 
 
 def build_model(config, custom_objects):
@@ -144,7 +129,7 @@ def compile_as(model, arguments):
 def put_optimizer(model, arrays, where):
     """Give the optimizer of a compiled model its values."""
     build_optimizer(model)
-    optimizer = read_state(model)[2]
+    optimizer = read_state(model).optimizer
     values = [arrays[name] for name in sorted(arrays)]
     if [(v.shape, v.dtype) for v in values] != [(v.shape, v.dtype) for v in optimizer]:
         raise FormatError(f"{where} must hold the variables of the optimizer, in their shapes and types.")
@@ -167,14 +152,14 @@ def predict_probe(model, rows):
     return np.concatenate([output.reshape(len(rows), -1) for output in outputs], axis=1)
 
 
-def stacked_slots(model, arrays, n_copies, where, *, newest=False):
-    """Variables of the optimizers of copies, one row a copy; with `newest`, perhaps a row for the newest only."""
+def stacked_optimizer_values(model, arrays, n_members, where, *, newest=False):
+    """Variables of the optimizers, stacked over the members; with `newest`, perhaps those of the newest only."""
     build_optimizer(model)
     values = [arrays[name] for name in sorted(arrays)]
-    expected = [(v.shape, v.dtype) for v in read_state(model)[2]]
+    expected = [(v.shape, v.dtype) for v in read_state(model).optimizer]
     if [(v.shape[1:], v.dtype) for v in values] != expected or not {len(v) for v in values} <= {
-        n_copies,
-        1 if newest else n_copies,
+        n_members,
+        1 if newest else n_members,
     }:
         raise FormatError(f"{where} must hold the variables of the optimizer, in their shapes and types.")
     return values
@@ -187,8 +172,7 @@ def network_params(estimator):
 
 def network_attributes(estimator):
     """What a scikeras estimator learned, but for its model and what is made anew."""
-    params = estimator.get_params(deep=False)
-    return {k: v for k, v in vars(estimator).items() if k not in params and k not in _MADE_ANEW}
+    return saved_attributes(estimator, without={*estimator.get_params(deep=False), "model_"})
 
 
 def network_target(estimator):
@@ -223,10 +207,7 @@ def restore_network(estimator, attributes, target, model):
     -------
     scikeras estimator
     """
-    params = estimator.get_params(deep=False)
-    if not attributes.keys().isdisjoint(_MADE_ANEW | params.keys()):
-        raise FormatError("The learned attributes of a network must not overwrite parameters or its model.")
-    check_no_methods(estimator, attributes)
+    check_attributes(estimator, attributes)
     vars(estimator).update(attributes)
     _check_row_shape(attributes.get("X_shape_"), model)
     try:
@@ -236,10 +217,12 @@ def restore_network(estimator, attributes, target, model):
     except (AttributeError, TypeError, ValueError, KeyError, IndexError) as error:
         raise FormatError(f"The encoder of a network's target cannot be restored: {error}.") from error
     estimator.model_ = model
-    if all(not hasattr(callback, "raise_not_restored") for callback in keras.tree.flatten(estimator.callbacks)):
-        estimator._initialize_callbacks()
-    else:
+    if any(hasattr(callback, "raise_not_restored") for callback in keras.tree.flatten(estimator.callbacks)):
         estimator._fit_callbacks, estimator._predict_callbacks = [], []
+    elif has_factory(estimator.callbacks):  # functions of the user's are called by the next `fit`, not by loading
+        estimator._predict_callbacks = []
+    else:
+        initialize_callbacks(estimator)
     return estimator
 
 
@@ -294,12 +277,3 @@ def _same(first, second):
     if first is None or second is None:
         return first is second
     return first.dtype == second.dtype and np.array_equal(first, second)
-
-
-def check_no_methods(estimator, attributes):
-    """No attribute of an instance may stand before a method or property of its class (T25)."""
-    shadowing = sorted(name for name in attributes if not isinstance(name, str) or hasattr(type(estimator), name))
-    if shadowing:
-        raise FormatError(
-            f"The learned attributes of {type(estimator).__name__} must not hide its methods: {shadowing}."
-        )

@@ -6,11 +6,15 @@ from skensemble.io._errors import NotRestoredError
 
 #: Before the class of an object that no file restores.
 LEFT_OUT = "an object of "
+#: Before the path of a function that cannot be imported: a lambda, or a function inside of another.
+UNNAMED = "the function "
 
 
 def _refuse(path, *args, **kwargs):
     if path.startswith(LEFT_OUT):
         way_out = "No file restores it."
+    elif path.startswith(UNNAMED):
+        way_out = "It has no name that it can be imported by."
     else:
         way_out = f"Pass trusted=[{path!r}] to `skensemble.io.load`, where it can be imported and you trust it."
     raise NotRestoredError(
@@ -19,7 +23,7 @@ def _refuse(path, *args, **kwargs):
 
 
 class NotRestored(functools.partial):
-    """A function or class, known by its import path only; calling it raises NotRestoredError.
+    """A function or class, known by its path only; calling it raises NotRestoredError.
 
     A partial, since scikeras takes no other callable objects as `model`.
 

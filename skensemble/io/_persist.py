@@ -3,12 +3,12 @@
 import io
 import os
 
+from skensemble._files.atomic import published
+from skensemble._files.strict_json import read_json, write_json
 from skensemble.io._architecture import untrusted_names
 from skensemble.io._container import Container, write_container
-from skensemble.io._errors import IntegrityError, PersistenceError, UntrustedTypesFoundError
-from skensemble.io._json import read_json
+from skensemble.io._errors import FormatError, IntegrityError, PersistenceError, UntrustedTypesFoundError
 from skensemble.io._manifest import TRUSTED_LAYERS, architecture_entry, check_manifest, class_paths, import_paths
-from skensemble.io._publish import published
 from skensemble.io._versions import warn_of_versions
 
 
@@ -20,8 +20,8 @@ def dump(obj, file, *, include_optimizer=False, verify=True, check_finite=True, 
     Parameters
     ----------
     obj : fitted estimator
-        One of skensemble's ensembles or members, a scikeras estimator, or a scikit-learn Pipeline, search,
-        FrozenEstimator or TransformedTargetRegressor with one of these in it.
+        One of skensemble's ensembles or members, a scikeras estimator, or a Pipeline, search or other meta-estimator of
+        scikit-learn with one of these in it.
     file : str or path
         By convention ending in ".skens".
     include_optimizer : bool, default=False
@@ -38,10 +38,20 @@ def dump(obj, file, *, include_optimizer=False, verify=True, check_finite=True, 
     ------
     PersistenceError
         Where `obj` cannot be saved, or would not be the same after loading.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skensemble import KerasAveragingClassifier, KerasClassifier, io
+    >>> X, y = load_iris(return_X_y=True)
+    >>> ensemble = KerasAveragingClassifier(KerasClassifier(epochs=2), n_estimators=2, random_state=0).fit(X, y)
+    >>> io.dump(ensemble, "iris.skens", metadata={"trained on": "iris"})
+    >>> io.inspect("iris.skens").metadata
+    {'trained on': 'iris'}
     """
     data = dumps(obj, include_optimizer=include_optimizer, verify=verify, check_finite=check_finite, metadata=metadata)
     with published(file) as temporary:
-        temporary.stream.write(data)
+        temporary.write(data)
 
 
 def dumps(obj, *, include_optimizer=False, verify=True, check_finite=True, metadata=None):
@@ -62,8 +72,17 @@ def dumps(obj, *, include_optimizer=False, verify=True, check_finite=True, metad
     Returns
     -------
     bytes
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skensemble import KerasAveragingClassifier, KerasClassifier, io
+    >>> X, y = load_iris(return_X_y=True)
+    >>> ensemble = KerasAveragingClassifier(KerasClassifier(epochs=2), n_estimators=2, random_state=0).fit(X, y)
+    >>> data = io.dumps(ensemble)
+    >>> io.loads(data).classes_
+    array([0, 1, 2])
     """
-    _check_extra()
     from skensemble.io._verify import check_same
     from skensemble.io._writer import Writer
 
@@ -110,6 +129,26 @@ def load(file, *, trusted=None, custom_objects=None, lazy=False, expected_finger
         Where the file needs names that are not trusted; it lists all.
     FormatError, IntegrityError, UnsupportedVersionError
         Where the file is not what was written.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skensemble import KerasAveragingClassifier, KerasClassifier, io
+    >>> X, y = load_iris(return_X_y=True)
+    >>> ensemble = KerasAveragingClassifier(KerasClassifier(epochs=2), n_estimators=2, random_state=0).fit(X, y)
+    >>> io.dump(ensemble, "iris.skens")
+    >>> loaded = io.load("iris.skens")
+    >>> bool((loaded.predict_proba(X) == ensemble.predict_proba(X)).all())
+    True
+
+    The file of another model is refused:
+
+    >>> fingerprint = io.inspect("iris.skens").fingerprint
+    >>> io.dump(ensemble.subset([0]), "iris.skens")
+    >>> io.load("iris.skens", expected_fingerprint=fingerprint)
+    Traceback (most recent call last):
+    ...
+    skensemble.io._errors.IntegrityError: The file must have the fingerprint ...
     """
     return _load(os.fspath(file), trusted, custom_objects, lazy, expected_fingerprint)
 
@@ -132,6 +171,16 @@ def loads(data, *, trusted=None, custom_objects=None, lazy=False, expected_finge
     Returns
     -------
     estimator
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skensemble import KerasAveragingClassifier, KerasClassifier, io
+    >>> X, y = load_iris(return_X_y=True)
+    >>> ensemble = KerasAveragingClassifier(KerasClassifier(epochs=2), n_estimators=2, random_state=0).fit(X, y)
+    >>> loaded = io.loads(io.dumps(ensemble))
+    >>> len(loaded.estimators_)
+    2
     """
     return _load(_bytes(data), trusted, custom_objects, lazy, expected_fingerprint)
 
@@ -149,6 +198,15 @@ def get_untrusted_types(*, file=None, data=None):
     -------
     list of str
         Sorted. Those of functions that are only needed to train again are among them.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skensemble import KerasAveragingClassifier, KerasClassifier, io
+    >>> X, y = load_iris(return_X_y=True)
+    >>> ensemble = KerasAveragingClassifier(KerasClassifier(epochs=2), n_estimators=2, random_state=0).fit(X, y)
+    >>> io.get_untrusted_types(data=io.dumps(ensemble))
+    []
     """
     if (file is None) == (data is None):
         raise TypeError("`get_untrusted_types` takes a file or data, one of them.")
@@ -171,7 +229,6 @@ def _load(source, trusted, custom_objects, lazy, expected_fingerprint):
         untrusted = set(_needed_names(container)) - trusted - custom_objects.keys()
         if untrusted:
             raise UntrustedTypesFoundError(untrusted)
-        _check_extra()
         from skensemble.io._reader import Reader
 
         estimator = Reader(container, trusted, custom_objects, lazy=lazy).read()
@@ -190,7 +247,7 @@ def _needed_names(container):
     names = set(class_paths(manifest))
     for number in range(manifest["n_architectures"]):
         entry = architecture_entry(number)
-        names.update(untrusted_names(read_json(container.read(entry), entry), TRUSTED_LAYERS))
+        names.update(untrusted_names(read_json(container.read(entry), entry, FormatError), TRUSTED_LAYERS))
     for node in manifest["objects"]:
         if node["kind"] == "skops":
             names.update(untrusted_skops(container.read(node["entry"])))
@@ -215,8 +272,6 @@ def _check_fingerprint(container, expected):
 
 
 def _check_metadata(metadata):
-    from skensemble.io._json import write_json
-
     if metadata is None:
         return
     try:
@@ -231,10 +286,3 @@ def _bytes(data):
     if not isinstance(data, bytes | bytearray | memoryview):
         raise TypeError(f"`data` must be bytes: got {type(data).__name__}. Give a path to `load`.")
     return bytes(data)
-
-
-def _check_extra():
-    try:
-        import safetensors  # noqa: F401
-    except ImportError as error:
-        raise PersistenceError("Files of ensembles need safetensors: install skensemble[io].") from error

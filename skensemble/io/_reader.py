@@ -9,26 +9,30 @@ from sklearn.base import is_classifier
 from sklearn.metrics import check_scoring, get_scorer
 
 from skensemble._base import BaseKerasEnsemble
-from skensemble._compat import BaseWrapper
-from skensemble._members import FittedMembers, Trained, forward, unwrapped
-from skensemble._merge import WeightedAverage
-from skensemble._program import stack_values
-from skensemble._trajectory import Checkpoints
+from skensemble._compat.scikeras import BaseWrapper
+from skensemble._compat.sklearn import put_curve_scorer
+from skensemble._engine.fitted import FittedMembers
+from skensemble._engine.forward import forward, stack_values
+from skensemble._engine.records import Variables
+from skensemble._engine.stacked import StackedMember, StackedMembers, estimator_of
+from skensemble._engine.trajectory import EpochStates
+from skensemble._files.arrays import read_arrays
+from skensemble._files.strict_json import read_json
+from skensemble._layers import SelectColumns, WeightedAverage
+from skensemble._named import BaseNamedMembers
 from skensemble.io._architecture import dry_build
 from skensemble.io._errors import FormatError, IntegrityError, PersistenceError
-from skensemble.io._json import read_json
-from skensemble.io._manifest import NO_DIRECTORIES, TRUSTED_CLASSES, architecture_entry
+from skensemble.io._fitted_state import check_attributes
+from skensemble.io._manifest import NO_DIRECTORIES, STACKED, TRUSTED_CLASSES, WITHOUT_PARAMS, architecture_entry
 from skensemble.io._networks import (
-    arrays_of,
     build_model,
-    check_no_methods,
     compile_as,
     predict_probe,
     probe_rows,
     put_optimizer,
     put_values,
     restore_network,
-    stacked_slots,
+    stacked_optimizer_values,
     values_for,
 )
 from skensemble.io._skops import read_skops
@@ -54,7 +58,8 @@ class Reader:
     def __init__(self, container, trusted, custom_objects, *, lazy=False):
         self._container, self._manifest = container, container.manifest
         self._trusted, self._lazy = trusted, lazy
-        self._custom_objects = {**custom_objects, "skensemble>WeightedAverage": WeightedAverage}
+        own = {"skensemble>SelectColumns": SelectColumns, "skensemble>WeightedAverage": WeightedAverage}
+        self._custom_objects = custom_objects | own
         self._built, self._configs = {}, {}
         self._probe = None
 
@@ -66,10 +71,10 @@ class Reader:
         estimator
         """
         self._dry_build()
-        arrays = arrays_of(self._container.read("arrays.safetensors"), "arrays.safetensors")
+        arrays = self._arrays("arrays.safetensors")
         self._decoder = Decoder(arrays, self.object, self._trusted)
         if self._manifest["probe"] is not None and not self._lazy:
-            self._probe = arrays_of(self._container.read("probe.safetensors"), "probe.safetensors")
+            self._probe = self._arrays("probe.safetensors")
         return self.object(self._manifest["root"])
 
     def object(self, number):
@@ -89,13 +94,13 @@ class Reader:
             if node["kind"] == "model" and node["variables"] is not None:
                 size = self._container.size_of(node["variables"])
                 stored[node["architecture"]] = max(size, stored[node["architecture"]])
-            if node["kind"] == "copies" and objects[node["template"]]["model"] is not None:
-                architecture = objects[objects[node["template"]]["model"]]["architecture"]
+            if node["kind"] in STACKED and objects[node["prototype"]]["model"] is not None:
+                architecture = objects[objects[node["prototype"]]["model"]]["architecture"]
                 sizes = [self._container.size_of(name) for name in node["variables"]]
                 stored[architecture] = max(*sizes, stored[architecture])
         for number, size in stored.items():
             name = architecture_entry(number)
-            self._configs[number] = read_json(self._container.read(name), name)
+            self._configs[number] = read_json(self._container.read(name), name, FormatError)
             dry_build(self._configs[number], self._custom_objects, size)
 
     def _model(self, node, number):
@@ -106,11 +111,14 @@ class Reader:
             put_values(model, self._values(model, node["variables"]))
             self._check_probe(model, f"object{number}", where)
         if node["optimizer"] is not None:
-            put_optimizer(model, arrays_of(self._container.read(node["optimizer"]), node["optimizer"]), where)
+            put_optimizer(model, self._arrays(node["optimizer"]), where)
         return model
 
     def _values(self, model, entry):
-        return values_for(model, arrays_of(self._container.read(entry), entry), entry)
+        return values_for(model, self._arrays(entry), entry)
+
+    def _arrays(self, entry):
+        return read_arrays(self._container.read(entry), entry, FormatError)
 
     def _network(self, node, number):
         estimator = self._new(node)
@@ -128,6 +136,10 @@ class Reader:
         if not isinstance(params, dict) or any(params.get(name) is not None for name in NO_DIRECTORIES):
             raise FormatError(f"{node['class']} must have a dict of parameters, and none that names a directory.")
         kind = self._class(node["class"])
+        if node["class"] in WITHOUT_PARAMS:
+            if params:
+                raise FormatError(f"{node['class']} must have attributes only: got the parameters {sorted(params)}.")
+            return kind.__new__(kind)
         try:
             return kind(**params)
         except TypeError as error:
@@ -137,56 +149,72 @@ class Reader:
         if path not in TRUSTED_CLASSES:
             return import_path(path)
         module, _, name = path.rpartition(".")
-        kind = getattr(importlib.import_module(module), name, None)
+        if name.startswith("Halving"):
+            importlib.import_module("sklearn.experimental.enable_halving_search_cv")
+        try:
+            kind = getattr(importlib.import_module(module), name, None)
+        except ModuleNotFoundError as error:
+            raise PersistenceError(f"The file needs {path}: install what is missing ({error}).") from error
         if kind is None:
             raise PersistenceError(f"This version of {module} has no {name}: load the file with the one that wrote it.")
         return kind
 
-    def _copies(self, node, number):
-        template = self.object(node["template"])
-        model = getattr(template, "model_", None)
-        if model is None:
-            raise FormatError(f"The copies of object {number} must have a template with a model.")
+    def _stacked_members(self, node, number):
+        prototype, values, histories = self._stacked(node, number)
+        if self._lazy and node["optimizer"] is None:
+            return LazyStackedMembers(prototype, node["seeds"], values, histories)
+        return StackedMembers(prototype, node["seeds"], self._stacked_state(node, number, values), histories)
+
+    def _epoch_states(self, node, number):
+        prototype, values, histories = self._stacked(node, number)
+        state = self._stacked_state(node, number, values, newest=True)
+        return EpochStates(prototype, node["seeds"], state, histories, node["epochs"])
+
+    def _stacked(self, node, number):
+        """The prototype of members that were trained together, their variables, on demand, and their histories."""
+        prototype = self.object(node["prototype"])
+        if getattr(prototype, "model_", None) is None:
+            raise FormatError(f"The members of object {number} must have a prototype with a model.")
+        model = prototype.model_
         values = _OnDemand(lambda k: self._values(model, node["variables"][k]), len(node["seeds"]))
         histories = [self._decoder.decode(history) for history in node["histories"]]
         if not all(isinstance(history, dict) for history in histories):
-            raise FormatError(f"The copies of object {number} must have a dict as history of each.")
-        if self._lazy and node["class"] == "Trained" and node["optimizer"] is None:
-            return LazyTrained(template, node["seeds"], values, histories)
+            raise FormatError(f"The members of object {number} must have a dict as history of each.")
+        return prototype, values, histories
+
+    def _stacked_state(self, node, number, values, *, newest=False):
+        """`Variables` of members that were trained together."""
+        model = self.object(node["prototype"]).model_
         put_values(model, values[0])
         self._check_probe(model, f"object{number}/00000", f"Object {number}")
         optimizer = []
         if node["optimizer"] is not None:
-            slots = arrays_of(self._container.read(node["optimizer"]), node["optimizer"])
-            optimizer = stacked_slots(
-                model, slots, len(values), node["optimizer"], newest=node["class"] == "Checkpoints"
-            )
-        state = (*_stacked(values), optimizer)
-        if node["class"] == "Trained":
-            return Trained(template, node["seeds"], state, histories)
-        return Checkpoints(template, node["seeds"], state, histories, node["epochs"])
+            arrays = self._arrays(node["optimizer"])
+            optimizer = stacked_optimizer_values(model, arrays, len(values), node["optimizer"], newest=newest)
+        return Variables(*_stacked(values), optimizer)
 
     def _members(self, node, number):
         entries = _OnDemand(lambda i: self._entry(node["entries"][i]), len(node["entries"]))
         return FittedMembers(entries if self._lazy else list(entries))
 
     def _entry(self, entry):
-        return (self.object(entry[0]), entry[1]) if isinstance(entry, list) else self.object(entry)
+        return StackedMember(self.object(entry[0]), entry[1]) if isinstance(entry, list) else self.object(entry)
 
     def _estimator(self, node, number):
         estimator = self._new(node)
         attributes = self._decoder.decode(node["attributes"])
         if isinstance(estimator, BaseWrapper) or not isinstance(attributes, dict):
             raise FormatError(f"Object {number} of the manifest must be an ensemble or the like, with attributes.")
-        if not attributes.keys().isdisjoint(estimator.get_params(deep=False)):
+        if node["class"] not in WITHOUT_PARAMS and not attributes.keys().isdisjoint(estimator.get_params(deep=False)):
             raise FormatError(f"Object {number} of the manifest must not learn what are its parameters.")
-        check_no_methods(estimator, attributes)
+        check_attributes(estimator, attributes)
         vars(estimator).update(attributes)
         # Searches have one that is not fitted among their parameters.
         if isinstance(estimator, BaseKerasEnsemble) and (attributes or number == self._manifest["root"]):
             _check_ensemble(estimator)
         if hasattr(estimator, "best_index_") and hasattr(estimator, "scoring"):
             estimator.scorer_ = _scorer(estimator)
+        put_curve_scorer(estimator)
         return estimator
 
     def _skops(self, node, number):
@@ -225,21 +253,21 @@ class _OnDemand(Sequence):
         return self._items[i]
 
 
-class LazyTrained(Trained):
-    """Copies whose values are read from the file when they are asked for.
+class LazyStackedMembers(StackedMembers):
+    """Members whose variables are read from the file when they are asked for.
 
     Parameters
     ----------
-    template : scikeras estimator
+    prototype : scikeras estimator
     seeds : list of int
-    rows : sequence of (trainable, non_trainable)
-        Values of each copy.
+    values : sequence of (trainable, non_trainable)
+        Of each member.
     histories : list of dict of str to list of float
     """
 
-    def __init__(self, template, seeds, rows, histories):
-        self.template, self.seeds, self.histories = template, seeds, histories
-        self._rows = rows
+    def __init__(self, prototype, seeds, values, histories):
+        self.prototype, self.seeds, self.histories = prototype, seeds, histories
+        self._values = values
 
     def __reduce_ex__(self, protocol):
         return _itself, (self._read_all(),)
@@ -248,29 +276,29 @@ class LazyTrained(Trained):
         return copy.deepcopy(self._read_all(), memo)
 
     def _read_all(self):
-        return Trained(self.template, self.seeds, self.state, self.histories)
+        return StackedMembers(self.prototype, self.seeds, self.variables, self.histories)
 
     @property
-    def state(self):
-        """Values of all copies, stacked."""
-        return (*_stacked(self._rows), [])
+    def variables(self):
+        """Variables of all members, stacked."""
+        return Variables(*_stacked(self._values), [])
 
     def values(self, k):
-        """Variables of copy `k`, as of `read_state`."""
-        return (*self._rows[k], [])
+        """Variables of member `k`."""
+        return Variables(*self._values[k], [])
 
     def predict(self, copies, built, X):
-        """Outputs of some copies; see `Trained`."""
+        """Outputs of some members; see `StackedMembers`."""
         values = [self.values(k)[:2] if copy is None else copy.values() for k, copy in zip(copies, built, strict=True)]
-        return forward(self.template.model_, stack_values(values), X)
+        return forward(self.prototype.model_, stack_values(values), X)
 
 
 def _itself(value):
     return value
 
 
-def _stacked(rows):
-    return tuple([np.stack(values) for values in zip(*part, strict=True)] for part in zip(*rows, strict=True))
+def _stacked(values):
+    return tuple([np.stack(one) for one in zip(*part, strict=True)] for part in zip(*values, strict=True))
 
 
 def _check_ensemble(estimator):
@@ -284,15 +312,25 @@ def _check_ensemble(estimator):
             raise FormatError(f"An ensemble of {n_weights} members must have a weight for each, at least 0.")
         if n_weights > len(members):
             raise FormatError(f"An average of {n_weights} checkpoints must have them: got {len(members)}.")
+    if isinstance(estimator, BaseNamedMembers):
+        _check_names(vars(estimator), len(members))
     if is_classifier(estimator):
         _check_classes(getattr(estimator, "classes_", None), members)
+
+
+def _check_names(learned, n_members):
+    names, entries = (learned.get(name) for name in ("_names", "_entry_names"))
+    if not all(isinstance(one, list) and all(type(name) is str for name in one) for one in (names, entries)):
+        raise FormatError("An ensemble of named members must have lists of their names.")
+    if len(names) != n_members or not set(names) <= set(entries):
+        raise FormatError(f"An ensemble of {n_members} members must have a name for each: got {names} of {entries}.")
 
 
 def _check_classes(classes, members):
     if not isinstance(classes, np.ndarray) or classes.ndim != 1 or len(classes) < 2:
         raise FormatError(f"A classifier must have an array of two or more classes: got {str(classes)[:80]}.")
     for entry in members.entries():
-        known = getattr(entry[0].template if isinstance(entry, tuple) else unwrapped(entry), "classes_", None)
+        known = getattr(estimator_of(entry), "classes_", None)
         if isinstance(known, np.ndarray) and not np.isin(known, classes).all():
             raise FormatError(f"The classes of a member must be those of its ensemble: got {str(known)[:80]}.")
 

@@ -13,8 +13,8 @@ import zipfile
 
 import numpy as np
 
+from skensemble._files.strict_json import read_json
 from skensemble.io._errors import FormatError, PersistenceError, UntrustedTypesFoundError
-from skensemble.io._json import read_json
 
 #: Packages whose types, where skops trusts them too, are trusted: linear algebra on arrays that NumPy checks.
 _TRUSTED_MODULES = re.compile(
@@ -29,7 +29,9 @@ _TRUSTED_NAMES = frozenset(
         "numpy.dtype",
         "sklearn.calibration._CalibratedClassifier",
         "sklearn.calibration._SigmoidCalibration",
+        "sklearn.calibration._TemperatureScaling",
         "sklearn.compose._column_transformer._RemainderColsList",  # scikit-learn 1.6: a list
+        "sklearn.multiclass._ConstantPredictor",  # a number
     }
 ) | {
     f"sklearn.model_selection._split.{name}"
@@ -80,7 +82,12 @@ def write_skops(estimator, where):
             for old, new in names.items():
                 renamed.writestr(zipfile.ZipInfo(new), _without_padding(archive.read(old)))
             renamed.writestr(zipfile.ZipInfo(_SCHEMA), json.dumps(schema))
-    return out.getvalue()
+    data = out.getvalue()
+    try:
+        untrusted_skops(data)
+    except FormatError as error:
+        raise PersistenceError(f"{where} cannot be saved without pickle: {error} Save with joblib.") from error
+    return data
 
 
 def _without_padding(data):
@@ -108,7 +115,9 @@ def _renumbered(value, names, numbers):
         old = value["file"]
         value["file"] = names.setdefault(old, f"{len(names):06}.{old.rpartition('.')[2]}")
     if isinstance(value.get("__id__"), int):
-        value["__id__"] = numbers.setdefault(value["__id__"], len(numbers) + 1)
+        # Whether equal texts or numbers are one object depends on the process: each is written as one of its own.
+        key = ("plain", len(numbers)) if value.get("__loader__") == "JsonNode" else value["__id__"]
+        value["__id__"] = numbers.setdefault(key, len(numbers) + 1)
     return value
 
 
@@ -195,7 +204,7 @@ def _check_part(data):
             for info in infos:
                 if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size or info.flag_bits:
                     raise FormatError("A scikit-learn part of the file must be stored as it is.")
-                if info.filename != _SCHEMA and not re.fullmatch(r"[0-9]{6}\.(npy|npz)", info.filename):
+                if info.filename != _SCHEMA and not re.fullmatch(r"[0-9]{6}\.(npy|npz|bin)", info.filename):
                     raise FormatError(f"A scikit-learn part of the file must not hold {info.filename!r}.")
             if sum(info.file_size for info in infos) > len(data):
                 raise FormatError("A scikit-learn part of the file must not hold more bytes than it has.")
@@ -204,7 +213,7 @@ def _check_part(data):
                     _check_array(archive.read(info))
                 elif info.filename.endswith(".npz"):
                     raise FormatError("A scikit-learn part of the file must not hold compressed arrays.")
-            return read_json(archive.read(_SCHEMA), "The schema of a scikit-learn part")
+            return read_json(archive.read(_SCHEMA), "The schema of a scikit-learn part", FormatError)
     except FormatError:
         raise
     except (zipfile.BadZipFile, RuntimeError, ValueError, EOFError, struct.error, LookupError, OSError) as error:

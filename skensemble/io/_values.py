@@ -9,16 +9,19 @@ import importlib
 import inspect
 import math
 import re
+import types
 from collections import defaultdict
 
 import keras
 import numpy as np
 from scipy import stats
+from sklearn.utils import Bunch
 
+from skensemble._files.strict_json import MAX_DIGITS, write_json
+from skensemble._members.functions import by_name
 from skensemble.io._architecture import untrusted_names
 from skensemble.io._errors import FormatError, PersistenceError
-from skensemble.io._json import MAX_DIGITS, write_json
-from skensemble.io._not_restored import LEFT_OUT, NotRestored
+from skensemble.io._not_restored import LEFT_OUT, UNNAMED, NotRestored
 
 #: Public modules of Keras, and the class that what is built from a file must be of. Functions are in the first three.
 _KERAS_BASES = {
@@ -109,10 +112,18 @@ class Encoder:
             )
         return _tagged("object", number)
 
+    def _encode_tuple(self, value, where):
+        if len(value) > 1 and isinstance(value[0], str):  # the name of a member or of a step
+            where = f"{value[0]!r} of {where}"
+        return _tagged("tuple", [self.encode(item, where) for item in value])
+
     def _methods(self):
         return [
-            (lambda v: type(v) is tuple, lambda v, at: _tagged("tuple", [self.encode(item, at) for item in v])),
+            (lambda v: type(v) is tuple, self._encode_tuple),
             (lambda v: type(v) is dict, lambda v, at: _tagged("dict", self._pairs(v, at))),
+            (lambda v: type(v) is Bunch, lambda v, at: _tagged("bunch", self._pairs(v, at))),
+            (lambda v: type(v) is slice, lambda v, at: _tagged("slice", [self.encode(i, at) for i in _ends(v)])),
+            (_is_index, lambda v, at: self._array(v.to_numpy(), at)),
             (_is_dict_of_lists, lambda v, at: _tagged("lists", self._pairs(v, at))),
             (
                 lambda v: type(v) is set,
@@ -184,7 +195,10 @@ class Encoder:
         path = (
             f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else f"numpy.{value.__name__}"
         )
-        if not _is_importable(value):
+        if isinstance(value, types.FunctionType | types.MethodType):
+            # Running a cell of a notebook again makes another function of the same name and code.
+            return _tagged("callable" if _found(value) is by_name(value) else "unnamed", path)
+        if _found(value) is not value:
             raise PersistenceError(
                 f"{where} cannot be saved: {path} cannot be imported by its name. Define it at the top of a module."
             )
@@ -209,8 +223,9 @@ class Encoder:
 
 
 def _not_restored(path):
-    if path.startswith(LEFT_OUT):
-        return _tagged("left_out", path.removeprefix(LEFT_OUT))
+    for tag, start in (("left_out", LEFT_OUT), ("unnamed", UNNAMED)):
+        if path.startswith(start):
+            return _tagged(tag, path.removeprefix(start))
     return _tagged("callable", path)
 
 
@@ -229,17 +244,26 @@ def _tagged(tag, content):
     return {"t": tag, "v": content}
 
 
+def _ends(value):
+    return value.start, value.stop, value.step
+
+
+def _is_index(value):
+    """Whether a value is the index of a table, which is written as the array of its entries."""
+    return type(value).__name__.endswith("Index") and type(value).__module__.partition(".")[0] == "pandas"
+
+
 def _is_dict_of_lists(value):
     return type(value) is defaultdict and value.default_factory is list
 
 
-def _is_importable(value):
-    """Whether a function or class is found by its name."""
+def _found(value):
+    """What is found by the name of a function or class, None where nothing is."""
     module, name = value.__module__, getattr(value, "__qualname__", value.__name__)
     try:
-        return functools.reduce(getattr, name.split("."), importlib.import_module(module)) is value
+        return functools.reduce(getattr, name.split("."), importlib.import_module(module))
     except (ImportError, AttributeError, TypeError):
-        return False
+        return None
 
 
 def check_keras_config(config, where, error):
@@ -330,6 +354,13 @@ class Decoder:
             raise FormatError("A dict of the manifest has a key twice.")
         return value
 
+    def _bunch(self, content):
+        return Bunch(**self._dict(content))
+
+    def _slice(self, content):
+        start, stop, step = [self.decode(part) for part in content]
+        return slice(start, stop, step)
+
     def _lists(self, content):
         return defaultdict(list, self._dict(content))
 
@@ -409,6 +440,9 @@ class Decoder:
 
     def _left_out(self, content):
         return NotRestored(f"{LEFT_OUT}{content}")
+
+    def _unnamed(self, content):
+        return NotRestored(f"{UNNAMED}{content}")
 
     def _object(self, content):
         return self._objects(content)

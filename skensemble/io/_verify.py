@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from skensemble._compat import BaseWrapper
-from skensemble._members import FittedMembers, unwrapped
+from skensemble._compat.scikeras import BaseWrapper
+from skensemble._engine.fitted import FittedMembers
+from skensemble._engine.stacked import estimator_of
 from skensemble.io._container import Container
 from skensemble.io._errors import PersistenceError
 from skensemble.io._manifest import check_manifest
@@ -64,7 +65,7 @@ def _predict_alike(members, others):
 def _row_shape(members):
     """Shape of a row of X, None where there is no network."""
     for entry in members.entries():
-        network = entry[0].template if isinstance(entry, tuple) else unwrapped(entry)
+        network = estimator_of(entry)
         if isinstance(network, BaseWrapper):
             return network.X_shape_[1:]
     return None

@@ -3,6 +3,8 @@
 import warnings
 from importlib import metadata
 
+from skensemble._compat.python import find_stacklevel
+
 #: Packages whose own files tell estimators of another version apart.
 _PACKAGES = ("skensemble", "keras", "tensorflow", "scikit-learn", "scikeras", "numpy", "skops", "safetensors")
 #: Of these, another minor version may predict otherwise.
@@ -45,7 +47,7 @@ def warn_of_versions(written):
                         current_sklearn_version=present[name],
                         original_sklearn_version=str(written.get(name))[:40],
                     ),
-                    stacklevel=4,
+                    stacklevel=find_stacklevel(),
                 )
 
 

@@ -1,7 +1,6 @@
 """Fitted estimators to the objects and entries of a file."""
 
-import functools
-import importlib
+import sys
 
 import keras
 import numpy as np
@@ -9,15 +8,24 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skensemble._base import BaseKerasEnsemble
-from skensemble._compat import BaseWrapper
-from skensemble._members import FittedMembers, Trained, unwrapped
-from skensemble._program import write_state
-from skensemble._trajectory import Checkpoints
+from skensemble._compat.scikeras import BaseWrapper
+from skensemble._engine.fitted import FittedMembers
+from skensemble._engine.stacked import StackedMember, StackedMembers
+from skensemble._engine.trajectory import EpochStates
+from skensemble._engine.variables import write_state
+from skensemble._files.strict_json import write_json
 from skensemble.io._architecture import canonical_config, untrusted_names
 from skensemble.io._container import digest
 from skensemble.io._errors import PersistenceError
-from skensemble.io._json import write_json
-from skensemble.io._manifest import FORMAT, FORMAT_VERSION, NO_DIRECTORIES, TRUSTED_CLASSES, architecture_entry
+from skensemble.io._fitted_state import saved_attributes
+from skensemble.io._manifest import (
+    FORMAT,
+    FORMAT_VERSION,
+    NO_DIRECTORIES,
+    TRUSTED_CLASSES,
+    WITHOUT_PARAMS,
+    architecture_entry,
+)
 from skensemble.io._networks import (
     PROBE_ROWS,
     compile_record,
@@ -117,11 +125,11 @@ class Writer:
             return self._model
         if isinstance(value, BaseWrapper):
             return self._network
-        if isinstance(value, Trained):
-            return self._copies
+        if isinstance(value, StackedMembers):
+            return self._stacked
         if isinstance(value, FittedMembers):
             return self._member_list
-        if isinstance(value, BaseKerasEnsemble) or (isinstance(value, BaseEstimator) and _holds_network(value)):
+        if isinstance(value, BaseKerasEnsemble) or type(value) in _public_paths() or _is_holder(value):
             return self._estimator
         if isinstance(value, BaseEstimator) or type(value).__module__.partition(".")[0] == "sklearn":
             return self._part
@@ -153,45 +161,45 @@ class Writer:
         self._members[name] = tensors_of(arrays, where, check_finite=self.check_finite and not kind)
         return name
 
-    def _network(self, estimator, *, template=False):
+    def _network(self, estimator, *, prototype=False):
         where = type(estimator).__name__
         model = getattr(estimator, "model_", None)
         node = {"kind": "network", "class": self._class_path(estimator)}
         node["params"] = self._encoder.encode(network_params(estimator), f"A parameter of {where}")
         if model is None:
             return node | {"attributes": {"t": "dict", "v": []}, "target": None, "model": None}
-        if not template:
+        if not prototype:
             _check_trained(estimator)
         node["attributes"] = self._encoder.encode(network_attributes(estimator), f"An attribute of {where}")
         node["target"] = self._encoder.encode(network_target(estimator), f"The target of {where}")
-        if template and id(model) not in self._numbers:
+        if prototype and id(model) not in self._numbers:
             self._kept.append(model)
             self._objects.append(self._model(model, values=()))
             self._numbers[id(model)] = len(self._objects) - 1
         return node | {"model": self._add(model)}
 
-    def _template(self, estimator):
+    def _prototype(self, estimator):
         if id(estimator) not in self._numbers:
-            node = self._network(estimator, template=True)
+            node = self._network(estimator, prototype=True)
             self._kept.append(estimator)
             self._objects.append(node)
             self._numbers[id(estimator)] = len(self._objects) - 1
         return self._numbers[id(estimator)]
 
-    def _copies(self, trained):
-        where = f"A member of {type(trained.template).__name__}"
-        template = self._template(trained.template)
+    def _stacked(self, trained):
+        where = f"A member of {type(trained.prototype).__name__}"
         values = [trained.values(k)[:2] for k in range(len(trained.seeds))]
-        node = {"kind": "copies", "template": template, "seeds": [int(seed) for seed in trained.seeds]}
-        node["class"] = "Checkpoints" if isinstance(trained, Checkpoints) else "Trained"
-        node["epochs"] = [int(epoch) for epoch in trained.epochs] if node["class"] == "Checkpoints" else None
+        node = {"kind": "stacked_members", "prototype": self._prototype(trained.prototype)}
+        if isinstance(trained, EpochStates):
+            node |= {"kind": "epoch_states", "epochs": [int(epoch) for epoch in trained.epochs]}
+        node["seeds"] = [int(seed) for seed in trained.seeds]
         node["histories"] = [self._encoder.encode(history, f"The history of {where}") for history in trained.histories]
         node["variables"] = [self._tensors(named_values(*value), where) for value in values]
         node["optimizer"] = None
-        if self.include_optimizer and trained.state[2]:
-            slots = {f"optimizer/{i:05}": np.asarray(value) for i, value in enumerate(trained.state[2])}
-            node["optimizer"] = self._tensors(slots, where, ".optimizer")
-        model = trained.template.model_
+        if self.include_optimizer and trained.variables.optimizer:
+            arrays = {f"optimizer/{i:05}": np.asarray(value) for i, value in enumerate(trained.variables.optimizer)}
+            node["optimizer"] = self._tensors(arrays, where, ".optimizer")
+        model = trained.prototype.model_
         for k, value in enumerate(values):
             write_state(model, (*value, []))
             self._probe_model(model, where, f"object{len(self._objects)}/{k:05}")
@@ -201,10 +209,13 @@ class Writer:
         self.member_lists.append(members)
         entries = []
         for entry in members.entries():
-            if isinstance(entry, tuple):
-                entries.append([self._add(entry[0]), entry[1]])
-            else:
-                entries.append(self._add(entry))
+            number = self._add(entry.stack if isinstance(entry, StackedMember) else entry)
+            if number is None:
+                raise PersistenceError(
+                    f"The member {type(entry).__name__} cannot be saved: skensemble.io writes Keras networks and "
+                    "estimators that derive from scikit-learn's BaseEstimator. Save with joblib, or leave it out."
+                )
+            entries.append([number, entry.index] if isinstance(entry, StackedMember) else number)
         return {"kind": "members", "entries": entries}
 
     def _estimator(self, estimator):
@@ -212,12 +223,12 @@ class Writer:
         path = self._class_path(estimator)
         if path not in TRUSTED_CLASSES and not isinstance(estimator, BaseKerasEnsemble):
             raise PersistenceError(
-                f"{path} with a Keras network in it cannot be saved. Save the network, or what contains it, on its "
-                f"own: {', '.join(sorted(TRUSTED_CLASSES))} can be."
+                f"{path} with a Keras network in it cannot be saved. Save the network on its own, or with joblib. Of "
+                "what holds networks, the meta-estimators of scikit-learn and the Pipeline of imbalanced-learn can be."
             )
-        params = dict(estimator.get_params(deep=False))
+        params = {} if path in WITHOUT_PARAMS else dict(estimator.get_params(deep=False))
         params |= {name: None for name in NO_DIRECTORIES if name in params}
-        attributes = {k: v for k, v in vars(estimator).items() if k not in params and k not in _NOT_WRITTEN}
+        attributes = saved_attributes(estimator, without=params)
         encoded = {name: self._encoder.encode(value, f"`{name}` of {where}") for name, value in params.items()}
         learned = {name: self._encoder.encode(value, f"`{name}` of {where}") for name, value in attributes.items()}
         node = {"kind": "estimator", "class": path}
@@ -246,17 +257,19 @@ class Writer:
         self._probe[name] = outputs
 
 
-#: The scorer of a search is made again from its parameters; scikit-learn's callbacks are for fits.
-_NOT_WRITTEN = {"scorer_", "_skl_callbacks"}
+#: How deep networks may be in estimators, lists and dicts.
+_MAX_DEPTH = 20
 
 
-@functools.cache
 def _public_paths():
-    """The path under which each class is written that is trusted."""
+    """The path under which each class is written that is trusted, as far as its module is imported."""
     paths = {}
     for path in TRUSTED_CLASSES:
         module, _, name = path.rpartition(".")
-        kind = getattr(importlib.import_module(module), name, None)
+        try:
+            kind = getattr(sys.modules.get(module), name, None)
+        except ImportError:  # an experimental class that was not enabled
+            continue
         if kind is not None:
             paths[kind] = path
     return paths
@@ -296,16 +309,18 @@ def _check_trained(estimator):
         )
 
 
+def _is_holder(value):
+    return isinstance(value, BaseEstimator) and _holds_network(value)
+
+
 def _holds_network(value, depth=0):
     """Whether there is a Keras network in an estimator."""
-    if isinstance(value, BaseWrapper | Trained | FittedMembers | keras.Model | BaseKerasEnsemble):
+    if isinstance(value, BaseWrapper | StackedMembers | FittedMembers | keras.Model | BaseKerasEnsemble):
         return True
-    if depth > 8:
+    if depth > _MAX_DEPTH:
         return False
-    if isinstance(value, BaseEstimator):
-        return any(_holds_network(inner, depth + 1) for inner in vars(unwrapped(value)).values()) or (
-            unwrapped(value) is not value and _holds_network(unwrapped(value), depth + 1)
-        )
+    if isinstance(value, BaseEstimator) or f"{type(value).__module__}.{type(value).__qualname__}" in WITHOUT_PARAMS:
+        return any(_holds_network(inner, depth + 1) for inner in vars(value).values())
     if isinstance(value, dict):
         return any(_holds_network(inner, depth + 1) for inner in value.values())
     if isinstance(value, list | tuple):

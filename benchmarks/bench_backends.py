@@ -1,0 +1,130 @@
+"""Which backend of Keras trains an ensemble faster, TensorFlow or JAX, and how much faster than Keras' loop on it?
+
+The tutorial's twenty networks, a wide MLP, a small and a larger ConvNet, and an LSTM, ten members each, on both
+backends in turn: the first fit of a process, and later ones. Keras' loop is timed on the same backend (two turns,
+scaled). `--quick` runs on the backend that Keras has in this process.
+"""
+
+import os
+from functools import partial
+
+import keras
+import numpy as np
+from _harness import keras_loop, run, scaled, seconds
+from _tutorial import BATCH_SIZE, EPOCHS, blobs, keras_model
+from sklearn.datasets import load_digits, make_classification
+
+from skensemble import KerasAveragingClassifier, KerasClassifier
+
+layers = keras.layers
+
+TIMED_MEMBERS = 2
+COMPILED = {"optimizer": "adam", "loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]}
+
+
+def network(shape, *hidden):
+    """A compiled network of these layers, with ten classes."""
+    model = keras.Sequential([keras.Input(shape), *hidden, layers.Dense(10, activation="softmax")])
+    model.compile(**COMPILED)
+    return model
+
+
+def wide_mlp():
+    return network((64,), *(layers.Dense(256, activation="relu") for _ in range(2)))
+
+
+def small_convnet():
+    convolutions = (layers.Conv2D(n, 3, padding="same", activation="relu") for n in (16, 32))
+    pooled = [layer for convolution in convolutions for layer in (convolution, layers.MaxPooling2D())]
+    return network((8, 8, 1), *pooled, layers.Flatten())
+
+
+def larger_convnet():
+    convolutions = [layers.Conv2D(32, 3, padding="same", activation="relu") for _ in range(3)]
+    return network((32, 32, 3), *convolutions, layers.MaxPooling2D(), layers.Flatten())
+
+
+def lstm():
+    return network((30, 8), layers.LSTM(32))
+
+
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return (X / 16).astype("float32").reshape(-1, 8, 8, 1), y.astype("int32")
+
+
+def many_rows():
+    X, y = make_classification(20_000, 64, n_informative=32, n_classes=10, random_state=0)
+    return X.astype("float32"), y.astype("int32")
+
+
+def noise(n_rows, shape):
+    """Rows whose values do not matter: only the time does."""
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(n_rows, *shape)).astype("float32"), rng.integers(0, 10, n_rows).astype("int32")
+
+
+#: name -> network, data, members, epochs, batch size
+SHAPES = {
+    "tutorial": (keras_model, lambda: blobs()[:2], 20, EPOCHS, BATCH_SIZE),
+    "MLP(256, 256)": (wide_mlp, many_rows, 10, 5, 128),
+    "ConvNet on 8x8": (small_convnet, digits, 10, 5, 32),
+    "LSTM(32)": (lstm, partial(noise, 1000, (30, 8)), 10, 5, 32),
+    "ConvNet on 32x32x3": (larger_convnet, partial(noise, 512, (32, 32, 3)), 5, 2, 32),
+}
+#: On JAX: how many times faster than Keras' loop on JAX at least, first fit and later ones.
+AGAINST_KERAS = {"tutorial": (60, 300), "ConvNet on 32x32x3": (None, 1.1)}
+#: How many times faster on JAX than on TensorFlow at least, later fits.
+AGAINST_TENSORFLOW = {"MLP(256, 256)": 1.2, "ConvNet on 8x8": 1.2, "LSTM(32)": 1.2}
+
+
+def measured(name, n_rows, epochs, n_members):
+    """Seconds of the fits in this process, the first one first, and of each timed turn of Keras' loop."""
+    build, data, _, _, batch_size = SHAPES[name]
+    X, y = (part[:n_rows] for part in data())
+    member = KerasClassifier(build, epochs=epochs, batch_size=batch_size)
+    ensembles = [
+        KerasAveragingClassifier(member, n_members, engine="fused", random_state=seed, verbose=0) for seed in range(4)
+    ]
+    fits = [seconds(ensemble.fit, X, y) for ensemble in ensembles]
+    return {"fits": fits, "loop": keras_loop(build, X, y, TIMED_MEMBERS, epochs=epochs, batch_size=batch_size)}
+
+
+def on(bench, backend, name):
+    """`measured` on a backend, in a process of its own."""
+    _, _, n_members, epochs, _ = SHAPES[name]
+    before = os.environ.get("KERAS_BACKEND")
+    os.environ["KERAS_BACKEND"] = backend
+    try:
+        size = {"n_rows": None, "epochs": epochs, "n_members": n_members}
+        if bench.quick:
+            size = {"n_rows": 64, "epochs": 1, "n_members": 2}
+        return bench.fresh(measured, name=name, **size)
+    finally:
+        os.environ.pop("KERAS_BACKEND")
+        if before is not None:
+            os.environ["KERAS_BACKEND"] = before
+
+
+def main(bench):
+    backends = [keras.backend.backend()] if bench.quick else ["tensorflow", "jax"]
+    for name, (_, _, n_members, _, _) in SHAPES.items():
+        times = bench.repeat(3, **{backend: partial(on, bench, backend, name) for backend in backends})
+        first, later, loop = {}, {}, {}
+        for backend, processes in times.items():
+            first[backend] = [one["fits"][0] for one in processes]
+            later[backend] = [time for one in processes for time in one["fits"][1:]]
+            loop[backend] = [scaled(one["loop"], n_members) for one in processes]
+            bounds = AGAINST_KERAS.get(name, (None, None)) if backend == "jax" else (None, None)
+            peer = f"Keras' loop on {backend}, {TIMED_MEMBERS} members timed, scaled to {n_members}"
+            for fit, seconds_of, bound in zip(("first", "later"), (first, later), bounds, strict=True):
+                title = f"{name}, {backend}, {fit} fit"
+                bench.compare(title, seconds_of[backend], loop[backend], peer_name=peer, at_least=bound)
+        if len(backends) > 1:
+            bound = AGAINST_TENSORFLOW.get(name)
+            title, peer = f"{name}, later fit on JAX", "on TensorFlow"
+            bench.compare(title, later["jax"], later["tensorflow"], peer_name=peer, at_least=bound)
+
+
+if __name__ == "__main__":
+    run(main, measured)

@@ -1,0 +1,61 @@
+"""
+When does each member stop?
+===========================
+
+Every member is a training of its own, with Keras callbacks of its own. With `EarlyStopping` one member stops early and
+the others go on; each keeps the variables of its best epoch. All of them train in one program all the same.
+"""
+
+# %%
+# Few rows with noise, so that a network learns them by heart sooner or later.
+from sklearn.datasets import make_classification
+from sklearn.model_selection import train_test_split
+
+X, y = make_classification(n_samples=1200, n_features=20, n_informative=6, flip_y=0.1, random_state=1)
+X_train, X_test, y_train, y_test = train_test_split(X, y, train_size=300, random_state=0)
+
+# %%
+# Eight members with early stopping, and eight that train for all 150 epochs.
+import keras
+
+from skensemble import KerasAveragingClassifier, KerasClassifier
+
+EPOCHS = 150
+stop = keras.callbacks.EarlyStopping("val_loss", patience=10, restore_best_weights=True)
+member = KerasClassifier(hidden_layer_sizes=(64,), epochs=EPOCHS, validation_split=0.25)
+full = KerasAveragingClassifier(member, n_estimators=8, random_state=0).fit(X_train, y_train)
+member.set_params(callbacks=[stop])
+early = KerasAveragingClassifier(member, n_estimators=8, random_state=0).fit(X_train, y_train)
+print(f"{early.engine_}: {early.engine_reason_}")
+
+# %%
+# The figure: a faint line for each member, which ends with a dot where the member stopped. The means end with the first
+# of them.
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+from skensemble import TrainingHistoryDisplay
+
+figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained", sharey=True)
+for ax, ensemble, title in zip(axes, (full, early), ("All epochs", "Early stopping"), strict=True):
+    TrainingHistoryDisplay.from_estimator(ensemble, ax=ax)
+    ax.set(title=title, xlim=(0, EPOCHS + 2))
+
+output = Path("output")
+output.mkdir(exist_ok=True)
+figure.savefig(output / "early_stopping.png", dpi=150)
+
+# %%
+# The answer. An average of members that know their rows by heart is not as bad as they are.
+from sklearn.metrics import log_loss
+
+stopped = [len(fitted.history_["loss"]) for fitted in early.estimators_]
+print(f"The members stopped after {', '.join(map(str, stopped))} epochs.\n")
+print("held-out log-loss   mean member   ensemble")
+losses = {}
+for name, ensemble in (("all epochs", full), ("early stopping", early)):
+    losses[name] = sum(log_loss(y_test, proba) for proba in ensemble.predict_members(X_test)) / len(ensemble)
+    print(f"{name:17s} {losses[name]:13.3f} {log_loss(y_test, ensemble.predict_proba(X_test)):10.3f}")
+assert max(stopped) < EPOCHS
+assert losses["early stopping"] < losses["all epochs"], "Members that stop early must be better than those that do not."

@@ -1,0 +1,1 @@
+"""How a fit survives being killed: its state in a directory."""

@@ -1,0 +1,302 @@
+"""Private names of Keras, and differences between its versions."""
+
+import copy
+import tempfile
+import types
+import warnings
+from contextlib import contextmanager
+
+import keras
+
+from skensemble._compat.private import is_missing, private
+from skensemble._compat.seeds import SEED_LOCK, get_keras_global, set_keras_global
+
+__all__ = [
+    "KERAS_WRAPPERS",
+    "Functional",
+    "all_layers",
+    "batch_norm_layers",
+    "build_optimizer",
+    "built_without_memory",
+    "compile_arguments",
+    "compiled_objects",
+    "copy_architecture",
+    "copy_from_config",
+    "copy_values",
+    "copy_with_new_values",
+    "excluded_from_weight_decay",
+    "follows_schedule",
+    "given_losses_and_metrics",
+    "is_default_hook",
+    "kept_values",
+    "layer_output_shapes",
+    "model_config",
+    "model_from_config",
+    "output_layer",
+    "output_shape",
+    "own_variables",
+    "recorded_initializers",
+    "traces_steps",
+]
+
+#: Estimators of Keras' own that train a network.
+KERAS_WRAPPERS = keras.wrappers.SKLearnClassifier | keras.wrappers.SKLearnRegressor | keras.wrappers.SKLearnTransformer
+
+# Keras 3.8 to 3.15: what `Model.save` and `keras.saving.load_model` do.
+ObjectSharingScope = private("keras.src.saving.serialization_lib", "ObjectSharingScope")
+SafeModeScope = private("keras.src.saving.serialization_lib", "SafeModeScope")
+Functional = private("keras.src.models.functional", "Functional")  # Keras 3: models made of inputs and outputs
+if is_missing(Functional):
+    _tensor = keras.Input((1,))
+    Functional = type(keras.Model(_tensor, _tensor))
+
+_WITHOUT_VALUES = "uninitialized_variables"  # keras.src.backend.common.variables, Keras 3.8 to 3.15
+
+
+def follows_schedule(optimizer):
+    """Whether the learning rate follows from the number of steps, and is no number that can be set."""
+    config = optimizer.get_config()
+    while "inner_optimizer" in config:  # of LossScaleOptimizer
+        config = config["inner_optimizer"]["config"]
+    return isinstance(config["learning_rate"], dict)
+
+
+def build_optimizer(model):
+    """Give the optimizer its slots: Keras warns when it loads a model that was saved before."""
+    if model.optimizer is not None and not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+
+
+def output_layer(model):
+    """The layer that gives the output of a model, also inside models that are layers; None where there is not one."""
+    if isinstance(model, keras.Sequential):
+        layer = model.layers[-1] if model.layers else None
+    else:
+        outputs = getattr(model, "outputs", None) or []
+        history = getattr(outputs[0], "_keras_history", None) if len(outputs) == 1 else None  # Keras 3: no public way
+        layer = None if history is None else history.operation  # outputs of subclassed models have no history
+    return output_layer(layer) if isinstance(layer, keras.Model) else layer
+
+
+def output_shape(model):
+    """Shape of the single output of a model, rows first; None where it is not known before training."""
+    outputs = getattr(model, "outputs", None) or []
+    if len(outputs) == 1:
+        return tuple(outputs[0].shape)
+    layer = None if outputs else output_layer(model)
+    return (None, layer.units) if type(layer) is keras.layers.Dense and not model.built else None
+
+
+def model_config(model):
+    """The config of a model, in which an object that is used twice is one, as in the file of `Model.save`."""
+    with ObjectSharingScope():
+        return keras.saving.serialize_keras_object(model)
+
+
+def built_without_memory(config, custom_objects):
+    """Build a shape-only model, without allocating memory for its variables."""
+    config = copy.deepcopy(config)  # Keras takes it apart
+    before = get_keras_global(_WITHOUT_VALUES)
+    set_keras_global(_WITHOUT_VALUES, [])
+    try:
+        with keras.StatelessScope(initialize_variables=False), ObjectSharingScope(), SafeModeScope(True):
+            return keras.saving.deserialize_keras_object(config, custom_objects=custom_objects, safe_mode=True)
+    finally:
+        # Else the next scope that ends, in a fit perhaps, would give them memory.
+        set_keras_global(_WITHOUT_VALUES, before)
+
+
+def model_from_config(config, custom_objects=None):
+    """The model that a config, as of `model_config`, describes; not compiled."""
+    with ObjectSharingScope(), SafeModeScope(True):
+        return keras.saving.deserialize_keras_object(
+            copy.deepcopy(config), custom_objects=custom_objects, safe_mode=True
+        )
+
+
+def layer_output_shapes(model):
+    """Shapes of the outputs of all layers, at any depth; Keras has no public way to those of layers called twice."""
+    for layer in getattr(model, "layers", ()):
+        yield from layer_output_shapes(layer)
+        yield from (tuple(output.shape) for node in layer._inbound_nodes for output in node.output_tensors)
+
+
+def copy_from_config(model):
+    """A model like another one whose builder is not there, compiled alike."""
+    copied = copy_architecture(model)
+    arguments = compile_arguments(model)
+    if arguments is not None:
+        copied.compile(**{name: _unshared(value) for name, value in arguments.items()})
+    return copied
+
+
+def _unshared(value):
+    """A copy of optimizers and metrics, whose variables belong to one model; lists and dicts are looked into."""
+    if isinstance(value, keras.optimizers.Optimizer | keras.metrics.Metric):
+        return value.from_config(value.get_config())
+    if isinstance(value, dict):
+        return {key: _unshared(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_unshared(one) for one in value]
+    return value
+
+
+def copy_with_new_values(model):
+    """A Keras model with the architecture of `model`, compiled alike, its values drawn under the current seeds.
+
+    What training would not change is kept: frozen layers, adapted preprocessing, tables.
+    """
+    if any(
+        isinstance(one, keras.Model) and not isinstance(one, keras.Sequential | Functional) for one in all_layers(model)
+    ):
+        raise ValueError(
+            f"The Keras model {model.name!r} cannot be built anew from its configuration, which does not tell the "
+            "arguments of a subclassed model. Pass a function that builds it as `model`."
+        )
+    try:
+        copied = copy_from_config(model)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"The Keras model {model.name!r} cannot be built anew from its configuration ({type(error).__name__}). "
+            "Pass a function that builds it as `model`."
+        ) from error
+    layers = list(zip(all_layers(model), all_layers(copied), strict=True))
+    for layer, twin in layers:
+        if layer.trainable != twin.trainable:
+            twin.trainable = layer.trainable
+    drawn = _drawn_variables(model)
+    for (layer, twin), is_drawn in zip(layers, drawn, strict=True):
+        for variable, twin_variable, draws in zip(own_variables(layer), own_variables(twin), is_drawn, strict=True):
+            if not draws:
+                twin_variable.assign(variable)
+        _copy_assets(layer, twin)
+    return copied
+
+
+def kept_values(model):
+    """Values that `copy_with_new_values` keeps, a list of arrays."""
+    layers = zip(all_layers(model), _drawn_variables(model), strict=True)
+    pairs = (pair for layer, drawn in layers for pair in zip(own_variables(layer), drawn, strict=True))
+    return [variable.numpy() for variable, draws in pairs if not draws]
+
+
+def _drawn_variables(model):
+    """For each layer, at any depth, which of its own variables training changes: these are drawn anew."""
+    trainable = {id(variable) for variable in model.trainable_variables}
+    estimated = {id(v) for layer in batch_norm_layers(model) for v in own_variables(layer)}
+    return [[id(v) in trainable | estimated for v in own_variables(layer)] for layer in all_layers(model)]
+
+
+def all_layers(model):
+    """Layers of a model at any depth, the model itself included."""
+    return list(model._flatten_layers())  # Keras 3.8 to 3.15: no public way to reach the layers inside of layers
+
+
+def own_variables(layer):
+    """Variables of a layer without those of layers in it, random generators excepted."""
+    return [*layer._trainable_variables, *layer._non_trainable_variables]  # Keras 3.8 to 3.15: no public way
+
+
+def compile_arguments(model):
+    """What was given to `compile`, as a dict of its arguments; None where the model is not compiled.
+
+    Keras 3.8 to 3.15 give it away in public only after it was written as JSON, in which functions are mere names.
+    """
+    return dict(model._compile_config.config) if model.compiled else None
+
+
+def compiled_objects(model):
+    """What `compile` made, which is made anew by another `compile`: optimizer, losses and metrics."""
+    return [getattr(model, name, None) for name in ("optimizer", "_compile_loss", "_compile_metrics")]
+
+
+def given_losses_and_metrics(model):
+    """What a compiled model was given: (loss, loss weights) or None, (metrics, weighted metrics) or None."""
+    loss, metrics = model._compile_loss, model._compile_metrics
+    return (
+        None if loss is None else (loss._user_loss, loss._user_loss_weights),
+        None if metrics is None else (metrics._user_metrics, metrics._user_weighted_metrics),
+    )
+
+
+def excluded_from_weight_decay(optimizer):
+    """Pattern of the names of the variables that an optimizer excludes from weight decay; None where there is none."""
+    pattern = getattr(optimizer, "_exclude_from_weight_decay_pattern", None)
+    return None if pattern is None else pattern.pattern
+
+
+def traces_steps(callback):
+    """Whether a TensorBoard callback profiles steps."""
+    return callback._should_trace
+
+
+def is_default_hook(hook):
+    """Whether a hook of a callback is the empty one of Keras' base class, which Keras marks."""
+    return getattr(hook, "_is_default", False)
+
+
+def batch_norm_layers(model):
+    """Layers of a model, at any depth, that estimate the statistics of their inputs in training."""
+    return [
+        layer for layer in all_layers(model) if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+    ]
+
+
+def copy_architecture(model):
+    """A new Keras model with the layers of `model`, not compiled, its values not those of `model`.
+
+    Layers and activations of the user's own need not be registered. A lambda is not unsafe here: it has run in this
+    process already.
+    """
+    own = _own_objects(all_layers(model))
+    with keras.saving.custom_object_scope(own), SafeModeScope(False), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`", UserWarning)
+        return type(model).from_config(model.get_config())
+
+
+def _own_objects(layers):
+    """Classes of layers, and functions that they hold, that are not Keras' own, by name."""
+    own = {}
+    for layer in layers:
+        for one in (type(layer), *vars(layer).values()):
+            if not isinstance(one, type | types.FunctionType) or one.__module__.partition(".")[0] == "keras":
+                continue
+            if own.setdefault(one.__name__, one) is not one:
+                raise ValueError(f"two classes or functions have the name {one.__name__!r}")
+    return own
+
+
+def copy_values(model, copied):
+    """Give a built copy of a Keras model its values, what preprocessing layers were adapted to included."""
+    for layer, twin in zip(all_layers(model), all_layers(copied), strict=True):
+        values = {}
+        layer.save_own_variables(values)
+        twin.load_own_variables(values)
+        _copy_assets(layer, twin)
+
+
+def _copy_assets(layer, twin):
+    if hasattr(layer, "save_assets"):  # vocabularies, for one
+        with tempfile.TemporaryDirectory() as directory:
+            layer.save_assets(directory)
+            twin.load_assets(directory)
+
+
+@contextmanager
+def recorded_initializers():
+    """Record which initializer gave each variable built in the block its value, as a dict id(variable) -> initializer.
+
+    Keras 3 keeps the initializer of a variable only while its value is deferred.
+    """
+    record, original = {}, keras.Variable.__init__
+
+    def recording(variable, initializer, *args, **kwargs):
+        original(variable, initializer, *args, **kwargs)
+        record[id(variable)] = initializer
+
+    with SEED_LOCK:
+        keras.Variable.__init__ = recording
+        try:
+            yield record
+        finally:
+            keras.Variable.__init__ = original

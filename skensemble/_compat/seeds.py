@@ -1,0 +1,118 @@
+"""Seeds of the whole process, under which networks are built and trained: private names of Keras."""
+
+import itertools
+import random
+import threading
+import types
+from contextlib import contextmanager, nullcontext
+
+import keras
+import numpy as np
+
+from skensemble._compat.private import is_missing, private
+
+__all__ = ["SEED_LOCK", "count_model", "get_keras_global", "seeded", "set_keras_global"]
+
+# Keras 3.8 to 3.15: no public way to read or restore the generator of `keras.random`, nor to build without values.
+# Keras draws default seeds by the module `random` of this module.
+_seed_generator = private("keras.src.random", "seed_generator")
+get_keras_global = private("keras.src.backend.common.global_state", "get_global_attribute")
+set_keras_global = private("keras.src.backend.common.global_state", "set_global_attribute")
+
+#: Seeds are global to the process: builds and fits of two threads must not interleave.
+SEED_LOCK = threading.RLock()
+_KERAS_GENERATOR = "global_seed_generator"  # keras.src.random.seed_generator.GLOBAL_SEED_GENERATOR
+
+# TensorFlow 2.18 to 2.21 keeps 35 kB for every variable with a name that there ever was: the kernel that made it. After
+# so many models the kernels are dropped; making those again that are in use takes 0.2 s.
+_MODELS_PER_KERNELS = 100
+_model_numbers = itertools.count(1)
+
+
+@contextmanager
+def seeded(seed):
+    """Seed Python, NumPy, Keras and its backend, and leave all of them afterwards as they were.
+
+    scikeras' own context leaves TensorFlow's op determinism switched on for the process, so that later fits without a
+    seed raise, and lets threads overwrite each other's seeds.
+
+    Parameters
+    ----------
+    seed : int or None
+        With None, nothing is seeded.
+
+    Yields
+    ------
+    list of int
+        Seeds that Keras has drawn in the block so far, for initializers and seed generators without one. Stays empty
+        with a later Keras that draws them elsewhere.
+    """
+    if seed is None:
+        yield []
+        return
+    with SEED_LOCK:
+        before = random.getstate(), np.random.get_state()
+        random.seed(seed)
+        np.random.seed(seed)
+        try:
+            with _seeded_backend(seed), _own_draws(seed) as drawn, _seeded_keras(seed):
+                yield drawn
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])
+
+
+def _seeded_backend(seed):
+    if keras.backend.backend() == "tensorflow":
+        from skensemble._compat.tensorflow import seeded_tensorflow
+
+        return seeded_tensorflow(seed)
+    return nullcontext()  # JAX has no global seed
+
+
+@contextmanager
+def _own_draws(seed):
+    """Let Keras draw default seeds in this thread from a generator of its own, which gives what Python's would.
+
+    Other threads may draw from Python's at any time, such as those of a server, or of Dask in its workers.
+    """
+    drawn = []
+    if is_missing(_seed_generator):
+        yield drawn
+        return
+    generator, thread, before = random.Random(seed), threading.get_ident(), _seed_generator.python_random
+
+    def randint(*bounds):
+        if threading.get_ident() != thread:
+            return before.randint(*bounds)
+        drawn.append(generator.randint(*bounds))
+        return drawn[-1]
+
+    _seed_generator.python_random = types.SimpleNamespace(randint=randint)
+    try:
+        yield drawn
+    finally:
+        _seed_generator.python_random = before
+
+
+@contextmanager
+def _seeded_keras(seed):
+    """Let Keras' own generator begin anew, with a default seed."""
+    if is_missing(get_keras_global):  # a later Keras, whose generator cannot be restored
+        keras.utils.set_random_seed(seed)
+        yield
+        return
+    before = get_keras_global(_KERAS_GENERATOR)
+    set_keras_global(_KERAS_GENERATOR, None)
+    try:
+        yield
+    finally:
+        set_keras_global(_KERAS_GENERATOR, before)
+
+
+def count_model():
+    """Count a model that is built, and now and then drop the kernels that TensorFlow keeps for each."""
+    if next(_model_numbers) % _MODELS_PER_KERNELS == 0 and keras.backend.backend() == "tensorflow":
+        from skensemble._compat.tensorflow import drop_kernels
+
+        drop_kernels()

@@ -1,0 +1,1 @@
+"""Plots of fitted ensembles, as scikit-learn's Displays."""

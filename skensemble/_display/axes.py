@@ -1,0 +1,62 @@
+"""What all plots share: new axes, names of members along an axis, colors."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: Told apart by color-blind readers, on white and on black: Okabe and Ito, "Color Universal Design", 2008.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
+
+# Names that are longer than this together are drawn at an angle; more names than this, upright.
+_MOST_LETTERS, _MOST_SLANTED = 50, 12
+# Share of the height of what is drawn.
+_HEADROOM = 0.18
+
+
+def given_or_new(ax: "Axes | None") -> "Axes":
+    """The axes that were given, or those of a new figure."""
+    import matplotlib.pyplot as plt
+
+    return plt.subplots()[1] if ax is None else ax
+
+
+def count_from_one(ax: "Axes") -> None:
+    """Whole numbers on the horizontal axis, as many as have room."""
+    from matplotlib.ticker import MaxNLocator
+
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def name_positions(ax: "Axes", names: Sequence[str] | None, n_positions: int) -> None:
+    """The names of what is drawn at 1, 2, ... on the horizontal axis, or numbers where there are none."""
+    if names is None:
+        count_from_one(ax)
+        return
+    ax.set_xticks(range(1, n_positions + 1), names)
+    if len(names) > _MOST_SLANTED:
+        ax.tick_params(axis="x", labelrotation=90, labelsize="small")
+    elif sum(map(len, names)) > _MOST_LETTERS:
+        for label in ax.get_xticklabels():
+            label.set(rotation=30, ha="right", rotation_mode="anchor")
+
+
+def make_headroom(ax: "Axes", values: ArrayLike) -> None:
+    """Room for a legend above the values that are drawn; the limits of the axes go on following the data."""
+    low, high = np.nanmin(values), np.nanmax(values)
+    ax.update_datalim([(ax.dataLim.x0, high + _HEADROOM * (high - low))])
+    ax.autoscale_view()
+
+
+def as_numbers(values: ArrayLike, name: str, *, finite: bool = True) -> np.ndarray:
+    """An array of one dimension; raises where it is none, with the name of the parameter."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not len(array):
+        raise ValueError(f"{name} must be one or more numbers in a row: got an array of shape {array.shape}.")
+    if finite and not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite: got {array[~np.isfinite(array)][0]}. Leave it out.")
+    return array

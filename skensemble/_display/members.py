@@ -1,0 +1,190 @@
+"""Score of each member, and of the ensemble as it grows."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+
+from skensemble._display.axes import given_or_new, make_headroom, name_positions
+from skensemble._display.fitted import check_ensemble, is_run, member_names
+from skensemble._display.scoring import Known, make_score
+from skensemble._typing import MatrixLike
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class MembersDisplay:
+    """Score of each member, and of the ensemble as members are added to it.
+
+    Build it with `from_estimator`.
+
+    Parameters
+    ----------
+    member_scores : ndarray of shape (n_members,)
+        Score of each member alone.
+    ensemble_scores : ndarray of shape (n_members,) or float
+        Score of the first 1, 2, ... members together; a single number where the ensemble has no such stages: the score
+        of all together.
+    score_name : str, default="score"
+        Label of the vertical axis.
+    member_names : list of str, default=None
+        Names of the members; None means numbers from 1.
+    order : {"first", "newest"}, default="first"
+        Which members the growing ensemble begins with; the newest come first where members are of one training.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        Where it was drawn.
+    figure_ : matplotlib.figure.Figure
+        The figure of `ax_`.
+    members_ : matplotlib.collections.PathCollection
+        One point a member.
+    ensemble_ : matplotlib.lines.Line2D
+        The curve of the growing ensemble, or the level of the whole one.
+
+    See Also
+    --------
+    ScoreSpreadDisplay : Scores of single members and of ensembles of several, many times over.
+    TrainingHistoryDisplay : How the members were trained.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skensemble import KerasAveragingClassifier, KerasClassifier, MembersDisplay
+    >>> X, y = load_iris(return_X_y=True)
+    >>> ensemble = KerasAveragingClassifier(KerasClassifier(epochs=3), n_estimators=2, random_state=0).fit(X, y)
+    >>> MembersDisplay.from_estimator(ensemble, X, y).ensemble_scores.shape
+    (2,)
+    """
+
+    def __init__(
+        self,
+        member_scores: ArrayLike,
+        ensemble_scores: ArrayLike | float,
+        score_name: str = "score",
+        member_names: Sequence[str] | None = None,
+        order: str = "first",
+    ) -> None:
+        self.member_scores = member_scores
+        self.ensemble_scores = ensemble_scores
+        self.score_name = score_name
+        self.member_names = member_names
+        self.order = order
+
+    def plot(self, ax: "Axes | None" = None) -> Self:
+        """Draw the scores.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None means a new figure.
+
+        Returns
+        -------
+        MembersDisplay
+            Itself, drawn.
+        """
+        ax = given_or_new(ax)
+        positions = np.arange(1, len(self.member_scores) + 1)
+        # Points lie on top of the curve, whose markers are rings: the first one of both is at one place.
+        self.members_ = ax.scatter(positions, self.member_scores, color="tab:gray", s=20, label="each member", zorder=3)
+        if np.ndim(self.ensemble_scores):
+            self.ensemble_ = _draw_stages(ax, positions, self.ensemble_scores, f"ensemble of the {self.order} n")
+        else:
+            self.ensemble_ = ax.axhline(self.ensemble_scores, color="tab:blue", label="ensemble")
+        name_positions(ax, self.member_names, len(positions))
+        ax.set(xlabel="members, newest first" if self.order == "newest" else "members", ylabel=self.score_name)
+        make_headroom(ax, np.append(self.member_scores, self.ensemble_scores))
+        ax.legend(loc="upper center", ncols=2, columnspacing=1, handletextpad=0.4)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    @classmethod
+    def from_estimator(
+        cls,
+        ensemble: BaseEstimator,
+        X: MatrixLike,
+        y: ArrayLike,
+        *,
+        scoring: str | Callable | None = None,
+        score_func: Callable | None = None,
+        score_name: str | None = None,
+        ax: "Axes | None" = None,
+    ) -> Self:
+        """Score a fitted ensemble on X and y and draw it.
+
+        Averaging, voting and snapshot ensembles and Polyak averages grow member by member, in the order of
+        `staged_predict`. A stacking ensemble does not: its final estimator needs all members, and its score is a level
+        line beside those of its members.
+
+        Parameters
+        ----------
+        ensemble : fitted ensemble
+            Of this package.
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            True labels or targets.
+        scoring : str or callable, default=None
+            As in scikit-learn: the name of a scorer, such as "neg_log_loss", or `scoring(estimator, X, y)`; None means
+            accuracy for classifiers and R^2 for regressors. The estimators that it is given know their predictions for
+            X only.
+        score_func : callable, default=None
+            Instead of `scoring`: `score_func(y_true, y_pred)` returns a float.
+        score_name : str, default=None
+            Label of the vertical axis; None means the name of the scorer or function.
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None means a new figure.
+
+        Returns
+        -------
+        MembersDisplay
+
+        Raises
+        ------
+        NotFittedError
+            Where the ensemble is not fitted.
+        TypeError
+            Where it is none of this package.
+        ValueError
+            Where both `scoring` and `score_func` are given.
+        """
+        check_ensemble(ensemble)
+        score, name = make_score(ensemble, X, y, scoring, score_func)
+        members = [score(one) for one in _members_alone(ensemble, X)]
+        stages = [score(one) for one in _stages(ensemble, X)] if hasattr(ensemble, "staged_predict") else None
+        display = cls(
+            member_scores=np.array(members),
+            ensemble_scores=np.array(stages) if stages else score(Known.of(ensemble, X)),
+            score_name=name if score_name is None else score_name,
+            member_names=member_names(ensemble),
+            order="newest" if is_run(ensemble) else "first",
+        )
+        return display.plot(ax=ax)
+
+
+def _draw_stages(ax, positions, scores, label):
+    """The curve of the growing ensemble."""
+    (line,) = ax.plot(
+        positions, scores, color="tab:blue", marker="o", markersize=9, markerfacecolor="none", label=label, zorder=2
+    )
+    return line
+
+
+def _members_alone(ensemble, X):
+    """Each member as an estimator with predictions for X."""
+    probabilities = ensemble.predict_members(X) if hasattr(ensemble, "predict_proba") else None
+    for i, labels in enumerate(ensemble._predict_each(X)):
+        yield Known.like(ensemble, labels, None if probabilities is None else probabilities[i])
+
+
+def _stages(ensemble, X):
+    """The growing ensembles as estimators with predictions for X."""
+    has_proba = hasattr(ensemble, "staged_predict_proba")
+    probabilities = list(ensemble.staged_predict_proba(X)) if has_proba else None
+    for i, labels in enumerate(ensemble.staged_predict(X)):
+        yield Known.like(ensemble, labels, None if probabilities is None else probabilities[i])

@@ -1,0 +1,219 @@
+"""Losses and metrics of members, epoch by epoch."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from skensemble._display.axes import COLORS, as_numbers, count_from_one, given_or_new
+from skensemble._display.fitted import trainings_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+# Members with names have a color and an entry in the legend each, up to this number.
+_MOST_COLORS = len(COLORS)
+
+
+class TrainingHistoryDisplay:
+    """Loss or metric of each member, epoch by epoch: solid for training rows, dashed for validation rows.
+
+    Copies of one network are faint lines under their mean. Members with names have a color each, up to six; more are
+    drawn as copies are. Build it with `from_estimator`, or from the `history_` of networks.
+
+    Parameters
+    ----------
+    histories : list of dict of str to array-like of shape (n_epochs,)
+        Of each member, as `history_`. Series whose key begins with ``val_`` are NaN for epochs without validation.
+        Members may have different numbers of epochs.
+    metric : str, default="loss"
+        What is drawn. What begins with ``val_`` is drawn alone, any other name with its values on validation rows,
+        where there are any. Members without it are left out.
+    member_names : list of str, default=None
+        Names of the members; None means that they are copies of one network.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        Where it was drawn.
+    figure_ : matplotlib.figure.Figure
+        The figure of `ax_`.
+    member_lines_ : dict of str to list of matplotlib.lines.Line2D
+        A line a member, by key of the histories ("loss", "val_loss"). A dot is at the end of each where members ended
+        at different epochs.
+    mean_lines_ : dict of str to matplotlib.lines.Line2D
+        Means of the members, up to the epoch that all of them reached; empty for one member and for members with a
+        color each.
+
+    See Also
+    --------
+    LearningRateDisplay : The learning rate of a training.
+    MembersDisplay : Score of each member after training.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skensemble import KerasAveragingClassifier, KerasClassifier, TrainingHistoryDisplay
+    >>> X, y = load_iris(return_X_y=True)
+    >>> member = KerasClassifier(epochs=3, validation_split=0.2)
+    >>> ensemble = KerasAveragingClassifier(member, n_estimators=2, random_state=0).fit(X, y)
+    >>> display = TrainingHistoryDisplay.from_estimator(ensemble)
+    >>> sorted(display.mean_lines_)
+    ['loss', 'val_loss']
+    """
+
+    def __init__(
+        self,
+        histories: Sequence[Mapping[str, Sequence[float] | np.ndarray]],
+        metric: str = "loss",
+        member_names: Sequence[str] | None = None,
+    ) -> None:
+        self.histories = histories
+        self.metric = metric
+        self.member_names = member_names
+
+    def plot(self, ax: "Axes | None" = None) -> Self:
+        """Draw the histories.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None means a new figure.
+
+        Returns
+        -------
+        TrainingHistoryDisplay
+            Itself, drawn.
+
+        Raises
+        ------
+        ValueError
+            Where no member has the metric, a series does not have a value for each epoch, or names are missing.
+        """
+        series = self._series()
+        ax = given_or_new(ax)
+        self.member_lines_: dict[str, list[Line2D]] = {}
+        self.mean_lines_: dict[str, Line2D] = {}
+        for number, (key, values) in enumerate(series.items()):
+            style = {"linestyle": "--"} if key.startswith("val_") else {}
+            label = "validation" if key.startswith("val_") else "training"
+            if self.member_names is not None and len(self.histories) <= _MOST_COLORS:
+                self._draw_named(ax, key, values, {**style, "linewidth": 1.5}, label if len(series) > 1 else None)
+            else:
+                self._draw_copies(ax, key, values, {**style, "color": ("tab:blue", "tab:orange")[number]}, label)
+        ax.set(xlabel="epoch", ylabel=self.metric.removeprefix("val_").replace("_", " "))
+        count_from_one(ax)
+        ax.legend()
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    @classmethod
+    def from_estimator(cls, estimator: BaseEstimator, *, metric: str = "loss", ax: "Axes | None" = None) -> Self:
+        """Draw what `fit` recorded of the networks of a fitted ensemble, or of one fitted network.
+
+        Members that are ensembles or end in a network (pipelines) give the networks in them; members that are no
+        networks are left out. A snapshot ensemble and a Polyak average have one training, drawn up to their newest
+        member.
+
+        Parameters
+        ----------
+        estimator : fitted ensemble or network
+            Of this package; networks of scikeras too.
+        metric : str, default="loss"
+            What is drawn, as `history_` of the members calls it: "loss", "accuracy", "val_loss".
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None means a new figure.
+
+        Returns
+        -------
+        TrainingHistoryDisplay
+
+        Raises
+        ------
+        NotFittedError
+            Where the estimator is not fitted.
+        ValueError
+            Where no network in it was trained, or none has this metric.
+        """
+        trainings = trainings_of(estimator)
+        names = [training.name for training in trainings]
+        display = cls(
+            [training.history for training in trainings],
+            metric,
+            None if None in names else names,  # type: ignore[arg-type]  # the test is for None
+        )
+        return display.plot(ax=ax)
+
+    def _series(self) -> dict[str, np.ndarray]:
+        """What is drawn by key, (n_members, n_epochs), NaN where a member has no value."""
+        names = self.member_names
+        if names is not None and len(names) != len(self.histories):
+            raise ValueError(
+                f"`member_names` must have a name for each member: got {len(names)} names for {len(self.histories)} "
+                "histories."
+            )
+        recorded = {key for history in self.histories for key in history if len(history[key])}
+        if self.metric not in recorded:
+            raise ValueError(
+                f"`metric` must be one of those that were recorded, {sorted(recorded)}: got {self.metric!r}. For "
+                "others, give the network `metrics` before `fit`."
+            )
+        keys = [key for key in (self.metric, f"val_{self.metric}") if key in recorded]
+        series = {key: values for key, values in self._padded(keys).items() if not np.isnan(values).all()}
+        if self.metric not in series:
+            raise ValueError(f"{self.metric!r} must be a number in one epoch at least: got NaN in all.")
+        return series
+
+    def _padded(self, keys: list[str]) -> dict[str, np.ndarray]:
+        """Values by key, NaN for epochs that a member did not reach and for members that have none."""
+        n_epochs = max(len(history.get(key, ())) for history in self.histories for key in keys)
+        padded = {key: np.full((len(self.histories), n_epochs), np.nan) for key in keys}
+        for i, history in enumerate(self.histories):
+            own = {key: history[key] for key in keys if len(history.get(key, ()))}
+            lengths = [len(values) for values in own.values()]
+            if len(set(lengths)) > 1:
+                raise ValueError(
+                    "Values on validation rows must be as many as epochs, NaN for epochs without validation: got "
+                    f"{lengths[1]} for {lengths[0]} epochs in histories[{i}]."
+                )
+            for key, values in own.items():
+                padded[key][i, : len(values)] = as_numbers(values, f"histories[{i}][{key!r}]", finite=False)
+        return padded
+
+    def _draw_named(self, ax, key, values, style, kind):
+        """A color for each member."""
+        suffix = "" if kind is None else f", {kind}"
+        self.member_lines_[key] = [
+            _draw(ax, one, marks_end=_differ_in_length(values), color=color, label=f"{name}{suffix}", **style)
+            for one, name, color in zip(values, self.member_names, COLORS, strict=False)
+            if not np.isnan(one).all()
+        ]
+
+    def _draw_copies(self, ax, key, values, style, label):
+        """Faint lines, and the mean on top; a single line where there is one member."""
+        values = values[~np.isnan(values).all(axis=1)]
+        if len(values) == 1:
+            self.member_lines_[key] = [_draw(ax, values[0], marks_end=False, linewidth=1.8, label=label, **style)]
+            return
+        faint = {"linewidth": 0.8, "alpha": 0.4, "marks_end": _differ_in_length(values), **style}
+        self.member_lines_[key] = [_draw(ax, one, **faint) for one in values]
+        # NaN as soon as one member is no longer trained: a mean over others than before would jump.
+        mean = values.mean(axis=0)
+        label = f"{label}, mean of {len(values)}"
+        self.mean_lines_[key] = _draw(ax, mean, marks_end=False, linewidth=2.2, zorder=3, label=label, **style)
+
+
+def _differ_in_length(values):
+    """Whether series, padded with NaN, end at different epochs."""
+    return len({np.flatnonzero(~np.isnan(one))[-1] for one in values if not np.isnan(one).all()}) > 1
+
+
+def _draw(ax, values, *, marks_end, **style):
+    """A line through the values that there are, which a single value is a point of."""
+    epochs = np.flatnonzero(~np.isnan(values))
+    if len(epochs) == 1 or marks_end:
+        style |= {"marker": "o", "markersize": 4, "markevery": [-1]}
+    (line,) = ax.plot(epochs + 1, values[epochs], **style)
+    return line

@@ -1,0 +1,126 @@
+"""The contract between the engine and what Keras runs on: which models can be fused, and the programs that train them.
+
+A backend is a package that has `why_not_fusable`, `get_program`, `load_data`, `may_differ_in_rows`, `stack` and
+`training_forward`, as documented here, and whose programs have ``stack``, ``restore``, ``unstack``, ``finalize``,
+``set_learning_rates``, ``run`` and ``predict`` (see `_engine/tensorflow/program.py`). It is imported when it is first
+asked, and by this module alone: without a fused program for it, Keras' own fit trains and predicts on any backend.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+import keras
+
+from skensemble._engine.records import Array, Data
+from skensemble.exceptions import NotFusableError
+
+
+@functools.cache
+def _find_backend() -> tuple[ModuleType | None, str | None]:
+    """(the package of the fused program, None), or (None, why there is none)."""
+    name = keras.backend.backend()
+    if name not in ("tensorflow", "jax"):
+        return None, f"Keras runs on {name}, for which there is no fused program"
+    try:
+        if name == "jax":
+            from skensemble._engine import jax
+
+            return jax, None
+        from skensemble._engine import tensorflow
+
+        return tensorflow, None
+    except (ImportError, AttributeError) as error:  # private names that a newer Keras or backend has no more
+        return None, f"the fused program does not know Keras {keras.__version__} with its backend {name} ({error})"
+
+
+def _backend() -> ModuleType:
+    backend, reason = _find_backend()
+    if backend is None:
+        raise NotFusableError(reason)
+    return backend
+
+
+def why_not_fusable(model: keras.Model) -> str | None:
+    """The reason, in words, why a model cannot be trained by the fused program; None where it can.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Built and compiled.
+    """
+    backend, reason = _find_backend()
+    return reason if backend is None else backend.why_not_fusable(model)
+
+
+def get_program(model: keras.Model, n_members: int, rebuild: Callable[[], keras.Model] | None = None) -> Any:
+    """The program for `n_members` models like `model`; kept for later models of the same `signature`.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Built and compiled. Neither kept nor changed.
+    n_members : int
+    rebuild : callable, optional
+        Gives another model like it, which becomes the program's own. Needed for subclassed models, which Keras cannot
+        make from their configuration.
+
+    Raises
+    ------
+    NotFusableError
+        With the reason in words.
+    """
+    return _backend().get_program(model, n_members, rebuild)
+
+
+def load_data(X: Array, y: Array, sample_weight: Array | None = None) -> Data:
+    """Data for `Program.run`: floats in Keras' ``floatx``; on the device where X is small enough, else on the host.
+
+    Calling it once and passing the result to every `Program.run` saves a copy per call.
+
+    Parameters
+    ----------
+    X : ndarray, memmap or SparseRows of shape (n_rows, ...)
+    y : ndarray of shape (n_rows, ...)
+    sample_weight : None or ndarray of shape (n_rows,) or (n_members, n_rows)
+    """
+    return _backend().load_data(X, y, sample_weight)
+
+
+def stack(values: Sequence[Array]) -> Array:
+    """Values of one variable of several models, stacked on the device."""
+    backend, _ = _find_backend()
+    if backend is None:
+        return keras.ops.stack(values)
+    # In one operation: Keras converts each value anew, which takes longer than the prediction of small networks.
+    return backend.stack(values)
+
+
+def may_differ_in_rows(model: keras.Model, n_rows: Sequence[int], batch_size: int, X: Array) -> bool:
+    """Whether members with different numbers of rows train in less time together than by a program for each number.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Built.
+    n_rows : list of int
+        One number for each member.
+    batch_size : int
+    X : ndarray or SparseRows
+        The rows of all.
+    """
+    return _backend().may_differ_in_rows(model, n_rows, batch_size, X)
+
+
+def training_forward(model: keras.Model) -> Callable[[Array], Any]:
+    """Function that runs a model in training mode on a batch; compiled where there is a fused program.
+
+    Parameters
+    ----------
+    model : keras.Model
+    """
+    backend, _ = _find_backend()
+    if backend is None:
+        return lambda batch: model(batch, training=True)
+    return backend.training_forward(model)

@@ -1,0 +1,152 @@
+"""Keras callbacks of members that are trained together: which can run at the ends of epochs, and running them there."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from skensemble._compat.keras import follows_schedule, is_default_hook, traces_steps
+
+_BATCH_HOOKS = (
+    "on_batch_begin",
+    "on_batch_end",
+    "on_train_batch_begin",
+    "on_train_batch_end",
+    "on_test_batch_begin",
+    "on_test_batch_end",
+)
+# Callbacks that look at nothing but logs and the learning rate: the other variables need not be in the model for them.
+_LOGS_ONLY = (
+    keras.callbacks.ReduceLROnPlateau,
+    keras.callbacks.LearningRateScheduler,
+    keras.callbacks.CSVLogger,
+    keras.callbacks.TerminateOnNaN,
+    keras.callbacks.History,
+)
+
+# All that these callbacks know beside their parameters: with it, new ones go on where others were.
+_STATES = {
+    keras.callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_weights", "best_epoch"),
+    keras.callbacks.ReduceLROnPlateau: ("best", "cooldown_counter", "wait"),
+    keras.callbacks.LearningRateScheduler: (),
+    keras.callbacks.TerminateOnNaN: (),
+}
+
+
+def why_not_per_epoch(callbacks: Sequence[keras.callbacks.Callback]) -> str | None:
+    """Reason, in words, why these callbacks cannot be run at the ends of epochs only; None where they can."""
+    for callback in callbacks:
+        name = type(callback).__name__
+        if isinstance(callback, keras.callbacks.SwapEMAWeights | keras.callbacks.BackupAndRestore):
+            return f"the callback {name} works inside of Keras' own fit only"
+        if not _acts_per_epoch(callback) and _batch_hooks(callback):
+            return f"the callback {name} acts on every batch ({', '.join(_batch_hooks(callback))})"
+    return None
+
+
+def _acts_per_epoch(callback: keras.callbacks.Callback) -> bool:
+    """Whether Keras' own callback leaves its batch hooks idle with these arguments."""
+    if type(callback) is keras.callbacks.TerminateOnNaN:
+        return not getattr(callback, "raise_error", False)  # the program stops the member at the step
+    if type(callback) is keras.callbacks.ModelCheckpoint:
+        return callback.save_freq == "epoch"
+    if type(callback) is keras.callbacks.TensorBoard:
+        return callback.update_freq == "epoch" and not traces_steps(callback) and not callback.write_steps_per_second
+    return False
+
+
+def _batch_hooks(callback: keras.callbacks.Callback) -> list[str]:
+    return [hook for hook in _BATCH_HOOKS if not is_default_hook(getattr(callback, hook))]
+
+
+def stops_on_nan(callbacks: Sequence[keras.callbacks.Callback]) -> bool:
+    """Whether `TerminateOnNaN` is among the callbacks."""
+    return any(isinstance(callback, keras.callbacks.TerminateOnNaN) for callback in callbacks)
+
+
+def share_reading(watchers: Sequence["MemberCallbacks"]) -> None:
+    """Where one of the members that are trained together needs its variables in its model, all have them there."""
+    reads = any(watcher.reads_variables for watcher in watchers)
+    for watcher in watchers:
+        watcher.reads_variables = reads
+
+
+def _reads_logs_only(callback: keras.callbacks.Callback) -> bool:
+    if type(callback) is keras.callbacks.EarlyStopping:
+        return not callback.restore_best_weights
+    return type(callback) in _LOGS_ONLY
+
+
+class MemberCallbacks:
+    """The callbacks of one member around its epochs, called as `Model.fit` calls them.
+
+    Parameters
+    ----------
+    callbacks : list of keras.callbacks.Callback
+    model : keras.Model
+        The member's own.
+    epochs, steps : int
+        Epochs of the training, steps of an epoch.
+
+    Attributes
+    ----------
+    callbacks : list of keras.callbacks.Callback
+    reads_variables : bool
+        Whether the member's variables must be in the model when the callbacks are called, and be read back after.
+    stops_on_nan : bool
+        Whether `TerminateOnNaN` is among the callbacks.
+    stopped : bool
+        Whether a callback has ended the training of this member.
+    has_state : bool
+        Whether `state` is all that the callbacks know.
+    """
+
+    def __init__(
+        self, callbacks: Sequence[keras.callbacks.Callback], model: keras.Model, epochs: int, steps: int
+    ) -> None:
+        self.model, self.callbacks = model, callbacks
+        self.reads_variables = follows_schedule(model.optimizer) or not all(
+            _reads_logs_only(callback) for callback in callbacks
+        )
+        self.stops_on_nan = stops_on_nan(callbacks)
+        self.stopped = False
+        self.has_state = all(type(callback) in _STATES for callback in callbacks)
+        self._list = keras.callbacks.CallbackList(
+            callbacks, add_history=True, add_progbar=False, verbose=0, epochs=epochs, steps=steps, model=model
+        )
+        self._logs: Mapping[str, Any] | None = None
+
+    def begin(self) -> None:
+        """Call `on_train_begin`."""
+        self.model.stop_training = False
+        self._list.on_train_begin()
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Call `on_epoch_begin`."""
+        self._list.on_epoch_begin(epoch)
+
+    def end_epoch(self, epoch: int, logs: Mapping[str, Any]) -> None:
+        """Call the hooks of the validation, where `logs` holds some, and of the end of the epoch."""
+        validation = {name.removeprefix("val_"): value for name, value in logs.items() if name.startswith("val_")}
+        if validation:
+            self._list.on_test_begin()
+            self._list.on_test_end(validation)
+        self._list.on_epoch_end(epoch, logs)
+        self._logs = logs
+        self.stopped = self.model.stop_training
+
+    def end(self) -> None:
+        """Call `on_train_end`."""
+        self._list.on_train_end(self._logs)
+
+    def state(self) -> dict[str, Any]:
+        """What the callbacks know, as plain data and arrays, and the history of the model."""
+        history = self.model.history
+        known = [{name: getattr(one, name) for name in _STATES[type(one)]} for one in self.callbacks]
+        return {"callbacks": known, "history": history.history, "epochs": history.epoch}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state`; called after `begin`, in place of the epochs that led to it."""
+        for callback, known in zip(self.callbacks, state["callbacks"], strict=True):
+            vars(callback).update(known)
+        self.model.history.history, self.model.history.epoch = state["history"], state["epochs"]

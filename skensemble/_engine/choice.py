@@ -1,0 +1,88 @@
+"""What pays: one program or Keras' own fit, for how many members at once, and computed in which way.
+
+Pure functions of numbers that follow from the networks, the parameters and the data: never of measured time, nor of
+what was traced before, so that the same fit chooses the same on every machine. `benchmarks/bench_engine_choice.py`
+measures what follows from them.
+
+Tracing a network takes a program about as long as it takes Keras' `fit`, which traces each member anew, so small
+networks are always fused. Two things do not pay:
+
+- Networks so large that their steps are all arithmetic take as long in a program as in Keras' fit, and more memory.
+- Mapping a loop over the members (recurrent layers) takes four times as long to trace as the loop itself, although its
+  steps are faster then. For few members, the step of one is traced once and called for each.
+"""
+
+#: From so many trainable values on, a step of a member takes ten times what Python needs to start it.
+LARGE_MEMBER = 2**21
+#: Members train together as long as their variables and activations need no more than this beside what Keras needs.
+WORKING_BYTES = 128 * 2**20
+#: How often a program holds the variables and slots of a member at most (values before and after a step, gradients,
+#: all in one row for the optimizer), and its activations.
+STATE_COPIES, ACTIVATION_COPIES = 5, 2
+#: Values that an optimizer keeps for each variable, the variable itself included: Adam's.
+VALUES_PER_VARIABLE = 3
+BYTES = 4  # of a float32
+#: From so many members on, mapping the loops of recurrent layers over them pays.
+MANY_LOOPS = 6
+
+
+def why_keras(n_values: int) -> str | None:
+    """The reason, in words, why Keras' own fit is the better choice; None where the program is.
+
+    Parameters
+    ----------
+    n_values : int
+        Trainable values of a member.
+    """
+    if n_values >= LARGE_MEMBER:
+        return (
+            f"the network is large ({n_values:,} trainable values): a program for all members would take as long and "
+            "need more memory (engine='fused' trains them in one all the same)"
+        )
+    return None
+
+
+def working_bytes(n_values: int, n_activations: int, batch_size: int) -> int:
+    """Bytes that a program needs at most for a member in training.
+
+    Parameters
+    ----------
+    n_values : int
+        Trainable values.
+    n_activations : int
+        Values of the outputs of all layers for one row.
+    batch_size : int
+    """
+    state = STATE_COPIES * VALUES_PER_VARIABLE * n_values
+    return BYTES * (state + ACTIVATION_COPIES * n_activations * batch_size)
+
+
+def members_at_once(n_members: int, member_bytes: int) -> list[int]:
+    """How many members each part of a group has that is trained together, a list.
+
+    Parts are of one size where that is possible: parts of another size need a program of their own.
+
+    Parameters
+    ----------
+    n_members : int
+    member_bytes : int
+        As of `working_bytes`.
+    """
+    most = min(n_members, max(1, WORKING_BYTES // max(1, member_bytes)))
+    divisor = max(k for k in range(1, most + 1) if n_members % k == 0)
+    if 2 * divisor > most:
+        return [divisor] * (n_members // divisor)
+    n_parts = -(-n_members // most)
+    return [n_members // n_parts + (part < n_members % n_parts) for part in range(n_parts)]
+
+
+def calls_step_for_each(n_members: int, *, convolves: bool, loops: bool) -> bool:
+    """Whether the step of one member is called for each, and not mapped over them.
+
+    Parameters
+    ----------
+    n_members : int
+    convolves, loops : bool
+        Whether the network has convolutions, recurrent layers.
+    """
+    return convolves or (loops and n_members < MANY_LOOPS)

@@ -1,0 +1,71 @@
+"""Warning of fitted members that are the same several times."""
+
+import pickle
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import joblib
+import numpy as np
+
+from skensemble._compat.python import find_stacklevel
+from skensemble._compat.scikeras import BaseWrapper
+from skensemble._engine.fitted import FittedMembers
+from skensemble._engine.stacked import BuiltMember, FittedMember, StackedMember
+from skensemble._members.spec import is_frozen, unwrapped
+
+
+def warn_of_equal_members(members: FittedMembers, names: Sequence[str] | None = None) -> None:
+    """Warn where fitted networks, or other estimators that were fitted before, are the same several times.
+
+    Parameters
+    ----------
+    members : FittedMembers
+    names : list of str, default=None
+        What the message calls the members; None means their numbers.
+    """
+    groups: dict[Any, list[int]] = {}
+    entries = members.entries()
+    for i, entry in enumerate(entries):
+        key = _identity(entry)
+        if key is not None:
+            same = groups.setdefault(key, [])
+            if not same or _have_equal_values(entries[same[0]], entry):
+                same.append(i)
+    for same in groups.values():
+        if len(same) > 1:
+            warnings.warn(
+                f"Members {[i if names is None else names[i] for i in same]} are equal: they count as one with several "
+                "times its weight, and tell nothing of the uncertainty. Train them with different seeds "
+                "(random_state=None draws one for each) or on other rows, or load another file.",
+                stacklevel=find_stacklevel(),
+            )
+
+
+def _identity(entry: FittedMember) -> Any:
+    """What equal members share and others hardly do, found without looking at all of them; None for no comparison."""
+    fitted = unwrapped(entry)
+    if not isinstance(fitted, StackedMember | BaseWrapper):
+        try:
+            return joblib.hash(fitted) if is_frozen(entry) else None
+        except pickle.PicklingError:
+            return None
+    values = _values_of(fitted)
+    if not values:
+        return None
+    return tuple(value.shape for value in values), joblib.hash(np.asarray(values[0]))
+
+
+def _values_of(fitted: FittedMember) -> list:
+    """Variables of a network that training or building gives a value: seeds and counters are left out."""
+    trainable, non_trainable = (
+        fitted.values()[:2] if isinstance(fitted, StackedMember) else BuiltMember(fitted).values()
+    )
+    return [value for value in (*trainable, *non_trainable) if np.dtype(str(np.asarray(value).dtype)).kind not in "biu"]
+
+
+def _have_equal_values(entry: FittedMember, other: FittedMember) -> bool:
+    entry, other = unwrapped(entry), unwrapped(other)
+    if not isinstance(entry, StackedMember | BaseWrapper):
+        return True  # their hashes are equal
+    return all(np.array_equal(*pair) for pair in zip(_values_of(entry), _values_of(other), strict=True))

@@ -1,0 +1,89 @@
+"""Execution of a plan in this process: groups by the fused engine, networks by Keras, others by fits of their own."""
+
+from collections.abc import Mapping, Sequence
+
+from skensemble._engine.checkpoints import Checkpoint
+from skensemble._engine.fused import run_fused
+from skensemble._engine.keras_fit import fit_with_keras
+from skensemble._engine.other_fit import fit_other_member
+from skensemble._engine.plan import FusedGroup, plan_training, reason_for_keras
+from skensemble._engine.progress import Task, count_members, print_progress
+from skensemble._engine.results import MemberResult
+from skensemble._engine.stacked import FittedMember
+from skensemble._engine.trajectory import TrajectoryRecorder
+from skensemble._members.inputs import TrainingData
+from skensemble._members.spec import MemberSpec
+from skensemble._members.target_warnings import inside_ensemble
+from skensemble.exceptions import NotFusableError
+
+Results = dict[int, MemberResult]
+
+
+@inside_ensemble()
+def fit_here(
+    members: Mapping[int, MemberSpec],
+    data: TrainingData,
+    engine: str,
+    task: Task,
+    recorder: TrajectoryRecorder | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Results:
+    """Fit members in this process.
+
+    Parameters
+    ----------
+    members : dict of int to MemberSpec
+        By their numbers in the ensemble.
+    data : TrainingData
+    engine : {"auto", "fused", "keras"}
+    task : Task
+        Has not begun. `Task.end` takes what is returned.
+    recorder : TrajectoryRecorder, default=None
+        Follows the run of a single member.
+    checkpoint : Checkpoint, default=None
+
+    Returns
+    -------
+    dict of int to MemberResult
+    """
+    plan = plan_training(members, data, engine)
+    groups = [count_members(group.members) for group in plan.groups]
+    tasks = task.parts([*groups, *(type(members[i].estimator).__name__ for i in plan.alone)])
+    of_alone = dict(zip(plan.alone, tasks[len(groups) :], strict=True))
+    # First, since they take less time than networks: what one of them refuses is told soon.
+    others = [i for i in plan.alone if i not in plan.reasons]
+    results = {i: MemberResult(fit_other_member(members[i], data, of_alone[i])) for i in others}
+    reasons = dict(plan.reasons)
+    for group, of_group in zip(plan.groups, tasks[: len(groups)], strict=True):
+        try:
+            results |= _fit_group(group, data, of_group, recorder, checkpoint)
+        except NotFusableError as error:  # found in tracing only
+            reasons |= dict.fromkeys(group.numbers, reason_for_keras(engine, error))
+    for i, reason in sorted(reasons.items()):
+        member = fit_with_keras(members[i], data, of_alone.get(i, Task()), recorder)
+        results[i] = MemberResult(member, "keras", reason)
+        if checkpoint is not None:
+            checkpoint.part([i]).finish([results[i]], recorder)
+        if task.verbose:
+            print_progress(str(members[i].name), member.history_)
+    return results
+
+
+def _fit_group(
+    group: FusedGroup,
+    data: TrainingData,
+    task: Task,
+    recorder: TrajectoryRecorder | None,
+    checkpoint: Checkpoint | None,
+) -> Results:
+    """Fit the members of a group by one program."""
+    reason = "members of one architecture share one program" if recorder is None else "the run is one program"
+
+    def results(fitted: Sequence[FittedMember]) -> Results:
+        return {i: MemberResult(one, "fused", reason) for i, one in zip(group.numbers, fitted, strict=True)}
+
+    part = None if checkpoint is None else checkpoint.part(group.numbers)
+    fitted = results(run_fused(group, data, task.mapped(results), recorder, part))
+    if part is not None:
+        part.finish(list(fitted.values()), recorder)
+    return fitted

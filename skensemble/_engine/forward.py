@@ -1,0 +1,50 @@
+"""Forward passes: outputs of all members of one architecture by one program, or of one model called as it is."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from skensemble._engine.backend import get_program, stack
+from skensemble._engine.records import Array, Variables
+from skensemble._numeric.sparse_rows import rows_at_once
+
+# Rows that go through a network at once where it is called by itself: bounds the memory of the activations.
+PREDICTION_ROWS = 1024
+
+
+def forward(
+    model: keras.Model, variables: Variables, X: Any, rebuild: Callable[[], keras.Model] | None = None
+) -> np.ndarray:
+    """Outputs of all members with one architecture, (n_members, n_samples, ...).
+
+    Parameters
+    ----------
+    model : keras.Model
+        Of that architecture.
+    variables : Variables
+        Stacked: arrays of shape (n_members, ...). Those of the optimizer are not needed.
+    X : ndarray or SparseRows of shape (n_samples, ...)
+    rebuild : callable, default=None
+        As of `get_program`.
+    """
+    n_members = len((variables.trainable or variables.non_trainable)[0])
+    return get_program(model, n_members, rebuild).predict(variables, X)
+
+
+def forward_alone(model: keras.Model, X: Any) -> np.ndarray:
+    """Outputs of one model, in chunks; calls the model itself, since `Model.predict` costs 70 ms a call.
+
+    What layers assign to their variables (counters, states of random numbers) lasts until the end of the call: a
+    prediction changes nothing.
+    """
+    n_rows = rows_at_once(X, PREDICTION_ROWS)
+    chunks = (X[start : start + n_rows] for start in range(0, len(X), n_rows))
+    with keras.StatelessScope():
+        return np.concatenate([np.asarray(model(chunk, training=False)) for chunk in chunks])
+
+
+def stack_values(values: Iterable[Sequence[Sequence[Array]]]) -> Variables:
+    """Values of models of one architecture, `Variables` of each, stacked on the device."""
+    return Variables(*([stack(column) for column in zip(*part, strict=True)] for part in zip(*values, strict=True)))

@@ -1,0 +1,109 @@
+"""The fused engine: a group of members trained by one program, from the first epoch to the last."""
+
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from skensemble._engine.checkpoints import GroupCheckpoint
+from skensemble._engine.group_fit import group_fit
+from skensemble._engine.group_run import GroupRun, Logs, log_values
+from skensemble._engine.plan import FusedGroup
+from skensemble._engine.progress import Task, count_members, print_progress
+from skensemble._engine.stacked import FittedMember
+from skensemble._engine.trajectory import TrajectoryRecorder
+from skensemble._engine.watched import run_watched
+from skensemble._members.inputs import TrainingData
+
+# Row orders that are drawn at once take at most so many bytes.
+_ORDER_BYTES = 32 * 2**20
+# Lines of progress, about, of a training that nothing else interrupts.
+_REPORTS = 10
+# With a checkpoint, Python looks at least so often (seconds), but for epochs that take longer.
+_LOOK_SECONDS = 0.5
+
+
+def run_fused(
+    group: FusedGroup,
+    data: TrainingData,
+    task: Task,
+    recorder: TrajectoryRecorder | None = None,
+    checkpoint: GroupCheckpoint | None = None,
+) -> list[FittedMember]:
+    """The members of a group, trained by one program.
+
+    Parameters
+    ----------
+    group : FusedGroup
+    data : TrainingData
+    task : Task
+        Has not begun.
+    recorder : TrajectoryRecorder, default=None
+        Follows the run of a single member.
+    checkpoint : GroupCheckpoint, default=None
+        Where the members go on from what they had reached.
+    """
+    run = GroupRun(group.members, group_fit(group.members, data), recorder)
+    saved = None
+    if checkpoint is not None:
+        saved = checkpoint.load()
+        checkpoint.start(run.n_bytes)
+    if saved is not None:
+        run.resume(saved)
+        if task.verbose:
+            print(f"{count_members(group.members)}, resumed at epoch {run.epoch} of {run.fit.epochs}", flush=True)
+    task.begin(run.fit.epochs)
+    if group.members[0].is_watched:
+        members = run_watched([member.spec for member in group.members], run, task, checkpoint, saved)
+    else:
+        members = _run_unwatched(run, task, checkpoint, saved)
+    task.end(lambda: members)
+    return members
+
+
+def _run_unwatched(
+    run: GroupRun, task: Task, checkpoint: GroupCheckpoint | None, saved: Mapping[str, Any] | None
+) -> list[FittedMember]:
+    """Train without Keras callbacks; report and save between segments of epochs."""
+    fit = run.fit
+    histories: list[dict[str, list]] = [{} for _ in fit.seeds] if saved is None else saved["histories"]
+    n_reports = fit.epochs if task.is_watched else _REPORTS if task.verbose else 1
+    for n_epochs in _segments(run, n_reports, None if checkpoint is None else _LOOK_SECONDS):
+        step = task.step("epoch")
+        logs = run.advance(n_epochs)
+        run.record()
+        _append_logs(histories, logs)
+        if task.verbose:
+            means = {name: values.mean(axis=1) for name, values in logs.items()}
+            print_progress(f"{count_members(fit.seeds)}, epoch {run.epoch} of {fit.epochs}, mean", means)
+        if checkpoint is not None and not run.is_over:
+            checkpoint.save(partial(run.saved, histories=histories))
+        if step.end(partial(run.members, histories)):
+            break
+    return list(run.members(histories))
+
+
+def _segments(run: GroupRun, n_reports: int, look_seconds: float | None) -> Iterator[int]:
+    """Number of epochs in each of the segments in which Python need not look, `n_reports` of them or more.
+
+    With `look_seconds` they are as short as to take about that time, in steps of 1, 2, 4, ... epochs.
+    """
+    fit = run.fit
+    longest = max(1, min(_ORDER_BYTES // max(1, fit.indices.nbytes), -(-fit.epochs // n_reports)))
+    cuts = [] if run.recorder is None else [end + 1 for end in run.recorder.last_ends(fit.epochs)]
+    now = longest if look_seconds is None else 1
+    while not run.is_over:
+        start = run.epoch
+        stop = min([fit.epochs, start + now, *(cut for cut in cuts if cut > start)])
+        evaluates = fit.evaluates(start)
+        stop = next((epoch for epoch in range(start + 1, stop) if fit.evaluates(epoch) != evaluates), stop)
+        began = time.perf_counter()
+        yield stop - start
+        if look_seconds is not None and now < longest and time.perf_counter() - began < look_seconds:
+            now = min(longest, 2 * now)
+
+
+def _append_logs(histories: list[dict[str, list]], logs: Logs) -> None:
+    for name, values in logs.items():
+        for k, history in enumerate(histories):
+            history.setdefault(name, []).extend(log_values(values[:, k]))

@@ -1,0 +1,128 @@
+"""The training of a group by one program: the state that changes from epoch to epoch, and what is saved of it."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+
+from skensemble._compat.scikeras import history_of, rebuild_model
+from skensemble._engine.backend import get_program
+from skensemble._engine.group_fit import GroupFit
+from skensemble._engine.plan import ReadyMember
+from skensemble._engine.records import RunPlan, Variables
+from skensemble._engine.stacked import StackedMember, StackedMembers
+from skensemble._engine.trajectory import TrajectoryRecorder
+
+Logs = dict[str, np.ndarray]
+
+
+class GroupRun:
+    """The training of a group of members.
+
+    Parameters
+    ----------
+    members : list of ReadyMember
+    fit : GroupFit
+        Of these members.
+    recorder : TrajectoryRecorder, default=None
+        Follows the run of a single member.
+
+    Attributes
+    ----------
+    program : Program
+    state : State
+        Variables of all members after `epoch` epochs, as the program has them.
+    epoch : int
+        How many epochs were trained.
+    """
+
+    def __init__(self, members: Sequence[ReadyMember], fit: GroupFit, recorder: TrajectoryRecorder | None = None):
+        self.fit, self.recorder, self.epoch = fit, recorder, 0
+        if recorder is not None:
+            callbacks = members[0].spec.fit_callbacks
+            recorder.start(fit.prototype.model_, callbacks, members[0].indices.training, fit.batch_size)
+        rebuild = partial(rebuild_model, fit.prototype, fit.seeds[0])
+        self.program = get_program(fit.prototype.model_, len(members), rebuild)
+        self.state = self.program.stack([member.variables for member in members])
+        self._generators = [np.random.default_rng(seed) for seed in fit.seeds]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all epochs were trained."""
+        return self.epoch >= self.fit.epochs
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the variables of all members."""
+        return sum(np.asarray(v).nbytes for part in self.state.variables for v in part)
+
+    def advance(self, n_epochs: int, *, stop_on_nan: bool = False) -> Logs:
+        """Train for the next epochs; returns logs of arrays of shape (n_epochs, n_members)."""
+        fit, recorder = self.fit, self.recorder
+        plan = RunPlan(
+            fit.orders(self._generators, n_epochs),
+            fit.batch_size,
+            n_rows=fit.n_rows,
+            learning_rates=None if recorder is None else recorder.epoch_rates(self.epoch, n_epochs),
+            validation=fit.validation if fit.evaluates(self.epoch) else None,
+            stop_on_nan=stop_on_nan,
+            expected_steps=fit.epochs * fit.n_steps,
+        )
+        self.state, logs = self.program.run(self.state, fit.data, plan)
+        self.epoch += n_epochs
+        return logs
+
+    def record(self, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
+        """Let the recorder keep the state after the last epoch, as Keras would leave it if the run ended here."""
+        if self.recorder is not None and self.recorder.wants(self.epoch - 1):
+            variables = self.program.unstack(self.program.finalize(self.state), 0)
+            self.recorder.record(self.epoch - 1, variables, callbacks)
+
+    def members(self, histories: Sequence[Mapping[str, list]]) -> list[StackedMember]:
+        """The members as if the training ended now; `histories` holds Keras' of each."""
+        arrays = Variables(*([np.asarray(v) for v in part] for part in self.program.finalize(self.state).variables))
+        prototypes, seeds = self.fit.prototypes, self.fit.seeds
+        trained: dict[int, StackedMember] = {}
+        for prototype in {id(prototype): prototype for prototype in prototypes}.values():
+            own = [k for k, other in enumerate(prototypes) if other is prototype]
+            variables = arrays
+            if len(own) < len(prototypes):
+                variables = Variables(*([v[own] for v in part] for part in arrays))
+            stack = StackedMembers(
+                prototype, [seeds[k] for k in own], variables, [history_of(histories[k]) for k in own]
+            )
+            trained |= {k: StackedMember(stack, i) for i, k in enumerate(own)}
+        return [trained[k] for k in range(len(prototypes))]
+
+    def saved(self, **more: Any) -> dict[str, Any]:
+        """What is to be known to go on from here, `more` included, as plain data and arrays."""
+        return {
+            "epoch": self.epoch,
+            "variables": [[np.asarray(v) for v in part] for part in self.state.variables],
+            "active": self.state.active,
+            "generators": [generator.bit_generator.state for generator in self._generators],
+            "recorder": None if self.recorder is None else self.recorder.state(),
+            **more,
+        }
+
+    def resume(self, saved: Mapping[str, Any]) -> None:
+        """Go on from what `saved` gave."""
+        for generator, state in zip(self._generators, saved["generators"], strict=True):
+            generator.bit_generator.state = state
+        if self.recorder is not None:
+            self.recorder.resume(saved["recorder"])
+        self.state = self.program.restore(Variables(*saved["variables"]), saved["active"])
+        self.epoch = saved["epoch"]
+
+
+def log_values(values: np.ndarray) -> list:
+    """What Keras logs in each epoch: a float, or an array where a metric has several values (`F1Score`).
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_epochs, ...)
+        Of one member.
+    """
+    return values.astype(float).reshape(-1).tolist() if values[0].size == 1 else list(values)

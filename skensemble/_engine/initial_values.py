@@ -1,0 +1,129 @@
+"""Starting values of many copies of a network, drawn from its initializers without building each copy.
+
+Building a small Keras model takes 15 to 20 ms, drawing its values one. Keras draws the seed of each initializer and of
+each `SeedGenerator` from Python's global generator, in the order of construction. So it can be worked out what the
+builder would give under another seed. That is checked against a second model which really is built; where anything
+differs (values set by the builder, random architectures, initializers that Keras does not know), every copy is built.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from skensemble._compat.keras import recorded_initializers
+from skensemble._compat.scikeras import BaseWrapper, rebuild_model
+from skensemble._compat.seeds import seeded
+from skensemble._engine.records import Variables
+from skensemble._engine.variables import read_state
+from skensemble._members.architecture import signature
+from skensemble._members.output_check import initialize_checked
+from skensemble.exceptions import NotFusableError
+
+_LARGEST_SEED = 10**9  # keras.src.random.seed_generator.make_default_seed draws randint(1, 1e9)
+
+
+def initialize_members(
+    estimator: BaseWrapper, seeds: Sequence[int], X: Any, y: np.ndarray, check: Callable[[], None] | None = None
+) -> list[Variables]:
+    """Initialize `estimator` under the first seed and give the starting values of a member for each seed.
+
+    Parameters
+    ----------
+    estimator : scikeras estimator
+        A clone; changed in place: built and compiled, not trained.
+    seeds : list of int
+    X, y : ndarray
+        What the estimator is initialized with.
+    check : callable, optional
+        Called when the estimator is initialized, before anything is drawn for the others; may raise.
+
+    Returns
+    -------
+    list of Variables
+        As of `read_state`, equal bit for bit to those of models built under each seed; `optimizer` lacks what Keras has
+        not built yet.
+
+    Raises
+    ------
+    NotFusableError
+        Where the builder gives other architectures for other seeds.
+    """
+    with recorded_initializers() as initializers, seeded(seeds[0]) as drawn:
+        python_state: Any = random.getstate()
+        numpy_state: Any = np.random.get_state()
+        initialize_checked(estimator, X, y)
+        python_untouched = random.getstate() == python_state
+        numpy_now: Any = np.random.get_state()
+        numpy_untouched = all(map(np.array_equal, numpy_state[1:3], numpy_now[1:3]))
+    if check is not None:
+        check()
+    states = [read_state(estimator.model_)]
+    if len(seeds) > 1:
+        states.append(_built(estimator, seeds[1]))
+    if len(seeds) <= 2:
+        return states
+    if python_untouched and numpy_untouched:
+        recipe = _Recipe(estimator.model_, initializers, drawn)
+        if recipe.gives(seeds[1], states[1]):
+            return states + [recipe.draw(seed) for seed in seeds[2:]]
+    return states + [_built(estimator, seed) for seed in seeds[2:]]
+
+
+def _built(estimator: BaseWrapper, seed: int) -> Variables:
+    model = rebuild_model(estimator, seed)
+    # The first part is the architecture. The rest may hold names that Keras counts up, for optimizers that read names.
+    if signature(model)[0] != signature(estimator.model_)[0]:
+        raise NotFusableError("the builder gives another architecture for another seed")
+    return read_state(model)
+
+
+def _default_seeds(seed: int, n_draws: int) -> list[int]:
+    """The first seeds that Keras draws under this seed."""
+    generator = random.Random(seed)
+    return [generator.randint(1, _LARGEST_SEED) for _ in range(n_draws)]
+
+
+class _Recipe:
+    """How the value of each variable of a model follows from the seed it was built under."""
+
+    def __init__(self, model: keras.Model, initializers: Mapping[int, Any], drawn: Sequence[int]) -> None:
+        self.n_draws = len(drawn)
+        position = {seed: i for i, seed in enumerate(drawn)}
+        self.rules = [
+            [self._rule(v, initializers.get(id(v)), position) for v in part]
+            for part in (model.trainable_variables, model.non_trainable_variables)
+        ]
+        self.optimizer = read_state(model).optimizer
+
+    def draw(self, seed: int) -> Variables:
+        """Values of the variables, as of `read_state`."""
+        drawn = _default_seeds(seed, self.n_draws)
+        trainable, non_trainable = ([rule(drawn) for rule in part] for part in self.rules)
+        return Variables(trainable, non_trainable, self.optimizer)
+
+    def gives(self, seed: int, state: Variables) -> bool:
+        """Whether the values drawn are those of a model that was built under this seed, bit for bit."""
+        return all(
+            a.dtype == b.dtype and np.array_equal(a, b)
+            for drawn, built in zip(self.draw(seed), state, strict=True)
+            for a, b in zip(drawn, built, strict=True)
+        )
+
+    @staticmethod
+    def _rule(variable: Any, initializer: Any, position: Mapping[Any, int]) -> Callable[[list[int]], np.ndarray]:
+        value = variable.numpy()
+        place = position.get(getattr(initializer, "seed", None))
+        if isinstance(initializer, keras.initializers.Initializer) and place is not None:
+            config, kind, dtype = initializer.get_config(), type(initializer), variable.dtype
+
+            def draw(drawn: list[int]) -> np.ndarray:
+                return np.asarray(kind.from_config({**config, "seed": drawn[place]})(value.shape, dtype=dtype))
+
+            return draw
+        if value.dtype.kind in "iu" and value.shape == (2,) and int(value[0]) in position:
+            index = position[int(value[0])]  # the state of a SeedGenerator: its seed and a counter
+            return lambda drawn: np.array([drawn[index], value[1]], dtype=value.dtype)
+        return lambda drawn: value

@@ -1,0 +1,56 @@
+"""What depends on the machine: devices, bytes that stay on them, and which shape of the program pays."""
+
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import keras
+
+from skensemble._engine.prototype import has_convolutions
+from skensemble._engine.records import Array
+from skensemble._numeric.sparse_rows import SparseRows
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+#: X of more bytes than this stays on the host (a memory map, say), where batches are gathered.
+RESIDENT_BYTES = 256 * 2**20
+#: Epochs whose row orders are handed over at once: at most so many, and at most so many bytes of orders.
+SEGMENT_EPOCHS, SEGMENT_BYTES = 64, 4 * 2**20
+#: From so many trainable values of all members on, they are shared out to several devices.
+MIN_SHARED_VALUES = 2 * 10**5
+#: Members with other numbers of rows wait for those with the most; the waiting leaves at least this share of the steps.
+MIN_SHARE_OF_ROWS = 0.5
+
+
+def local_devices() -> list[jax.Device]:
+    """Devices that members are trained on: JAX's default device where the user has set one, else all local ones."""
+    config: Any = jax.config  # its attributes are made at run time
+    chosen = config.jax_default_device
+    return [chosen] if isinstance(chosen, jax.Device) else jax.local_devices(backend=chosen)
+
+
+def devices_for(model: keras.Model, n_members: int) -> list[jax.Device]:
+    """Devices for so many members: one, or all where that pays."""
+    devices, n_values = local_devices(), sum(math.prod(v.shape) for v in model.trainable_variables)
+    pays = n_members > 1 and n_members * n_values >= MIN_SHARED_VALUES and not is_slow_in_loops(model)
+    return devices if pays else devices[:1]
+
+
+def is_slow_in_loops(model: keras.Model) -> bool:
+    """Whether a network is trained by itself, step after step called from Python.
+
+    XLA runs convolutions on the CPU about 20 times slower inside of a loop, and 4 times slower where they are mapped
+    over members (jax 0.10). A static fact, so that a fit gives the same wherever it runs on a platform.
+    """
+    return local_devices()[0].platform == "cpu" and has_convolutions(model)
+
+
+def may_differ_in_rows(model: keras.Model, n_rows: Sequence[int], batch_size: int, X: Array) -> bool:
+    """Whether members with other numbers of rows train together; see `_engine/backend.py`."""
+    return (
+        sum(n_rows) >= MIN_SHARE_OF_ROWS * len(n_rows) * max(n_rows)
+        and X.nbytes <= RESIDENT_BYTES
+        and not isinstance(X, SparseRows)
+        and not is_slow_in_loops(model)
+    )

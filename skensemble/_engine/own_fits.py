@@ -1,0 +1,92 @@
+"""Networks that other estimators train by a fit of their own: pipelines, calibrated classifiers, Keras' wrappers."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+from sklearn.base import BaseEstimator
+
+from skensemble._compat.keras import KERAS_WRAPPERS
+from skensemble._compat.scikeras import BaseWrapper
+from skensemble._members.spec import MemberSpec, is_frozen
+from skensemble.exceptions import NotFusableError
+
+
+def check_own_fits(members: Sequence[MemberSpec], engine: str) -> None:
+    """Raise where `engine="fused"` cannot hold, since a network is trained inside of another estimator.
+
+    Parameters
+    ----------
+    members : list of MemberSpec
+    engine : str
+    """
+    if engine != "fused":
+        return
+    for member in members:
+        if isinstance(member.estimator, BaseWrapper):
+            continue
+        for network in _networks_in(member.estimator):
+            if _is_ensemble(network) and network.get_params(deep=False)["engine"] == "fused":
+                continue
+            name, inner = type(member.estimator).__name__, type(network).__name__
+            own = "" if name == inner else f", and with it {inner},"
+            way_out = "its own engine='fused'" if _is_ensemble(network) else "the network itself as the member"
+            raise NotFusableError(
+                f"engine='fused' is not possible: {name}{own} is trained by a fit of its own. Use {way_out}, or "
+                "engine='auto' or 'keras'."
+            )
+
+
+def engine_of(estimator: BaseEstimator) -> tuple[str | None, str | None]:
+    """(engine, reason) of networks in a fitted estimator that is none itself; None twice where it trained none."""
+    networks = list(_networks_in(estimator))
+    if not networks:
+        return None, None
+    fitted = _fitted_in(estimator, set())
+    engines = {engine for one in fitted for engine in one.split(" and ")} - {"none"}
+    if not engines:
+        engines = {"keras"} if any(not _is_ensemble(one) for one in networks) else {"none"}
+    return " and ".join(sorted(engines)), f"{type(estimator).__name__} trains its networks by a fit of its own"
+
+
+def _networks_in(value: Any, seen: Collection[int] = ()) -> Iterator[Any]:
+    """Networks, and ensembles of them, that a fit of an estimator trains."""
+    if id(value) in seen:  # parameters may lead back to the estimator
+        return
+    seen = {*seen, id(value)}
+    if isinstance(value, BaseWrapper | keras.Model | KERAS_WRAPPERS) or _is_ensemble(value):
+        yield value
+    elif is_frozen(value):
+        return
+    elif isinstance(value, BaseEstimator):
+        yield from _networks_in(list(value.get_params(deep=False).values()), seen)
+    elif isinstance(value, Mapping):
+        yield from _networks_in(list(value.values()), seen)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _networks_in(part, seen)
+
+
+def _is_ensemble(value: Any) -> bool:
+    is_own = isinstance(value, BaseEstimator) and type(value).__module__.partition(".")[0] == "skensemble"
+    return is_own and "engine" in value.get_params(deep=False)
+
+
+def _fitted_in(value: Any, seen: set[int]) -> Iterator[str]:
+    """Engines of the networks in the learned attributes of an estimator, and of objects of scikit-learn in these."""
+    if id(value) in seen or is_frozen(value):
+        return
+    seen.add(id(value))
+    if isinstance(value, BaseWrapper | KERAS_WRAPPERS):
+        if hasattr(value, "model_"):
+            yield "keras"
+    elif _is_ensemble(value):
+        if hasattr(value, "engine_"):
+            yield value.engine_
+    elif isinstance(value, BaseEstimator) or type(value).__module__.partition(".")[0] == "sklearn":
+        yield from _fitted_in(list(getattr(value, "__dict__", {}).values()), seen)
+    elif isinstance(value, Mapping):
+        yield from _fitted_in(list(value.values()), seen)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _fitted_in(part, seen)

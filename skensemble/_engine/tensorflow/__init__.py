@@ -1,0 +1,29 @@
+"""The fused program on TensorFlow. See `_engine/backend.py` for what it has to offer."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from skensemble._engine.records import Array
+from skensemble._engine.tensorflow.cache import get_program
+from skensemble._engine.tensorflow.data import load_data
+from skensemble._engine.tensorflow.estimates import may_differ_in_rows
+from skensemble._engine.tensorflow.fusable import why_not_fusable
+
+__all__ = ["get_program", "load_data", "may_differ_in_rows", "stack", "training_forward", "why_not_fusable"]
+
+
+def stack(values: Sequence[Array]) -> tf.Tensor:
+    """Values of one variable of several models, stacked."""
+    if all(isinstance(value, np.ndarray) for value in values):
+        return tf.convert_to_tensor(np.stack(values))  # TensorFlow's `stack` makes int32 of arrays of int64
+    return tf.stack(values)
+
+
+def training_forward(model: keras.Model) -> Callable[[Any], Any]:
+    """The forward pass in training mode, as a TensorFlow function."""
+    forward = tf.function(lambda batch: model(batch, training=True), reduce_retracing=True)
+    return lambda batch: forward(tf.convert_to_tensor(batch))

@@ -1,0 +1,113 @@
+"""Data of the fused program: onto tensors, in chunks.
+
+Data stay in memory once, as tensors, where X is small enough; a larger X (a memory map) stays where it is, and `chunks`
+gathers the rows of some steps at a time.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from skensemble._engine.records import Array, Data
+from skensemble._engine.tensorflow import estimates
+from skensemble._numeric.sparse_rows import SparseRows, as_rows
+
+
+def load_data(X: Array, y: Array, sample_weight: Array | None = None) -> Data:
+    """Data for `Program.run`, as tensors where X is small enough; see `_engine/backend.py`."""
+    if isinstance(X, tf.Tensor):
+        return Data(X, y, sample_weight)
+    X = as_rows(X)
+    parts = [None if part is None else as_floatx(part) for part in (X, y, sample_weight)]
+    if X.nbytes <= estimates.RESIDENT_BYTES and not isinstance(X, SparseRows):
+        parts = [None if part is None else tf.convert_to_tensor(part) for part in parts]
+    return Data(*parts)
+
+
+def is_on_host(data: Data) -> bool:
+    """Whether X was too large to be a tensor."""
+    return not tf.is_tensor(data.X)
+
+
+def as_floatx(array: Array) -> Array:
+    """Floats become Keras' floatx, as in `Model.fit`; a memory map is converted when its rows are gathered."""
+    array = as_rows(array)
+    if isinstance(array, SparseRows):
+        return array
+    if array.dtype.kind == "f" and array.nbytes <= estimates.RESIDENT_BYTES:
+        array = array.astype(keras.config.floatx(), copy=False)
+    return array
+
+
+def chunks(data: Data, order: np.ndarray, batch_size: int) -> Iterator[tuple[int, tuple, tf.Tensor]]:
+    """Yield (first row, data of some steps, their rows in it) for `order` (n_members, n_rows).
+
+    Data on the host are gathered, at most `estimates.CHUNK_BYTES`; of row orders for data in tensors at most
+    `estimates.SEGMENT_BYTES`.
+    """
+    on_host = is_on_host(data)
+    row_bytes, limit = estimates.ROW_ORDER_BYTES, estimates.SEGMENT_BYTES
+    if on_host:
+        row_bytes, limit = data.X[:1].nbytes, estimates.CHUNK_BYTES
+    size = batch_size * max(1, limit // max(1, row_bytes * len(order) * batch_size))
+    for start in range(0, order.shape[1], size):
+        rows = order[:, start : start + size]
+        if not on_host:
+            yield start, present(data), tf.constant(rows, "int32")
+            continue
+        parts = []
+        for part in present(data):
+            part = part.numpy() if tf.is_tensor(part) else part
+            taken = (
+                part[rows.ravel()]
+                if part is data.y or part is data.X or part.ndim == 1
+                else np.take_along_axis(part, rows, 1).ravel()
+            )
+            parts.append(tf.convert_to_tensor(as_floatx(taken)))
+        yield start, tuple(parts), tf.reshape(tf.range(rows.size), rows.shape)
+
+
+def padded(array: np.ndarray, n_epochs: int, dtype: str) -> tf.Tensor:
+    """`array` with zeros for the epochs that are not run, as a tensor."""
+    longer = np.zeros((n_epochs, *array.shape[1:]), dtype)
+    longer[: len(array)] = array
+    return tf.convert_to_tensor(longer)
+
+
+def present(data: Data) -> tuple[Array, ...]:
+    """The parts of data that are not None: (X, y[, sample_weight])."""
+    return tuple(part for part in data if part is not None)
+
+
+def specs_of(parts: Sequence[Array]) -> tuple[tf.TensorSpec, ...]:
+    """Specs of (X, y[, sample_weight]), as of `present`, whose number of rows is not part of the program."""
+    return tuple(
+        tf.TensorSpec(
+            (None, *part.shape[1:]) if i < 2 or len(part.shape) == 1 else (part.shape[0], None), _tf_dtype(part)
+        )
+        for i, part in enumerate(parts)
+    )
+
+
+def _tf_dtype(part: Array) -> tf.DType:
+    """The dtype that `part` has in the program."""
+    if tf.is_tensor(part):
+        return part.dtype
+    return tf.as_dtype(keras.config.floatx() if part.dtype.kind == "f" else part.dtype)
+
+
+def first_rows(data: Data) -> Data:
+    """One row, as tensors; of weight 1."""
+    first = tf.convert_to_tensor(data.X[:1]), tf.convert_to_tensor(data.y[:1])
+    return Data(*first, None if data.sample_weight is None else tf.ones(1, keras.config.floatx()))
+
+
+def gather_batches(data: Sequence[tf.Tensor], rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """The batches of all members: parts of shape (n_members, n, ...)."""
+    X, y, *weights = data
+    batch = [tf.gather(X, rows), tf.gather(y, rows)]
+    for w in weights:
+        batch.append(tf.gather(w, rows) if w.shape.rank == 1 else tf.gather(w, rows, batch_dims=1))
+    return tuple(batch)

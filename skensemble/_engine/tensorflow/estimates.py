@@ -1,0 +1,102 @@
+"""What depends on the machine: cores, bytes that stay in memory, and when sharding and compiling pay."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from typing import Literal
+
+import keras
+
+from skensemble._engine.prototype import has_convolutions
+from skensemble._engine.records import Array
+from skensemble._numeric.sparse_rows import SparseRows
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+#: From so many values of all members on, mapped members run in shards, one a core.
+MIN_SHARD_VALUES = 2 * 10**5
+#: X of more bytes than this stays on the host (a memory map, say); chunks of steps of at most `CHUNK_BYTES` are
+#: gathered there.
+RESIDENT_BYTES, CHUNK_BYTES = 256 * 2**20, 32 * 2**20
+#: Bytes of one row in the order in which a member visits them (int32).
+ROW_ORDER_BYTES = 4
+#: Epochs whose row orders are handed over at once: at most so many, and at most so many bytes of orders. An epoch of
+#: more bytes runs in chunks of steps, because the program holds its row orders several times over.
+SEGMENT_EPOCHS, SEGMENT_BYTES = 64, 4 * 2**20
+#: XLA compiles the whole program (about a second) where there are many steps of little work: at most so many values
+#: times rows of a batch, and at least so many steps. Its matrix products are slower than TensorFlow's, its fused
+#: arithmetic is faster: for larger work it compiles the optimizer's update only (a tenth of a second), if that
+#: changes at least so many values. Never loops (recurrent layers) and convolutions.
+XLA_MIN_STEPS, XLA_MAX_WORK, XLA_MIN_UPDATE = 300, 10**7, 2 * 10**5
+#: For tests: "all", "update" or None instead of the choice.
+FORCE_XLA = NotImplemented
+#: Members with other numbers of rows wait for those with the most; the waiting leaves at least this share of the steps.
+MIN_SHARE_OF_ROWS = 0.5
+
+#: What XLA compiles: the whole program, the update of the variables, or nothing.
+Compiled = Literal["all", "update"] | None
+
+
+def count_shards(n_members: int, n_values: int) -> int:
+    """In how many shards of equal size mapped members are trained.
+
+    Parameters
+    ----------
+    n_members : int
+    n_values : int
+        Trainable values of all members.
+    """
+    if n_values < MIN_SHARD_VALUES:
+        return 1
+    return max(n for n in range(1, CORES + 1) if n_members % n == 0)
+
+
+def what_to_compile(n_steps: int, n_sizes: int, n_values: int, batch_size: int, *, whole: bool, flat: bool) -> Compiled:
+    """What XLA compiles. See `XLA_MIN_STEPS`.
+
+    Parameters
+    ----------
+    n_steps : int
+        Of the whole training.
+    n_sizes : int
+        Last batches of so many sizes take it as long again, each.
+    n_values : int
+        Trainable values of all members.
+    batch_size : int
+    whole, flat : bool
+        Whether the whole program could be compiled; whether the update of all members is one.
+    """
+    if FORCE_XLA is not NotImplemented:
+        return FORCE_XLA
+    if n_steps < XLA_MIN_STEPS * max(1, n_sizes):
+        return None
+    if whole and n_values * batch_size <= XLA_MAX_WORK:
+        return "all"
+    return "update" if flat and n_values >= XLA_MIN_UPDATE else None
+
+
+def may_differ_in_rows(model: keras.Model, n_rows: Sequence[int], batch_size: int, X: Array) -> bool:
+    """Whether members with other numbers of rows train together; see `_engine/backend.py`.
+
+    They do where tracing and compiling take the time: small networks on data in memory.
+    """
+    n_values = len(n_rows) * sum(math.prod(v.shape) for v in model.trainable_variables)
+    return (
+        n_values * batch_size <= XLA_MAX_WORK
+        and sum(n_rows) >= MIN_SHARE_OF_ROWS * len(n_rows) * max(n_rows)
+        and X.nbytes <= RESIDENT_BYTES
+        and not isinstance(X, SparseRows)
+        and not are_long(len(n_rows), max(n_rows))
+        and not has_convolutions(model)
+    )
+
+
+def are_long(n_members: int, n_rows: int) -> bool:
+    """Whether the row orders of an epoch are too long for one call."""
+    return ROW_ORDER_BYTES * n_members * n_rows > SEGMENT_BYTES
+
+
+def epochs_at_once(n_order_values: int) -> int:
+    """Epochs whose row orders, of so many values each, are handed over at once."""
+    return max(1, min(SEGMENT_EPOCHS, SEGMENT_BYTES // (ROW_ORDER_BYTES * n_order_values)))

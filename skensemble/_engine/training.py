@@ -1,0 +1,163 @@
+"""Training of members, and of one run whose states are kept on the way."""
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Sequence
+
+from sklearn.exceptions import ConvergenceWarning
+
+from skensemble._compat.python import find_stacklevel
+from skensemble._engine.checkpoints import Checkpoint
+from skensemble._engine.execution import Results, fit_here
+from skensemble._engine.fitted import FittedMembers
+from skensemble._engine.own_fits import check_own_fits, engine_of
+from skensemble._engine.progress import Task
+from skensemble._engine.results import MemberResult, TrainedMembers, TrainedRun
+from skensemble._engine.stacked import StackedMember, estimator_of
+from skensemble._engine.trajectory import Trajectory, TrajectoryRecorder
+from skensemble._engine.workers import check_backend, fit_parts, parts_of
+from skensemble._members.inputs import TrainingData, as_inputs
+from skensemble._members.model_instance import check_models
+from skensemble._members.spec import MemberSpec, with_callbacks
+
+
+def fit_members(
+    members: Sequence[MemberSpec],
+    data: TrainingData,
+    *,
+    engine: str = "auto",
+    n_jobs: int | None = None,
+    task: Task | None = None,
+    checkpoint: Checkpoint | None = None,
+    first: int = 0,
+) -> TrainedMembers:
+    """Train every member that is not frozen.
+
+    Parameters
+    ----------
+    members : list of MemberSpec
+    data : TrainingData
+    engine : {"auto", "fused", "keras"}, default="auto"
+        "auto" falls back to "keras" where the fused program cannot give Keras' result; "fused" raises then.
+    n_jobs : int, default=None
+        Number of joblib workers.
+    task : Task, default=None
+        What tells how far the training is; it has not begun. `Task.end` takes `TrainedMembers`.
+    checkpoint : Checkpoint, default=None
+        Where the state of the fit is kept, and taken from.
+    first : int, default=0
+        Position of the first of `members` in the ensemble; for the checkpoint, and the number that callbacks get.
+
+    Returns
+    -------
+    TrainedMembers
+
+    Raises
+    ------
+    NotFusableError
+        With `engine="fused"`: the reason in words.
+    """
+    check_backend(n_jobs)
+    check_own_fits(members, engine)
+    data = data._replace(X=as_inputs(data.X))
+    members = with_callbacks(members, first=first)
+    check_models(members, len(data.X))
+    members = [
+        member if member.name else dataclasses.replace(member, name=f"member {i}")
+        for i, member in enumerate(members, first)
+    ]
+    results: Results = {}
+    if checkpoint is not None:
+        results = checkpoint.begin(members, data, engine, first=first)
+    parts = parts_of(dict(enumerate(members)), results, n_jobs)
+    task = (Task() if task is None else task).mapped(lambda fitted: _gather(members, results | fitted))
+    trained = _gather(members, results | fit_parts(parts, data, engine, task, checkpoint, n_jobs))
+    if checkpoint is not None:
+        checkpoint.clean(members)
+    _warn_of_divergence(trained.estimators)
+    trained.estimators.name_features(data.X.names)
+    return trained
+
+
+def _gather(members: Sequence[MemberSpec], results: Results) -> TrainedMembers:
+    """`TrainedMembers` from results by number; members without a result are fitted already."""
+    fitted = FittedMembers([results[i].member if i in results else one.estimator for i, one in enumerate(members)])
+    reports = [
+        engine_of(result.member) if result.engine is None else (result.engine, result.reason)
+        for _, result in sorted(results.items())
+    ]
+    reasons = {str(reason): engine for engine, reason in reports if engine is not None}
+    engines = {name for engine, _ in reports if engine is not None for name in engine.split(" and ")} or {"none"}
+    return TrainedMembers(fitted, " and ".join(sorted(engines)), "; ".join(reasons or ["no network was trained"]))
+
+
+def fit_trajectory(
+    member: MemberSpec,
+    trajectory: Trajectory,
+    data: TrainingData,
+    *,
+    engine: str = "auto",
+    task: Task | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> TrainedRun:
+    """Train one member and keep states of it on the way.
+
+    Parameters
+    ----------
+    member : MemberSpec
+        Not frozen.
+    trajectory : Trajectory
+    data, engine, checkpoint
+        As in `fit_members`.
+    task : Task, default=None
+        As in `fit_members`, but `Task.end` takes `TrainedRun`.
+
+    Returns
+    -------
+    TrainedRun
+    """
+    data = data._replace(X=as_inputs(data.X))
+    check_models([member], len(data.X))
+    recorder = TrajectoryRecorder(trajectory)
+    (member,) = with_callbacks([member])
+    kept: Results = {}
+    if checkpoint is not None:
+        kept = checkpoint.begin([member], data, engine, trajectory=trajectory)
+    if kept:
+        result = kept[0]
+        recorder.resume(result.recorded or {})
+    else:
+        task = (Task() if task is None else task).mapped(lambda fitted: _run_of(member, recorder, fitted[0]))
+        result = fit_here({0: member}, data, engine, task, recorder, checkpoint)[0]
+    fitted = FittedMembers([result.member])
+    _warn_of_divergence(fitted)
+    fitted.name_features(data.X.names)
+    return _run_of(member, recorder, result)
+
+
+def _run_of(spec: MemberSpec, recorder: TrajectoryRecorder, result: MemberResult) -> TrainedRun:
+    """`TrainedRun` from the result of its member."""
+    member = result.member
+    history = member.history if isinstance(member, StackedMember) else member.history_
+    n_epochs = len(history["loss"])
+    return TrainedRun(
+        recorder.checkpoints(estimator_of(member), spec.seed, history),
+        n_epochs,
+        recorder.epoch_rates(0, n_epochs),
+        recorder.sample_indices,
+        recorder.batch_size,
+        result.engine,
+        result.reason,
+    )
+
+
+def _warn_of_divergence(members: FittedMembers) -> None:
+    diverged = [i for i, loss in enumerate(members.final_losses()) if not math.isfinite(loss)]
+    if diverged:
+        warnings.warn(
+            f"The loss of members {diverged} is not finite: they diverged, and their predictions are not usable. "
+            "Lower the learning rate, scale the features, or clip the gradients.",
+            ConvergenceWarning,
+            stacklevel=find_stacklevel(),
+        )

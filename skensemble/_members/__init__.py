@@ -1,0 +1,1 @@
+"""What is trained: members as the user gave them, with seeds, rows, encodings and checks."""

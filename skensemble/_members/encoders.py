@@ -1,0 +1,103 @@
+"""What a network sees of X and y; scikeras uses transformers of scikit-learn, which tools such as mlflow watch."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from scikeras.utils.transformers import ClassifierLabelEncoder
+from sklearn.base import BaseEstimator
+
+from skensemble._compat.scikeras import is_categorical_crossentropy, is_one_hot_target
+
+
+class Unchanged(BaseEstimator):
+    """Stands for an encoder where there is nothing to encode."""
+
+    def fit(self, values: Any) -> Any:
+        """Return itself."""
+        return self
+
+    def transform(self, values: Any) -> Any:
+        """Return the values."""
+        return values
+
+    inverse_transform = transform
+
+
+class _Numbers(BaseEstimator):
+    """Labels, one a row, as numbers of their classes in a column."""
+
+    def __init__(self, classes: np.ndarray) -> None:
+        self.classes = classes
+
+    def transform(self, y: np.ndarray) -> Any:
+        """Column of numbers."""
+        return self._indices(y).astype(keras.config.floatx())
+
+    def inverse_transform(self, numbers: Any) -> Any:
+        """Labels of a column of numbers."""
+        return self.classes[np.asarray(numbers).astype(int)]
+
+    def check(self, y: np.ndarray) -> None:
+        """Raise where the classes are not sorted, or y has others."""
+        if self.classes.dtype.kind not in "OUS" and (np.sort(self.classes) != self.classes).any():
+            raise ValueError(f"Classes that are numbers must be sorted: got {self.classes.tolist()}.")
+        unknown = np.setdiff1d(y, self.classes)
+        if unknown.size:
+            raise ValueError(f"`y` must hold known classes: got {unknown.tolist()}, known are {self.classes.tolist()}.")
+
+    def _indices(self, y: np.ndarray) -> Any:
+        y = np.asarray(y).reshape(-1, 1)
+        self.check(y)
+        order = np.argsort(self.classes)
+        return order[np.searchsorted(self.classes, y, sorter=order)]
+
+
+class _Indicators(_Numbers):
+    """Labels, one a row, as a row of zeros with a one for the class."""
+
+    def transform(self, y: np.ndarray) -> Any:
+        """A row of zeros and a one for each label."""
+        return np.eye(len(self.classes), dtype=keras.config.floatx())[self._indices(y)[:, 0]]
+
+    def inverse_transform(self, indicators: Any) -> Any:
+        """Column of the labels that have the ones."""
+        return self.classes[np.asarray(indicators).argmax(axis=1)][:, np.newaxis]
+
+
+class LabelEncoder(ClassifierLabelEncoder):
+    """scikeras' encoder of labels, with the same results, made of parts that no tool watches.
+
+    mlflow's autologging takes any fit of one of scikit-learn's own estimators that no other one has called for the
+    training of the user's model. With `transform_output="pandas"` they would return tables, too.
+    """
+
+    def fit(self, y: np.ndarray) -> Any:
+        """Learn the classes.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n_samples,) or (n_samples, n_labels)
+
+        Returns
+        -------
+        LabelEncoder
+            Itself.
+        """
+        target_type = self._type_of_target(y)
+        if target_type in ("binary", "multiclass"):
+            self.classes_: Any = np.unique(y) if isinstance(self.categories, str) else np.asarray(self.categories[0])
+            one_hot = target_type == "multiclass" and is_categorical_crossentropy(self.loss)
+            self._final_encoder = (_Indicators if one_hot else _Numbers)(self.classes_)
+            self._final_encoder.check(y)
+        elif target_type in ("multilabel-indicator", "multiclass-multioutput"):
+            self.classes_ = np.arange(y.shape[1]) if target_type == "multilabel-indicator" else None
+            self._final_encoder = Unchanged()
+        else:
+            return super().fit(y)  # which says what there is instead
+        if target_type == "multilabel-indicator" and is_one_hot_target(y):
+            target_type = "multiclass-onehot"
+        self.n_classes_ = None if self.classes_ is None else len(self.classes_)
+        self.n_outputs_ = self.n_outputs_expected_ = 1
+        self._y_shape, self._y_dtype, self._target_type = y.shape, y.dtype, target_type
+        return self

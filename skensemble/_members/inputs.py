@@ -1,0 +1,98 @@
+"""X in two forms: as the user gave it, for members that are no networks, and as numbers, for networks."""
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from scipy.sparse import issparse
+
+from skensemble._compat.sklearn import safe_indexing
+from skensemble._numeric.sparse_rows import SparseRows, take_rows
+
+# Sparse formats whose rows can be taken.
+_INDEXED_FORMATS = ("csr", "csc", "lil")
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """X of a fit or of a prediction.
+
+    Attributes
+    ----------
+    given : array-like, DataFrame, sparse matrix or list of n_samples
+        X as the user gave it; None where no member takes it.
+    floats : ndarray or SparseRows of shape (n_samples, ...)
+        X in Keras' float type; None where there is no network to take it.
+    names : ndarray of str of shape (n_features,)
+        Names of the columns; None where X has none.
+    """
+
+    given: Any
+    floats: np.ndarray | SparseRows | None = None
+    names: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        X = self.given if self.floats is None else self.floats
+        return X.shape[0] if hasattr(X, "shape") else len(X)
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one row; () for a text."""
+        X = self.given if self.floats is None else self.floats
+        return tuple(X.shape[1:]) if hasattr(X, "shape") else np.shape(X[0])
+
+    def take(self, rows: Any) -> "Inputs":
+        """Some rows, in both forms; the same object where these are all rows in their order."""
+        if np.array_equal(rows, np.arange(len(self))):
+            return self
+        given = None if self.given is None else safe_indexing(self.given, rows)
+        if self.floats is None or self.floats is self.given:
+            return dataclasses.replace(self, given=given, floats=None if self.floats is None else given)
+        return dataclasses.replace(self, given=given, floats=take_rows(self.floats, rows))
+
+    def forms(self, *, given: bool, floats: bool) -> "Inputs":
+        """The same without the form that is not needed, which then is not sent to other processes either."""
+        return dataclasses.replace(self, given=self.given if given else None, floats=self.floats if floats else None)
+
+
+class TrainingData(NamedTuple):
+    """What members are trained on.
+
+    Attributes
+    ----------
+    X : Inputs
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        The user's labels or targets.
+    sample_weight : ndarray of shape (n_samples,), default=None
+    """
+
+    X: Inputs
+    y: np.ndarray
+    sample_weight: np.ndarray | None = None
+
+
+def as_inputs(X: Any) -> Inputs:
+    """`Inputs` as they are; an array is both forms."""
+    return X if isinstance(X, Inputs) else Inputs(X, X)
+
+
+def as_given(X: Any) -> Any:
+    """X as the user gave it, in a form whose rows can be counted and taken."""
+    if issparse(X):
+        return X if X.format in _INDEXED_FORMATS else X.tocsr()
+    return X if hasattr(X, "shape") or hasattr(X, "__len__") else np.asarray(X)
+
+
+def refuse_streams(X: Any) -> None:
+    """Raise where X gives its rows one after the other: rows are shuffled, drawn and split by their numbers."""
+    tensorflow = sys.modules.get("tensorflow")  # who has a Dataset has imported it
+    if isinstance(X, keras.utils.PyDataset | Iterator) or (
+        tensorflow is not None and isinstance(X, tensorflow.data.Dataset)
+    ):
+        raise TypeError(
+            f"X must be an array, whose rows can be read in any order: got {type(X).__name__}. Give X and y as arrays; "
+            "where X is larger than the memory, as a memory map (`numpy.load(path, mmap_mode='r')`)."
+        )

@@ -1,0 +1,209 @@
+"""Whether the output layer and the loss of a network fit its target: checked after building, before any training."""
+
+import inspect
+from typing import Any
+
+import keras
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from skensemble._compat.keras import output_layer, output_shape
+from skensemble._compat.scikeras import (
+    ScikerasClassifier,
+    encode_target,
+    has_own_encoders,
+    has_own_model_check,
+    initialize,
+    new_values,
+)
+
+# Keras' activations by what their outputs are. Of others nothing is known, and nothing is said.
+_SUM_TO_ONE = {"softmax", "sparsemax"}
+_FROM_ZERO_TO_ONE = {"sigmoid", "hard_sigmoid", "sparse_sigmoid"}
+_NO_PROBABILITIES = {
+    *("celu", "elu", "exponential", "gelu", "glu", "hard_shrink", "hard_silu", "hard_tanh", "leaky_relu", "linear"),
+    *("log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "silu", "soft_shrink", "softplus", "softsign"),
+    *("sparse_plus", "squareplus", "tanh", "tanh_shrink", "threshold"),
+}
+_LAYERS_AS_ACTIVATIONS = {
+    keras.layers.Softmax: "softmax",
+    keras.layers.ReLU: "relu",
+    keras.layers.LeakyReLU: "leaky_relu",
+    keras.layers.PReLU: "relu",
+    keras.layers.ELU: "elu",
+}
+_WITH_ACTIVATION = (
+    keras.layers.Activation,
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+)
+# Losses that compare each output with a number of y.
+_POINTWISE = {
+    *("binarycrossentropy", "binaryfocalcrossentropy", "categoricalcrossentropy", "categoricalfocalcrossentropy"),
+    *("categoricalhinge", "hinge", "huber", "kldivergence", "logcosh", "meanabsoluteerror", "meansquarederror"),
+    *("poisson", "squaredhinge"),
+}
+_BY_INDEX = "sparsecategoricalcrossentropy"
+
+
+def checks_itself(estimator: BaseEstimator) -> bool:
+    """Whether an estimator calls `check_output` in its own `fit`, as those of this package do."""
+    return has_own_model_check(estimator)
+
+
+def initialize_checked(estimator: BaseEstimator, X: Any, y: np.ndarray) -> BaseEstimator:
+    """Build and compile the model of a member, with values of its own, and raise where its output does not fit y."""
+    with new_values(estimator):
+        initialize(estimator, X, y)
+    if not checks_itself(estimator):
+        check_output(estimator, encode_target(estimator, y))
+    return estimator
+
+
+def check_output(estimator: BaseEstimator, y: np.ndarray) -> None:
+    """Raise where the output layer or the loss of a network cannot be right for its target.
+
+    Parameters
+    ----------
+    estimator : scikeras estimator
+        Its model is built and compiled.
+    y : ndarray
+        Encoded for the model.
+
+    Raises
+    ------
+    ValueError
+        With what to change in the model.
+    """
+    shape = output_shape(estimator.model_)
+    if shape is None or (shape[-1] is None and len(shape) > 1) or has_own_encoders(estimator):
+        return
+    layer = output_layer(estimator.model_)
+    one_line = set(shape[1:-1]) <= {1}
+    if not one_line or (len(shape) > 2 and shape[-1] > 1 and not isinstance(estimator, ScikerasClassifier)):
+        raise ValueError(
+            f"The output of `model` must be one line of numbers for each row: got the shape {shape}. Put "
+            "keras.layers.Flatten() or a pooling layer before the output layer, or let the last recurrent layer "
+            "return no sequences."
+        )
+    units = shape[-1] if len(shape) > 1 else 1
+    if not isinstance(estimator, ScikerasClassifier):
+        _check_values(units, estimator.n_outputs_, _activation(layer))
+    elif estimator.target_type_ == "multilabel-indicator":
+        _check_labels(units, _activation(layer), estimator.model_.loss, y)
+    elif estimator.n_classes_ is not None:
+        _check_classes(units, _activation(layer), estimator.model_.loss, y, estimator.n_classes_)
+
+
+def _check_values(units: int, n_targets: int, activation: str | None) -> None:
+    if units != n_targets:
+        raise ValueError(
+            f"The output layer of a regressor must have one unit for each target: got {_count(units, 'unit')} for "
+            f"{_count(n_targets, 'target')}. Use keras.layers.Dense({n_targets}); a network that predicts more than y "
+            "has needs a `target_encoder` of its own."
+        )
+    if units == 1 and activation in _SUM_TO_ONE:
+        raise ValueError(
+            f"One unit with the activation {activation!r} is 1 for every row: it cannot predict values. Use "
+            "keras.layers.Dense(1)."
+        )
+
+
+def _check_labels(units: int, activation: str | None, loss: Any, y: np.ndarray) -> None:
+    n_labels = y.shape[1]
+    layer = f"keras.layers.Dense({n_labels}, activation='sigmoid')"
+    if units != n_labels:
+        raise ValueError(
+            f"The output layer must have one unit for each column of y: got {_count(units, 'unit')} for "
+            f"{_count(n_labels, 'column')}. Use {layer}."
+        )
+    _check_probabilities(activation, loss, layer)
+    if activation in _SUM_TO_ONE and (y.sum(axis=1) > 1).any():
+        raise ValueError(
+            f"Outputs of the activation {activation!r} sum to 1, but rows of y have several labels: no more than one "
+            f"of them could be predicted. Use {layer} and the loss 'binary_crossentropy'."
+        )
+    if _loss_name(loss) == _BY_INDEX:
+        raise ValueError(
+            "The loss 'sparse_categorical_crossentropy' takes y as one number for each row: y has "
+            f"{_count(n_labels, 'column')}. Use 'categorical_crossentropy' where each row has one label, else "
+            "'binary_crossentropy'."
+        )
+
+
+def _check_classes(units: int, activation: str | None, loss: Any, y: np.ndarray, n_classes: int) -> None:
+    layer = f"keras.layers.Dense({n_classes}, activation='softmax')"
+    fix = f"Use {layer}" + (" or keras.layers.Dense(1, activation='sigmoid')." if n_classes == 2 else ".")
+    if units == 1 and activation in _SUM_TO_ONE:
+        raise ValueError(f"One unit with the activation {activation!r} is 1 for every row. {fix}")
+    if units != n_classes and not (units == 1 and n_classes == 2):
+        raise ValueError(
+            f"The output layer must have one unit for each class: got {_count(units, 'unit')} for {n_classes} classes."
+            f" {fix}"
+        )
+    _check_probabilities(activation, loss, layer if units > 1 else "keras.layers.Dense(1, activation='sigmoid')")
+    if units > 1 and activation in _FROM_ZERO_TO_ONE:
+        raise ValueError(
+            f"The probabilities of classes must sum to 1 in each row: those of {units} units with the activation "
+            f"{activation!r} do not. {fix} Where a row may have several labels, y must be an indicator matrix."
+        )
+    _check_loss(units, loss, one_number=y.ndim == 1 or y.shape[1] == 1)
+
+
+def _check_loss(units: int, loss: Any, one_number: bool) -> None:
+    name = _loss_name(loss)
+    if units == 1 and name == _BY_INDEX:
+        raise ValueError(
+            "The loss 'sparse_categorical_crossentropy' needs an output for each class: got 1 unit. Use "
+            "'binary_crossentropy'."
+        )
+    if units > 1 and one_number and name in _POINTWISE:
+        raise ValueError(
+            f"The loss {_shown(loss)} compares each of the {units} outputs with a number of y, which has one for each "
+            "row: the number of its class. Use the loss 'sparse_categorical_crossentropy'."
+        )
+    if units > 1 and not one_number and name == _BY_INDEX:
+        raise ValueError(
+            f"The loss {_shown(loss)} takes the number of a class for each row, but y is encoded as one column for "
+            "each class, as the estimator's `loss` asks. Use one loss in both places."
+        )
+
+
+def _check_probabilities(activation: str | None, loss: Any, layer: str) -> None:
+    if activation not in _NO_PROBABILITIES:
+        return
+    what = "without an activation" if activation == "linear" else f"with the activation {activation!r}"
+    logits = " and leave out `from_logits=True`" if getattr(loss, "from_logits", False) else ""
+    raise ValueError(
+        f"The outputs of a classifier must be probabilities: those of an output layer {what} are none. Use "
+        f"{layer}{logits}."
+    )
+
+
+def _activation(layer: keras.Layer) -> str | None:
+    """Name of what Keras' own output layer ends with; None where that cannot be told."""
+    if type(layer) in _LAYERS_AS_ACTIVATIONS:
+        return _LAYERS_AS_ACTIVATIONS[type(layer)]
+    if type(layer) not in _WITH_ACTIVATION or not inspect.isfunction(layer.activation):
+        return None
+    is_of_keras = (layer.activation.__module__ or "").partition(".")[0] == "keras"
+    return layer.activation.__name__ if is_of_keras else None
+
+
+def _loss_name(loss: Any) -> str | None:
+    """Name of a loss of Keras without underscores, the same for function and class; None for one of the user's."""
+    if isinstance(loss, str):
+        loss = keras.losses.get(loss)
+    kind = loss if inspect.isroutine(loss) or isinstance(loss, type) else type(loss)
+    return kind.__name__.replace("_", "").lower() if kind.__module__.partition(".")[0] == "keras" else None
+
+
+def _shown(loss: Any) -> str:
+    return repr(loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,167 @@
+"""What is to be trained: `MemberSpec`, and the seeds and columns of the members of an ensemble."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.frozen import FrozenEstimator
+
+from skensemble._compat.scikeras import BaseWrapper, set_n_columns
+from skensemble._members.callback_factories import OwnCallbacks, check_paths, own_callbacks
+
+
+@dataclasses.dataclass(frozen=True)
+class MemberSpec:
+    """One member to train.
+
+    Attributes
+    ----------
+    estimator : estimator
+        The user's, cloned before it is trained; members with the same one are copies of each other. A FrozenEstimator
+        is fitted already.
+    seed : int
+        Of its starting values, its dropout and the order of its rows.
+    sample_indices : ndarray of int of shape (n_rows,), default=None
+        Rows of X to train on, some perhaps more than once; None means all.
+    validation_indices : ndarray of int of shape (n_validation_rows,), default=None
+        Rows of X that are evaluated after each epoch, instead of those of the estimator's own `validation_split`.
+    columns : ndarray of int of shape (n_columns,), default=None
+        Columns of X to train on, in ascending order; None means all. Only for networks.
+    is_weighted : bool, default=True
+        Whether it is given `sample_weight`, where there is one.
+    metadata : dict, default=None
+        Other arguments of its `fit`; arrays of the length of X have an entry for each of its rows.
+    callbacks : OwnCallbacks, default=None
+        None where they were not made yet, and for members that are no networks.
+    name : str, default=None
+        What progress calls it; None means by its number.
+    """
+
+    estimator: BaseEstimator
+    seed: int
+    sample_indices: np.ndarray | None = None
+    validation_indices: np.ndarray | None = None
+    columns: np.ndarray | None = None
+    is_weighted: bool = True
+    metadata: dict | None = None
+    encodes_labels: bool = False
+    callbacks: OwnCallbacks | None = None
+    name: str | None = None
+
+    def new_estimator(self) -> BaseEstimator:
+        """The estimator to train, not fitted."""
+        member = clone(self.estimator).set_params(random_state=self.seed)
+        if self.columns is not None:
+            set_n_columns(member, len(self.columns))
+        return member
+
+    def weights(self, sample_weight: np.ndarray | None) -> np.ndarray | None:
+        """What it is given of `sample_weight`."""
+        return sample_weight if self.is_weighted else None
+
+    @property
+    def takes_all_data(self) -> bool:
+        """Whether it is trained on all rows and columns, but for those that its own arguments hold out."""
+        return self.sample_indices is None and self.validation_indices is None and self.columns is None
+
+    @property
+    def fit_callbacks(self) -> list[keras.callbacks.Callback]:
+        """Its own Keras callbacks for `fit`; none where they were not made."""
+        return [] if self.callbacks is None else self.callbacks.fit
+
+
+def unwrapped(estimator: BaseEstimator) -> Any:
+    """The fitted estimator in a frozen one; any other as it is."""
+    return estimator.estimator if is_frozen(estimator) else estimator
+
+
+def draw_entropy(random_state: int | np.random.RandomState | None) -> int:
+    """Number from which all seeds of an ensemble follow; a RandomState is advanced by one draw, None gives another."""
+    if random_state is None:
+        entropy: Any = np.random.SeedSequence().entropy
+        return entropy
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(np.iinfo(np.int32).max))
+    return int(random_state)
+
+
+def spawn_seeds(entropy: int, n_members: int) -> list[int]:
+    """One seed per member; that of member i does not depend on how many members there are.
+
+    Parameters
+    ----------
+    entropy : int
+        As of `draw_entropy`.
+    n_members : int
+
+    Returns
+    -------
+    list of int
+    """
+    children = np.random.SeedSequence(entropy).spawn(n_members)
+    # Keras and scikit-learn take seeds that fit a signed 32-bit integer.
+    return [int(child.generate_state(1)[0] >> 1) for child in children]
+
+
+def draw_columns(entropy: int, n_members: int, n_features: int, n_columns: int) -> list[np.ndarray]:
+    """Columns of each member, in ascending order; those of member i do not depend on how many members there are.
+
+    Parameters
+    ----------
+    entropy : int
+        As of `draw_entropy`.
+    n_members, n_features, n_columns : int
+
+    Returns
+    -------
+    list of ndarray of int of shape (n_columns,)
+    """
+    # Children of the sequences that give the members' seeds: the seeds stay as they are without columns.
+    sequences = [np.random.SeedSequence(entropy, spawn_key=(i, 0)) for i in range(n_members)]
+    generators = map(np.random.default_rng, sequences)
+    return [np.sort(generator.choice(n_features, n_columns, replace=False)) for generator in generators]
+
+
+def with_callbacks(members: Sequence[MemberSpec], *, first: int = 0, fitted: Any = ()) -> list[MemberSpec]:
+    """Members with Keras callbacks of their own.
+
+    Parameters
+    ----------
+    members : list of MemberSpec
+    first : int, default=0
+        Number of the first of them.
+    fitted : FittedMembers, default=()
+        Members that were trained before, with the numbers from 0.
+
+    Returns
+    -------
+    list of MemberSpec
+
+    Raises
+    ------
+    ValueError
+        Where several members would write to one path.
+    """
+    made = [
+        dataclasses.replace(member, callbacks=own_callbacks(member.estimator, number))
+        if isinstance(member.estimator, BaseWrapper) and member.callbacks is None
+        else member
+        for number, member in enumerate(members, first)
+    ]
+    own = dict(enumerate(fitted.callbacks())) if fitted else {}
+    own |= {number: member.callbacks.fit for number, member in enumerate(made, first) if member.callbacks is not None}
+    check_paths(own)
+    return made
+
+
+def is_network(estimator: BaseEstimator) -> bool:
+    """Whether a member, which may be frozen, is a network and takes X as numbers."""
+    return isinstance(unwrapped(estimator), BaseWrapper)
+
+
+def is_frozen(estimator: BaseEstimator) -> bool:
+    """Whether the estimator is already fitted and must not be trained."""
+    return isinstance(estimator, FrozenEstimator)

@@ -1,0 +1,42 @@
+"""Targets that are right, but probably not meant: told once, for the ensemble and not for each member."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.exceptions import DataConversionWarning
+
+from skensemble._compat.python import find_stacklevel
+
+_INSIDE_ENSEMBLE = ContextVar("inside_ensemble", default=False)
+
+
+@contextmanager
+def inside_ensemble() -> Iterator[Any]:
+    """Block in which members are fitted, of whose y the ensemble has told the user already."""
+    token = _INSIDE_ENSEMBLE.set(True)
+    try:
+        yield
+    finally:
+        _INSIDE_ENSEMBLE.reset(token)
+
+
+def warn_of_one_hot(y: np.ndarray) -> None:
+    """Tell how labels are understood whose rows all have exactly one 1, which most often are classes."""
+    if _INSIDE_ENSEMBLE.get() or issparse(y):
+        return
+    y = np.asarray(y)
+    if y.ndim != 2 or y.shape[1] < 2 or y.dtype.kind not in "biuf" or not np.isin(y, (0, 1)).all():
+        return
+    if (y.sum(axis=1) == 1).all():
+        warnings.warn(
+            f"`y` has exactly one 1 in each row, and is taken as {y.shape[1]} labels of which a row could have "
+            "several: networks learn each label by itself, unless their loss says otherwise, and `predict` gives rows "
+            "of 0 and 1. If each row has one class, pass the classes: y.argmax(axis=1).",
+            DataConversionWarning,
+            stacklevel=find_stacklevel(),
+        )

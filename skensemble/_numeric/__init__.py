@@ -1,0 +1,1 @@
+"""How numbers are combined, chosen and scheduled: pure NumPy, no networks."""

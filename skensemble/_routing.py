@@ -1,0 +1,115 @@
+"""Metadata routing: which arguments of `fit` members and final estimators are given, by what they requested."""
+
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, get_routing_for_object, process_routing
+
+from skensemble._compat.scikeras import BaseWrapper
+from skensemble._compat.sklearn import own_request, routing_enabled
+
+_FIT = MethodMapping().add(caller="fit", callee="fit")
+
+
+def make_router(ensemble, members, *, consumes):
+    """Router of an ensemble to its members.
+
+    The ensemble's own request for `sample_weight` stands for the members that have none.
+
+    Parameters
+    ----------
+    ensemble : estimator
+    members : list of (str, estimator)
+    consumes : bool
+        Whether the ensemble takes `sample_weight` itself where nobody requested it.
+
+    Returns
+    -------
+    MetadataRouter
+    """
+    own = own_request(ensemble)
+    routings = {name: get_routing_for_object(member) for name, member in members}
+    stands_in = _request(own) is not None or (consumes and all(_has_no_request(one) for one in routings.values()))
+    for requests in () if stands_in else (own.fit.requests, own.score.requests):
+        if requests.get("sample_weight") is None:
+            requests.pop("sample_weight", None)
+    router = MetadataRouter(owner=ensemble).add_self_request(own)
+    for name, routing in routings.items():
+        if stands_in and _has_no_request(routing):
+            routing.fit.requests.pop("sample_weight", None)
+        router.add(**{name: routing}, method_mapping=_FIT)
+    return router
+
+
+def _request(routing):
+    """The request for `sample_weight` of `fit`: True, False, another name, or None where there is none."""
+    return routing.fit.requests.get("sample_weight")
+
+
+def _has_no_request(routing):
+    return not isinstance(routing, MetadataRouter) and _request(routing) is None
+
+
+def asks_in_fit(estimator):
+    """Whether an estimator has set requests of `fit`, or routes metadata itself."""
+    routing = get_routing_for_object(estimator)
+    return isinstance(routing, MetadataRouter) or any(one is not None for one in routing.fit.requests.values())
+
+
+def fit_metadata(ensemble, members, sample_weight, params, *, consumes):
+    """What `fit` of each member is given beside X and y.
+
+    Parameters
+    ----------
+    ensemble : estimator
+        With the router of `make_router`.
+    members : list of (str, estimator)
+    sample_weight : ndarray or None
+        Given to `fit` of the ensemble, as `params` is.
+    params : dict
+        Other metadata.
+    consumes : bool
+        As in `make_router`.
+
+    Returns
+    -------
+    dict of str to dict
+        By the name of the member, or of any other object in the router.
+
+    Raises
+    ------
+    UnsetMetadataPassedError
+        Where a member takes what it did not say whether it requests.
+    """
+    weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+    if not routing_enabled():
+        return {name: dict(weights) for name, _ in members}
+    routed = process_routing(ensemble, "fit", **weights, **params)
+    stands_in = consumes or _request(own_request(ensemble)) is not None
+    given = {}
+    for name, member in members:
+        given[name] = dict(routed[name].fit)
+        if stands_in and _has_no_request(get_routing_for_object(member)):
+            given[name] |= weights
+        _check_network(name, member, given[name], sample_weight)
+    return given
+
+
+def _check_network(name, member, given, sample_weight):
+    if not isinstance(member, BaseWrapper):
+        return
+    others = sorted(given.keys() - {"sample_weight"})
+    if others:
+        raise ValueError(
+            f"Networks take `sample_weight` as metadata, and nothing else: {name!r} is {type(member).__name__}, which "
+            f"requests {others}. Remove the request, or use the metadata in a Pipeline before the network."
+        )
+    if "sample_weight" in given and given["sample_weight"] is not sample_weight:
+        raise ValueError(
+            f"Networks take `sample_weight` under this name: {name!r} is {type(member).__name__}, which requests it as "
+            f"{_request(get_routing_for_object(member))!r}. Use set_fit_request(sample_weight=True)."
+        )
+
+
+def split_metadata(given, sample_weight):
+    """Arguments of `Member` for what a member is given by `fit_metadata`."""
+    is_weighted = sample_weight is not None and given.get("sample_weight") is sample_weight
+    others = {name: value for name, value in given.items() if not (is_weighted and name == "sample_weight")}
+    return {"is_weighted": is_weighted, "metadata": others}

@@ -1,0 +1,162 @@
+"""Members whose network learns the shape of its input from the data: subclassed models, Sequential without an Input."""
+
+import keras
+import numpy as np
+import pytest
+import scikeras.wrappers
+from comparison import assert_same_members, ensemble_of, fit_with_keras
+
+from skensemble import (
+    KerasAveragingClassifier,
+    KerasClassifier,
+    KerasRegressor,
+    KerasVotingClassifier,
+    PolyakWeightClassifier,
+    SnapshotEnsembleClassifier,
+    StackedKerasClassifier,
+    io,
+)
+from skensemble._members.architecture import signature
+
+QUICK = {"epochs": 2, "batch_size": 30, "shuffle": False}
+
+
+class Net(keras.Model):
+    """A model of the user's, with an attribute that no configuration tells."""
+
+    def __init__(self, units, n_outputs=3, scale=1.0, activation="softmax"):
+        super().__init__()
+        self.hidden = [keras.layers.Dense(units, activation="tanh"), keras.layers.Dropout(0.5)]
+        self.last = keras.layers.Dense(n_outputs, activation=activation)
+        self.scale = scale
+
+    def call(self, x, training=False):
+        for layer in self.hidden:
+            x = layer(x, training=training) if isinstance(layer, keras.layers.Dropout) else layer(x)
+        return self.last(self.scale * x)
+
+
+def build_net(meta, scale=1.0):
+    return Net(5, meta["n_classes_"], scale)
+
+
+def build_regression():
+    return Net(5, 1, activation=None)
+
+
+def build_inside():
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, Net(4, scale=2.0)(inputs))
+
+
+def build_without_input():
+    return keras.Sequential([keras.layers.Dense(4, activation="relu"), keras.layers.Dense(3, activation="softmax")])
+
+
+def build_dict():
+    class Named(Net):
+        def call(self, x, training=False):
+            return {"one": super().call(x, training=training)}
+
+    return Named(4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("build", [build_net, build_without_input])
+def test_networks_are_those_of_keras(build, blobs):
+    """Trained in one program, they are what Keras' own fit makes of them, and predict the same."""
+    X, y = blobs
+    fused = ensemble_of(KerasClassifier(build, **QUICK)).fit(X, y)
+    assert_same_members(fused, fit_with_keras(fused, X, y), X)
+
+
+@pytest.mark.slow
+def test_inside_of_another_model(blobs):
+    """In a model made of inputs and outputs, whose configuration does not tell its arguments, Keras trains it."""
+    X, y = blobs
+    ensemble = ensemble_of(KerasClassifier(build_inside, **QUICK), engine="auto").fit(X, y)
+    assert ensemble.engine_ == "keras"
+    assert "the model cannot be described by its configuration" in ensemble.engine_reason_
+
+
+@pytest.mark.slow
+def test_regression(regression):
+    """Regressors may be subclassed models too."""
+    X, y = regression
+    fused = ensemble_of(KerasRegressor(build_regression, **QUICK)).fit(X, y)
+    assert_same_members(fused, fit_with_keras(fused, X, y), X)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["fused", "keras"])
+def test_plain_scikeras_members(engine, blobs):
+    """Members of scikeras' own class, which counts the outputs of models that have none yet."""
+    X, y = blobs
+    member = scikeras.wrappers.KerasClassifier(
+        build_net, loss="sparse_categorical_crossentropy", optimizer="adam", verbose=0, **QUICK
+    )
+    ensemble = KerasAveragingClassifier(member, n_estimators=2, engine=engine, random_state=0).fit(X, y)
+    assert ensemble.engine_ == engine
+    assert ensemble.predict_proba(X).shape == (60, 3)
+
+
+@pytest.mark.slow
+def test_a_member_alone(blobs):
+    """Without an ensemble, too: fitted, trained on, predicting."""
+    X, y = blobs
+    member = KerasClassifier(build_net, **QUICK).fit(X, y)
+    assert member.predict_proba(X[:1]).shape == (1, 3)
+    assert len(member.partial_fit(X, y).history_["loss"]) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["fused", "keras"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda member, engine: KerasVotingClassifier([("a", member), ("b", member)], engine=engine),
+        lambda member, engine: StackedKerasClassifier([("a", member)], cv=2, engine=engine),
+        lambda member, engine: SnapshotEnsembleClassifier(member, n_estimators=2, engine=engine),
+        lambda member, engine: PolyakWeightClassifier(member, n_checkpoints=2, engine=engine),
+    ],
+)
+def test_other_ensembles(make, engine, blobs):
+    """Every ensemble trains them by both engines and predicts."""
+    X, y = blobs
+    ensemble = make(KerasClassifier(build_net, **QUICK), engine).fit(X, y)
+    assert ensemble.engine_ == engine
+    np.testing.assert_allclose(ensemble.predict_proba(X).sum(axis=1), 1, rtol=1e-5)
+
+
+def test_attributes_enter_the_signature():
+    """Models that differ only in an attribute of their own do not share a program."""
+
+    def compiled(*args):
+        model = Net(*args)
+        model(np.zeros((1, 4), "float32"))
+        model.compile("sgd", "mse")
+        return model
+
+    assert signature(compiled(5, 3, 1.0)) == signature(compiled(5, 3, 1.0))
+    assert signature(compiled(5, 3, 1.0)) != signature(compiled(5, 3, 2.0))
+    assert signature(compiled(5, 3, 1.0, "relu")) != signature(compiled(5, 3, 1.0, "tanh"))
+
+
+def test_dicts_are_refused(blobs):
+    """A model whose output is a dict is refused by the program in words."""
+    X, y = blobs
+    member = KerasClassifier(build_dict, loss="sparse_categorical_crossentropy", **QUICK)
+    with pytest.raises(ValueError, match=r"engine='fused' is not possible: "):
+        ensemble_of(member).fit(X, y)
+
+
+@pytest.mark.slow
+def test_export_and_files_refuse_in_words(blobs, tmp_path):
+    """What needs the configuration, in which Keras leaves out the arguments of the model, says so."""
+    X, y = blobs
+    ensemble = ensemble_of(KerasClassifier(build_net, **QUICK)).fit(X, y)
+    with pytest.raises(ValueError, match=r"`to_keras` needs networks that Keras can build from their configuration"):
+        ensemble.to_keras()
+    with pytest.raises(io.PersistenceError, match="subclassed model"):
+        io.dump(ensemble, tmp_path / "ensemble.skn")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,422 @@
+"""What is true of every public estimator, tried once for each: seeds, what belongs to the user, failed fits, files."""
+
+import copy
+import inspect
+import pickle
+import random
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import joblib
+import keras
+import numpy as np
+import pytest
+import scikeras.wrappers
+import scipy.sparse
+import sklearn
+import tensorflow as tf
+from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.datasets import make_blobs
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import skensemble
+from skensemble import (
+    KerasAveragingClassifier,
+    KerasAveragingRegressor,
+    KerasClassifier,
+    KerasHeadClassifier,
+    KerasHeadRegressor,
+    KerasRegressor,
+    KerasVotingClassifier,
+    KerasVotingRegressor,
+    PolyakWeightClassifier,
+    PolyakWeightRegressor,
+    SnapshotEnsembleClassifier,
+    SnapshotEnsembleRegressor,
+    StackedKerasClassifier,
+    StackedKerasRegressor,
+)
+
+# All networks are of one architecture with two outputs or one, so that most fits of a process share one program.
+NETWORK = {"hidden_layer_sizes": (3,), "dropout": 0.2, "epochs": 3, "batch_size": 20}
+CLASSIFIER, REGRESSOR = KerasClassifier(**NETWORK), KerasRegressor(**NETWORK)
+CLASSIFIERS = [("network", CLASSIFIER), ("logistic", LogisticRegression())]
+REGRESSORS = [("network", REGRESSOR), ("ridge", Ridge())]
+
+ESTIMATORS = {
+    type(estimator).__name__: estimator.set_params(random_state=0)
+    for estimator in (
+        KerasClassifier(**NETWORK),
+        KerasRegressor(**NETWORK),
+        KerasHeadClassifier(**NETWORK),
+        KerasHeadRegressor(**NETWORK),
+        KerasAveragingClassifier(CLASSIFIER, 2),
+        KerasAveragingRegressor(REGRESSOR, 2),
+        KerasVotingClassifier(CLASSIFIERS),
+        KerasVotingRegressor(REGRESSORS),
+        SnapshotEnsembleClassifier(CLASSIFIER, 2),
+        SnapshotEnsembleRegressor(REGRESSOR, 2),
+        PolyakWeightClassifier(CLASSIFIER, n_checkpoints=2),
+        PolyakWeightRegressor(REGRESSOR, n_checkpoints=2),
+        StackedKerasClassifier(CLASSIFIERS, cv=2),
+        StackedKerasRegressor(REGRESSORS, cv=2),
+    )
+}
+# The same where Keras trains; eagerly, since tracing takes longer than so few steps.
+for prefix, name in (
+    ("estimator", "KerasAveragingClassifier"),
+    ("network", "KerasVotingClassifier"),
+    ("estimator", "SnapshotEnsembleClassifier"),
+    ("estimator", "PolyakWeightClassifier"),
+    ("network", "StackedKerasClassifier"),
+):
+    ESTIMATORS[f"{name}, by Keras"] = clone(ESTIMATORS[name]).set_params(**{f"{prefix}__run_eagerly": True})
+
+METHODS = ("predict", "predict_proba", "predict_members", "predict_uncertainty", "decision_function", "transform")
+STAGES = ("staged_predict", "staged_predict_proba")
+
+every_estimator = pytest.mark.parametrize("name", ESTIMATORS)
+
+
+def _make_data():
+    X, y = make_blobs(n_samples=60, n_features=4, centers=2, cluster_std=4, random_state=0)
+    X, targets = X.astype("float32"), X[:, 0].astype("float32")
+    arrays = {"X": X, "labels": np.array(["a", "b"])[y], "targets": targets / targets.std()}
+    for array in arrays.values():
+        array.flags.writeable = False  # `fit` must not write to it
+    return arrays
+
+
+DATA = _make_data()
+X = DATA["X"]
+
+
+def unfitted(name, **params):
+    """The estimator of that class, with its seed."""
+    return clone(ESTIMATORS[name]).set_params(**params)
+
+
+def fit(estimator):
+    """Fit to labels or to targets."""
+    return estimator.fit(X, DATA["labels" if is_classifier(estimator) else "targets"])
+
+
+@cache
+def fitted(name):
+    """The fitted estimator of that class; tests do not change it."""
+    return fit(unfitted(name))
+
+
+def outputs(estimator, rows=X):
+    """All that an estimator says of some rows: one array for each of its methods."""
+    found = {}
+    for method in METHODS:
+        if hasattr(estimator, method):
+            result = getattr(estimator, method)(rows)
+            parts = result if isinstance(result, dict) else {"": result}
+            found.update({f"{method} {part}": np.asarray(value) for part, value in parts.items()})
+    for method in STAGES:
+        if hasattr(estimator, method):
+            found[method] = np.array(list(getattr(estimator, method)(rows)))
+    return found
+
+
+def assert_equal(estimator, other, rows=X):
+    """Fail where two estimators differ in one bit of what they say."""
+    ours, theirs = outputs(estimator, rows), outputs(other, rows)
+    assert ours.keys() == theirs.keys()
+    for method, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[method], err_msg=method)
+
+
+def differ(estimator, other):
+    """Whether two estimators differ by more than rounding."""
+    method = "predict_proba" if is_classifier(estimator) else "predict"
+    return not np.allclose(getattr(estimator, method)(X), getattr(other, method)(X), rtol=1e-3, atol=1e-4)
+
+
+def networks(estimator):
+    """Estimators of networks that are parameters of an estimator, or the estimator itself where it is one."""
+    if hasattr(estimator, "model"):
+        return [estimator]
+    return [value for value in estimator.get_params().values() if isinstance(value, scikeras.wrappers.BaseWrapper)]
+
+
+def set_in_network(estimator, **params):
+    """Set parameters of the networks in an estimator."""
+    for network in networks(estimator):
+        network.set_params(**params)
+    return estimator
+
+
+def test_every_public_estimator_is_here():
+    """Classes that come to be are missing here until they stand in the list above."""
+    public = (getattr(skensemble, name) for name in skensemble.__all__)
+    expected = {one.__name__ for one in public if isinstance(one, type) and issubclass(one, BaseEstimator)}
+    assert {type(estimator).__name__ for estimator in ESTIMATORS.values()} == expected
+
+
+@every_estimator
+def test_both_engines_are_here(name):
+    """Ensembles above are trained by the program, but for those that say otherwise."""
+    if hasattr(fitted(name), "engine_"):
+        assert fitted(name).engine_ == ("keras" if name.endswith("by Keras") else "fused")
+
+
+# Seeds
+
+
+@every_estimator
+def test_seed_repeats_the_fit(name):
+    """An integer seed gives the same again, bit for bit, in another instance; another seed gives another result."""
+    assert_equal(fit(unfitted(name)), fitted(name))
+    assert differ(fit(unfitted(name, random_state=1)), fitted(name))
+
+
+@every_estimator
+def test_fits_without_a_seed_differ(name):
+    """Without a seed, each fit gives another result."""
+    estimator = unfitted(name, random_state=None)
+    assert differ(copy.deepcopy(fit(estimator)), fit(estimator))
+
+
+@every_estimator
+def test_random_state_is_advanced(name):
+    """A RandomState is advanced by each fit, and equal ones give equal results."""
+    rng = np.random.RandomState(3)
+    first, second = (fit(unfitted(name).set_params(random_state=rng)) for _ in range(2))
+    assert_equal(fit(unfitted(name, random_state=np.random.RandomState(3))), first)
+    assert differ(second, first)
+
+
+# What belongs to the user
+
+
+@every_estimator
+def test_parameters_stay_as_they_are(name):
+    """Parameters, and the estimators among them, are after `fit` what they were; the data are read-only."""
+    estimator = unfitted(name)
+    parameters = estimator.get_params()
+    described = copy.deepcopy({key: repr(value) for key, value in parameters.items()})
+    attributes = {key: sorted(vars(value)) for key, value in parameters.items() if isinstance(value, BaseEstimator)}
+
+    fit(estimator)
+
+    after = estimator.get_params()
+    assert after.keys() == parameters.keys()
+    assert all(after[key] is value for key, value in parameters.items())
+    assert {key: repr(value) for key, value in after.items()} == described
+    assert {key: sorted(vars(after[key])) for key in attributes} == attributes
+
+
+def draws_without_seed():
+    """Tell whether TensorFlow draws without a seed, which it refuses once operations must be deterministic."""
+    tf.random.set_seed(None)
+    try:
+        tf.random.uniform((1,))
+    except RuntimeError:
+        return False
+    return True
+
+
+def draws():
+    """One number of each global generator."""
+    arrays = keras.random.uniform((1,)), tf.random.uniform((1,))
+    return [random.random(), np.random.random(), *(array.numpy().item() for array in arrays)]
+
+
+def settings():
+    """Global settings that a fit might change."""
+    eagerly = tf.config.functions_run_eagerly()
+    return keras.config.floatx(), sklearn.get_config(), eagerly, draws_without_seed()
+
+
+def seed_generators():
+    """Seed all global generators."""
+    keras.backend.clear_session()  # in Keras 3.8, the generator of `keras.random` is seeded when it is made
+    keras.utils.set_random_seed(5)
+
+
+def build_network(meta):
+    """Not compiled."""
+    return keras.Sequential([keras.Input(meta["X_shape_"][1:]), keras.layers.Dense(2, activation="softmax")])
+
+
+PLAIN = scikeras.wrappers.KerasClassifier(build_network, loss="sparse_categorical_crossentropy", epochs=2, verbose=0)
+
+
+@pytest.mark.parametrize("name", [*ESTIMATORS, "plain scikeras"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_global_state_is_untouched(name, fails):
+    """Generators, determinism, float type and scikit-learn's settings are the same after a fit, also a failed one."""
+    plain = name == "plain scikeras"
+    estimator = KerasAveragingClassifier(clone(PLAIN), 2, random_state=0) if plain else unfitted(name)
+    if fails:
+        set_in_network(estimator, callbacks=[Failure()])
+    random_before, numpy_before, settings_before = random.getstate(), np.random.get_state(), settings()
+    try:
+        seed_generators()
+        expected = draws()
+        seed_generators()
+        if fails:
+            with pytest.raises(ConnectionError):
+                fit(estimator)
+        else:
+            outputs(fit(estimator))
+        assert draws() == expected
+    finally:
+        random.setstate(random_before)
+        np.random.set_state(numpy_before)
+    assert settings() == settings_before
+
+
+@every_estimator
+def test_nothing_is_printed(name, capfd):
+    """With `verbose=0`, the default, nothing is printed."""
+    outputs(fit(unfitted(name)))
+    assert capfd.readouterr() == ("", "")
+
+
+# Failures
+
+
+class Failure(keras.callbacks.Callback):
+    """Fails in the second epoch."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Fail."""
+        if epoch == 1:
+            raise ConnectionError
+
+
+@every_estimator
+def test_nothing_is_predicted_before_the_fit(name):
+    """Every method says that the estimator is not fitted."""
+    estimator = unfitted(name)
+    for method in (*METHODS, *STAGES):
+        if hasattr(estimator, method):
+            with pytest.raises(NotFittedError):
+                list(getattr(estimator, method)(X))
+    with pytest.raises(NotFittedError):
+        estimator.score(X, DATA["labels"])
+    if "return_std" in inspect.signature(estimator.predict).parameters:
+        with pytest.raises(NotFittedError):
+            estimator.predict(X, return_std=True)
+
+
+@every_estimator
+def test_failed_fit_leaves_the_earlier_one(name):
+    """After a `fit` that fails, before training or in it, an estimator predicts as before, or says it is unfitted."""
+    estimator = fit(unfitted(name))
+    with pytest.raises(ValueError, match="NaN"):
+        estimator.fit(np.full_like(X, np.nan), DATA["labels" if is_classifier(estimator) else "targets"])
+    assert_equal(estimator, fitted(name))
+    set_in_network(estimator, callbacks=[Failure()])
+    with pytest.raises(ConnectionError):  # other columns, labels and targets
+        estimator.fit(X[:, :3], X[:, 3] > 0 if is_classifier(estimator) else X[:, 3])
+    assert_equal(estimator, fitted(name))
+
+    new = set_in_network(unfitted(name), callbacks=[Failure()])
+    with pytest.raises(ConnectionError):
+        fit(new)
+    with pytest.raises(NotFittedError):
+        new.predict(X)
+
+
+@every_estimator
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (X[:, :3], "features"),
+        (X[:, :, np.newaxis], "shape|dimensions"),
+        (np.where(X == X[0, 0], np.nan, X), "NaN"),
+        (X[0], "1D array"),
+        (X[:0], "0 sample"),
+        (scipy.sparse.csr_array(np.where(X == X[0, 0], np.nan, X)), "NaN"),
+    ],
+    ids=["columns", "dimensions", "NaN", "one row", "no rows", "sparse NaN"],
+)
+def test_rows_that_fit_would_refuse(name, rows, message):
+    """Every method refuses what the estimator was not fitted on."""
+    estimator = fitted(name)
+    for method in (*METHODS, *STAGES):
+        if hasattr(estimator, method):
+            with pytest.raises(ValueError, match=message):
+                list(getattr(estimator, method)(rows))
+
+
+# Copies and files
+
+
+@every_estimator
+def test_copies_say_the_same(name, tmp_path):
+    """Pickled, copied and dumped estimators say the same, bit for bit."""
+    joblib.dump(fitted(name), tmp_path / "file.joblib")
+    for duplicate in (
+        pickle.loads(pickle.dumps(fitted(name))),
+        copy.deepcopy(fitted(name)),
+        joblib.load(tmp_path / "file.joblib"),
+    ):
+        assert_equal(duplicate, fitted(name))
+
+
+@every_estimator
+def test_clones_are_unfitted(name):
+    """A clone of a fitted estimator is not fitted, and trains to the same."""
+    copied = clone(fitted(name))
+    with pytest.raises(NotFittedError):
+        copied.predict(X)
+    assert_equal(fit(copied), fitted(name))
+
+
+IN_A_FRESH_PROCESS = """
+import sys
+import joblib
+import skensemble.io
+
+folder, *names = sys.argv[1:]
+X = joblib.load(f"{folder}/X")
+predicted = {}
+for name in names:
+    for kind, load in (("joblib", joblib.load), ("skens", skensemble.io.load)):
+        estimator = load(f"{folder}/{name}.{kind}")
+        methods = [m for m in ("predict", "predict_proba", "predict_members") if hasattr(estimator, m)]
+        predicted[name, kind] = [getattr(estimator, method)(X) for method in methods]
+joblib.dump(predicted, f"{folder}/predicted")
+"""
+
+
+@pytest.mark.slow
+def test_files_load_in_a_fresh_process(tmp_path):
+    """What one process dumps, as joblib's file or as ours, another loads and predicts with, equal bit for bit."""
+    joblib.dump(X, tmp_path / "X")
+    for name in ESTIMATORS:
+        joblib.dump(fitted(name), tmp_path / f"{name}.joblib")
+        skensemble.io.dump(fitted(name), tmp_path / f"{name}.skens")
+    command = [sys.executable, "-c", IN_A_FRESH_PROCESS, str(tmp_path), *ESTIMATORS]
+    completed = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert completed.returncode == 0, completed.stderr
+    predicted = joblib.load(tmp_path / "predicted")
+    for name in ESTIMATORS:
+        methods = [m for m in ("predict", "predict_proba", "predict_members") if hasattr(fitted(name), m)]
+        for kind in ("joblib", "skens"):
+            for method, value in zip(methods, predicted[name, kind], strict=True):
+                np.testing.assert_array_equal(value, getattr(fitted(name), method)(X), err_msg=f"{name} {kind}")
+
+
+# With the rest of scikit-learn
+
+
+@every_estimator
+def test_in_a_pipeline(name):
+    """A pipeline trains the estimator on what comes before it, and is pickled with it."""
+    pipeline = make_pipeline(StandardScaler(), unfitted(name))
+    scaled = StandardScaler().fit_transform(X)
+    alone = unfitted(name).fit(scaled, DATA["labels" if is_classifier(pipeline) else "targets"])
+    loaded = pickle.loads(pickle.dumps(fit(pipeline)))
+    np.testing.assert_array_equal(loaded.predict(X), alone.predict(scaled))

@@ -512,6 +512,14 @@ def test_sdist_has_the_tests():
     assert targets["sdist"] == {"exclude": [".ci"]}
 
 
+def test_no_folder_of_tests_stands_in_for_a_package():
+    """No folder on pytest's path holds one named like another package, which Python would import where that is missing."""
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    folders = {path.name for one in options["pythonpath"] for path in (ROOT / one).iterdir() if path.is_dir()}
+    extras = [one for extra in project()["optional-dependencies"].values() for one in extra]
+    assert not folders & {Requirement(one).name for one in [*project()["dependencies"], *extras]}
+
+
 def test_changelog_has_unreleased_section():
     """The changelog begins with what is not released yet."""
     headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)

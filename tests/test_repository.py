@@ -513,7 +513,7 @@ def test_sdist_has_the_tests():
 
 
 def test_no_folder_of_tests_stands_in_for_a_package():
-    """No folder on pytest's path holds one named like another package, which Python would import where that is missing."""
+    """No folder on pytest's path is named like a package: Python would import it where the package is missing."""
     options = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
     folders = {path.name for one in options["pythonpath"] for path in (ROOT / one).iterdir() if path.is_dir()}
     extras = [one for extra in project()["optional-dependencies"].values() for one in extra]

@@ -15,11 +15,13 @@ CLIENTS := .venv-clients
 DOCS := .venv-docs
 PEERS := .venv-peers
 QUIET := TF_CPP_MIN_LOG_LEVEL=3 MPLBACKEND=Agg
+# Python compiles what it imports, a small share of what is installed.
+INSTALL := -m pip install --quiet --no-compile --editable
 # Without the one that needs an environment of its own.
 BENCHMARKS := $(filter-out benchmarks/bench_peers.py,$(sort $(wildcard benchmarks/bench_*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-fuzz test-jax test-oldest test-clients docs lint format bench bench-peers
+.PHONY: help demo test test-slow test-fuzz test-jax test-oldest test-clients environments docs lint format bench bench-peers
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +47,8 @@ test-oldest: $(OLDEST)/.installed  ## Run the tests with the oldest supported ve
 test-clients: $(CLIENTS)/.installed  ## Run the tests with packages that build on scikit-learn (mlflow, Optuna, XGBoost, ...)
 	$(QUIET) $(CLIENTS)/bin/python -m pytest -n $(WORKERS) tests/test_clients.py $(ARGS)
 
+environments: $(VENV)/.installed $(DOCS)/.installed $(CLIENTS)/.installed  ## Set up what `.ci/run` uses
+
 docs: $(DOCS)/.installed  ## Build the documentation site, running the examples (into docs/_build/html)
 	$(QUIET) $(DOCS)/bin/python -m sphinx -b html -W --keep-going -q docs docs/_build/html $(ARGS)
 
@@ -67,25 +71,25 @@ bench-peers: $(PEERS)/.installed  ## Run the benchmark beside other packages (to
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --editable ".[dev,plot]"
+	$(VENV)/bin/python $(INSTALL) ".[dev,plot]"
 	@touch $@
 
 $(OLDEST)/.installed: pyproject.toml
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
-	$(OLDEST)/bin/python -m pip install --quiet --editable ".[test,oldest]"
+	$(OLDEST)/bin/python $(INSTALL) ".[test,oldest]"
 	@touch $@
 
 $(CLIENTS)/.installed: pyproject.toml
 	test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
-	$(CLIENTS)/bin/python -m pip install --quiet --editable ".[clients]"
+	$(CLIENTS)/bin/python $(INSTALL) ".[clients]"
 	@touch $@
 
 $(DOCS)/.installed: pyproject.toml
 	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
-	$(DOCS)/bin/python -m pip install --quiet --editable ".[docs]"
+	$(DOCS)/bin/python $(INSTALL) ".[docs]"
 	@touch $@
 
 $(PEERS)/.installed: pyproject.toml
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet --editable ".[peers]"
+	$(PEERS)/bin/python $(INSTALL) ".[peers]"
 	@touch $@

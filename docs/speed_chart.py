@@ -1,4 +1,4 @@
-"""Draw the chart of the README from the results of `benchmarks/bench_fused_training.py`.
+"""Draw the chart of the README from the results of `benchmarks/bench_peers.py`.
 
 `python docs/speed_chart.py` writes `docs/_static/speed.svg`. A test compares the file with the results.
 """
@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 HERE = Path(__file__).parent
-RESULTS = HERE.parent / "benchmarks" / "results" / "fused_training.json"
+RESULTS = HERE.parent / "benchmarks" / "results" / "peers.json"
 CHART = HERE / "_static" / "speed.svg"
 
 BAR_LEFT, BAR_WIDTH, ROW_HEIGHT = 250, 380, 34
@@ -21,12 +21,13 @@ text { font: 15px -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; fill:
 def seconds():
     """Median seconds of each bar, by its label, the slowest first."""
     rows = {row["name"]: row for row in json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]}
-    first, later = rows["20 members, first fit"], rows["20 members, second fit"]
+    loop, bagging = "Keras' fit in a loop", "BaggingClassifier(MLPClassifier)"
     return {
-        "Keras' fit in a loop": first["peer"]["median"],
-        "BaggingClassifier(MLPClassifier)": rows["20 members, second fit, scikit-learn"]["peer"]["median"],
-        "skensemble, first fit": first["ours"]["median"],
-        "skensemble, later fits": later["ours"]["median"],
+        loop: rows[f"first fit: {loop}"]["peer"]["median"],
+        "torchensemble": rows["first fit: torchensemble"]["peer"]["median"],
+        bagging: rows[f"later fits: {bagging}"]["peer"]["median"],
+        "skensemble, first fit": rows[f"first fit: {loop}"]["ours"]["median"],
+        "skensemble, later fits": rows[f"later fits: {loop}"]["ours"]["median"],
     }
 
 

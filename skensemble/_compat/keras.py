@@ -1,9 +1,11 @@
 """Private names of Keras, and differences between its versions."""
 
 import copy
+import gc
 import tempfile
 import types
 import warnings
+import weakref
 from contextlib import contextmanager
 
 import keras
@@ -24,6 +26,7 @@ __all__ = [
     "copy_from_config",
     "copy_values",
     "copy_with_new_values",
+    "created_variables",
     "excluded_from_weight_decay",
     "follows_schedule",
     "given_losses_and_metrics",
@@ -280,6 +283,28 @@ def _copy_assets(layer, twin):
         with tempfile.TemporaryDirectory() as directory:
             layer.save_assets(directory)
             twin.load_assets(directory)
+
+
+@contextmanager
+def created_variables():
+    """Give a function that returns those of the variables created in the block that are still there."""
+    created = []
+    original = keras.Variable.__init__
+
+    def recording(variable, *args, **kwargs):
+        original(variable, *args, **kwargs)
+        created.append(weakref.ref(variable))
+
+    def alive():
+        gc.collect()
+        return [variable for reference in created if (variable := reference()) is not None]
+
+    with SEED_LOCK:
+        keras.Variable.__init__ = recording
+        try:
+            yield alive
+        finally:
+            keras.Variable.__init__ = original
 
 
 @contextmanager

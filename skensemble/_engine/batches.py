@@ -33,7 +33,7 @@ def steps_of(n_rows: int | tuple[int, ...], batch_size: int) -> tuple[list[int],
     return [batch_size] * int(whole.max()) + partial.tolist(), has_step
 
 
-def laid_out(orders: np.ndarray, n_rows: tuple[int, ...], batch_size: int) -> np.ndarray:
+def order_in_columns(orders: np.ndarray, n_rows: tuple[int, ...], batch_size: int) -> np.ndarray:
     """Row orders (n_epochs, n_members, most rows) of members with `n_rows` each in the columns of `steps_of`."""
     sizes, has_step = steps_of(n_rows, batch_size)
     columns = np.zeros((*orders.shape[:2], sum(sizes)), orders.dtype)
@@ -95,12 +95,12 @@ class Batches:
             first += size
 
 
-def lay_out(
+def make_batches(
     data: Data, orders: np.ndarray, batch_size: int, n_rows: tuple[int, ...] | None, rates: np.ndarray | None
 ) -> Batches:
     """The steps of epochs in which members visit rows in these orders, (n_epochs, n_members, n_rows)."""
     sizes, has_step = steps_of(orders.shape[2] if n_rows is None else n_rows, batch_size)
-    columns = np.asarray(orders if n_rows is None else laid_out(orders, n_rows, batch_size), "int32")
+    columns = np.asarray(orders if n_rows is None else order_in_columns(orders, n_rows, batch_size), "int32")
     n_whole = sizes.count(batch_size)
     n_more = bucket(n_whole) - n_whole
     return Batches(

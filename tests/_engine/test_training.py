@@ -24,7 +24,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import FunctionTransformer
 
 from skensemble import KerasClassifier, KerasRegressor
-from skensemble._engine import base_program
+from skensemble._engine import base_program, limits
 from skensemble._engine import fused as _fused
 from skensemble._engine import group_fit as _group_fit
 from skensemble._engine import group_run as _group_run
@@ -403,7 +403,7 @@ def test_segments_change_nothing(monkeypatch):
     whole = clone(ensemble).fit(X, Y)
     monkeypatch.setattr(_fused, "_ORDER_BYTES", 2 * 2 * 48 * 4)
     parts = clone(ensemble).fit(X, Y)
-    monkeypatch.setattr(estimates, "SEGMENT_EPOCHS", 1)
+    monkeypatch.setattr(limits, "SEGMENT_EPOCHS", 1)
     single = clone(ensemble).fit(X, Y)
     assert_equal(whole, parts)
     assert_equal(whole, single)
@@ -567,7 +567,7 @@ def test_memory_map(tmp_path, monkeypatch):
     resident = clone(ensemble).fit(X, Y)
     np.asarray(X).tofile(tmp_path / "X")
     on_disk = np.memmap(tmp_path / "X", "float32", "r", shape=X.shape).view(CountedRows)
-    monkeypatch.setattr(estimates, "RESIDENT_BYTES", 100)
+    monkeypatch.setattr(limits, "RESIDENT_BYTES", 100)
     monkeypatch.setattr(estimates, "CHUNK_BYTES", 300, raising=False)  # on JAX, batches
     load = _group_fit.load_data
     monkeypatch.setattr(_group_fit, "load_data", lambda _, *others: load(on_disk, *others))

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from skensemble._engine import limits
 from skensemble._engine.batches import Batches, bucket
 from skensemble._engine.jax import estimates
 from skensemble._engine.records import Array, Data
@@ -21,7 +22,7 @@ def load_data(X: Array, y: Array, sample_weight: Array | None = None) -> Data:
         return Data(X, y, sample_weight)
     X = as_rows(X)
     parts = [None if part is None else _as_floatx(as_rows(part)) for part in (X, y, sample_weight)]
-    if X.nbytes <= estimates.RESIDENT_BYTES and not isinstance(X, SparseRows):
+    if X.nbytes <= limits.RESIDENT_BYTES and not isinstance(X, SparseRows):
         n_more, devices = bucket(len(X)) - len(X), Mesh(np.array(estimates.local_devices()), ("members",))
         for i, part in enumerate(parts):
             if part is not None:
@@ -33,7 +34,7 @@ def load_data(X: Array, y: Array, sample_weight: Array | None = None) -> Data:
 
 def _as_floatx(array: Array) -> Array:
     """Floats become Keras' floatx, as in `Model.fit`; a memory map is converted when its rows are gathered."""
-    if not isinstance(array, SparseRows) and array.dtype.kind == "f" and array.nbytes <= estimates.RESIDENT_BYTES:
+    if not isinstance(array, SparseRows) and array.dtype.kind == "f" and array.nbytes <= limits.RESIDENT_BYTES:
         return array.astype(keras.config.floatx(), copy=False)
     return array
 

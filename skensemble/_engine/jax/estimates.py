@@ -1,26 +1,16 @@
-"""What depends on the machine: devices, bytes that stay on them, and which shape of the program pays."""
+"""What depends on the machine: devices, and which shape of the program pays."""
 
 import math
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import keras
 
+from skensemble._engine import limits
 from skensemble._engine.prototype import has_convolutions
 from skensemble._engine.records import Array
 from skensemble._numeric.sparse_rows import SparseRows
-
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-#: X of more bytes than this stays on the host (a memory map, say), where batches are gathered.
-RESIDENT_BYTES = 256 * 2**20
-#: Epochs whose row orders are handed over at once: at most so many, and at most so many bytes of orders.
-SEGMENT_EPOCHS, SEGMENT_BYTES = 64, 4 * 2**20
-#: From so many trainable values of all members on, they are shared out to several devices.
-MIN_SHARED_VALUES = 2 * 10**5
-#: Members with other numbers of rows wait for those with the most; the waiting leaves at least this share of the steps.
-MIN_SHARE_OF_ROWS = 0.5
 
 
 def local_devices() -> list[jax.Device]:
@@ -33,7 +23,7 @@ def local_devices() -> list[jax.Device]:
 def devices_for(model: keras.Model, n_members: int) -> list[jax.Device]:
     """Devices for so many members: one, or all where that pays."""
     devices, n_values = local_devices(), sum(math.prod(v.shape) for v in model.trainable_variables)
-    pays = n_members > 1 and n_members * n_values >= MIN_SHARED_VALUES and not is_slow_in_loops(model)
+    pays = n_members > 1 and n_members * n_values >= limits.MIN_SHARED_VALUES and not is_slow_in_loops(model)
     return devices if pays else devices[:1]
 
 
@@ -49,8 +39,8 @@ def is_slow_in_loops(model: keras.Model) -> bool:
 def may_differ_in_rows(model: keras.Model, n_rows: Sequence[int], batch_size: int, X: Array) -> bool:
     """Whether members with other numbers of rows train together; see `_engine/backend.py`."""
     return (
-        sum(n_rows) >= MIN_SHARE_OF_ROWS * len(n_rows) * max(n_rows)
-        and X.nbytes <= RESIDENT_BYTES
+        sum(n_rows) >= limits.MIN_SHARE_OF_ROWS * len(n_rows) * max(n_rows)
+        and X.nbytes <= limits.RESIDENT_BYTES
         and not isinstance(X, SparseRows)
         and not is_slow_in_loops(model)
     )

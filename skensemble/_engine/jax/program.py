@@ -16,8 +16,9 @@ import keras
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from skensemble._engine import limits
 from skensemble._engine.base_program import BaseProgram
-from skensemble._engine.batches import Batches, lay_out
+from skensemble._engine.batches import Batches, make_batches
 from skensemble._engine.jax import estimates
 from skensemble._engine.jax.data import gather, is_on_host, load_data
 from skensemble._engine.jax.fusable import why_not_fusable
@@ -114,11 +115,11 @@ class Program(BaseProgram):
         """Train all members for some epochs; see `BaseProgram.run`."""
         data, held_out = load_data(*data), plan.validation
         if self.alone is not None:
-            return run_in_shards(self.alone, estimates.CORES, jnp.concatenate, state, data, plan)
-        batches = [lay_out(data, plan.orders, plan.batch_size, plan.n_rows, self.learning_rates(plan))]
+            return run_in_shards(self.alone, limits.CORES, jnp.concatenate, state, data, plan)
+        batches = [make_batches(data, plan.orders, plan.batch_size, plan.n_rows, self.learning_rates(plan))]
         if held_out is not None:
             rows = np.asarray(held_out.sample_indices)[None]
-            batches.append(lay_out(load_data(*held_out.data), rows, held_out.batch_size, None, None).at(0))
+            batches.append(make_batches(load_data(*held_out.data), rows, held_out.batch_size, None, None).at(0))
         if not plan.stop_on_nan and plan.n_rows is None and state.active.all():
             batches = [dataclasses.replace(one, has_step=None) for one in batches]
         variables = jax.tree.map(self._of_members, _in_lists(state.variables))
@@ -159,7 +160,7 @@ class Program(BaseProgram):
     ) -> Trained:
         """All epochs of a segment in one call."""
         n_epochs = len(training.order)
-        length = max(1, min(estimates.SEGMENT_EPOCHS, estimates.SEGMENT_BYTES // training.order[0].nbytes))
+        length = max(1, min(limits.SEGMENT_EPOCHS, limits.SEGMENT_BYTES // training.order[0].nbytes))
         held_out = None if held_out is None else self._placed(held_out)
         epochs_run, history = np.zeros(len(active), int), []
         for start in range(0, n_epochs, length):

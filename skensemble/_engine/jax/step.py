@@ -6,8 +6,6 @@ and metrics before the first step.
 
 from __future__ import annotations
 
-import gc
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -15,8 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import keras
 
-from skensemble._compat.keras import excluded_from_weight_decay
-from skensemble._compat.seeds import SEED_LOCK
+from skensemble._compat.keras import created_variables, excluded_from_weight_decay
 from skensemble._engine.prototype import (
     compile_alike,
     make_prototype,
@@ -162,7 +159,7 @@ class FunctionalModel:
 
 def _copied(model: keras.Model, rebuild: Callable[[], keras.Model] | None) -> keras.Model:
     """A copy of a model, all of whose variables are among those that the program carries."""
-    with _created_variables() as created:
+    with created_variables() as created:
         copy = make_prototype(model, rebuild)
     known = {id(v) for v in (*copy.variables, *copy.metrics_variables, *optimizer_variables(copy.optimizer))}
     hidden = [v for v in created() if id(v) not in known]
@@ -171,28 +168,6 @@ def _copied(model: keras.Model, rebuild: Callable[[], keras.Model] | None) -> ke
             f"the model holds the variable {hidden[0].path!r}, which is not among the model's variables"
         )
     return copy
-
-
-@contextmanager
-def _created_variables() -> Iterator[Callable[[], list[keras.Variable]]]:
-    """Give a function that returns those of the variables created in the block that are still there."""
-    created: list[weakref.ref[keras.Variable]] = []
-    original = keras.Variable.__init__
-
-    def recording(variable: keras.Variable, *args: Any, **kwargs: Any) -> None:
-        original(variable, *args, **kwargs)
-        created.append(weakref.ref(variable))
-
-    def alive() -> list[keras.Variable]:
-        gc.collect()
-        return [variable for reference in created if (variable := reference()) is not None]
-
-    with SEED_LOCK:
-        keras.Variable.__init__ = recording
-        try:
-            yield alive
-        finally:
-            keras.Variable.__init__ = original
 
 
 def _like(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:

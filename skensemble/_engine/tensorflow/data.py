@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from skensemble._engine import limits
 from skensemble._engine.records import Array, Data
 from skensemble._engine.tensorflow import estimates
 from skensemble._numeric.sparse_rows import SparseRows, as_rows
@@ -21,7 +22,7 @@ def load_data(X: Array, y: Array, sample_weight: Array | None = None) -> Data:
         return Data(X, y, sample_weight)
     X = as_rows(X)
     parts = [None if part is None else as_floatx(part) for part in (X, y, sample_weight)]
-    if X.nbytes <= estimates.RESIDENT_BYTES and not isinstance(X, SparseRows):
+    if X.nbytes <= limits.RESIDENT_BYTES and not isinstance(X, SparseRows):
         parts = [None if part is None else tf.convert_to_tensor(part) for part in parts]
     return Data(*parts)
 
@@ -36,7 +37,7 @@ def as_floatx(array: Array) -> Array:
     array = as_rows(array)
     if isinstance(array, SparseRows):
         return array
-    if array.dtype.kind == "f" and array.nbytes <= estimates.RESIDENT_BYTES:
+    if array.dtype.kind == "f" and array.nbytes <= limits.RESIDENT_BYTES:
         array = array.astype(keras.config.floatx(), copy=False)
     return array
 
@@ -45,10 +46,10 @@ def chunks(data: Data, order: np.ndarray, batch_size: int) -> Iterator[tuple[int
     """Yield (first row, data of some steps, their rows in it) for `order` (n_members, n_rows).
 
     Data on the host are gathered, at most `estimates.CHUNK_BYTES`; of row orders for data in tensors at most
-    `estimates.SEGMENT_BYTES`.
+    `limits.SEGMENT_BYTES`.
     """
     on_host = is_on_host(data)
-    row_bytes, limit = estimates.ROW_ORDER_BYTES, estimates.SEGMENT_BYTES
+    row_bytes, limit = estimates.ROW_ORDER_BYTES, limits.SEGMENT_BYTES
     if on_host:
         row_bytes, limit = data.X[:1].nbytes, estimates.CHUNK_BYTES
     size = batch_size * max(1, limit // max(1, row_bytes * len(order) * batch_size))

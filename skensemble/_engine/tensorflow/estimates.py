@@ -1,29 +1,23 @@
-"""What depends on the machine: cores, bytes that stay in memory, and when sharding and compiling pay."""
+"""What depends on the machine: chunks of steps, and when sharding and compiling pay."""
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from typing import Literal
 
 import keras
+import tensorflow as tf
 
+from skensemble._engine import limits
 from skensemble._engine.prototype import has_convolutions
 from skensemble._engine.records import Array
 from skensemble._numeric.sparse_rows import SparseRows
 
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-#: From so many values of all members on, mapped members run in shards, one a core.
-MIN_SHARD_VALUES = 2 * 10**5
-#: X of more bytes than this stays on the host (a memory map, say); chunks of steps of at most `CHUNK_BYTES` are
-#: gathered there.
-RESIDENT_BYTES, CHUNK_BYTES = 256 * 2**20, 32 * 2**20
+#: Rows of X that stays on the host are gathered there in chunks of steps of at most so many bytes.
+CHUNK_BYTES = 32 * 2**20
 #: Bytes of one row in the order in which a member visits them (int32).
 ROW_ORDER_BYTES = 4
-#: Epochs whose row orders are handed over at once: at most so many, and at most so many bytes of orders. An epoch of
-#: more bytes runs in chunks of steps, because the program holds its row orders several times over.
-SEGMENT_EPOCHS, SEGMENT_BYTES = 64, 4 * 2**20
 #: XLA compiles the whole program (about a second) where there are many steps of little work: at most so many values
 #: times rows of a batch, and at least so many steps. Its matrix products are slower than TensorFlow's, its fused
 #: arithmetic is faster: for larger work it compiles the optimizer's update only (a tenth of a second), if that
@@ -31,11 +25,14 @@ SEGMENT_EPOCHS, SEGMENT_BYTES = 64, 4 * 2**20
 XLA_MIN_STEPS, XLA_MAX_WORK, XLA_MIN_UPDATE = 300, 10**7, 2 * 10**5
 #: For tests: "all", "update" or None instead of the choice.
 FORCE_XLA = NotImplemented
-#: Members with other numbers of rows wait for those with the most; the waiting leaves at least this share of the steps.
-MIN_SHARE_OF_ROWS = 0.5
 
 #: What XLA compiles: the whole program, the update of the variables, or nothing.
 Compiled = Literal["all", "update"] | None
+
+
+def is_on_gpu() -> bool:
+    """Whether TensorFlow computes on a GPU. What was measured here, on CPUs, does not hold there."""
+    return bool(tf.config.get_visible_devices("GPU"))
 
 
 def count_shards(n_members: int, n_values: int) -> int:
@@ -47,9 +44,9 @@ def count_shards(n_members: int, n_values: int) -> int:
     n_values : int
         Trainable values of all members.
     """
-    if n_values < MIN_SHARD_VALUES:
+    if n_values < limits.MIN_SHARED_VALUES or is_on_gpu():
         return 1
-    return max(n for n in range(1, CORES + 1) if n_members % n == 0)
+    return max(n for n in range(1, limits.CORES + 1) if n_members % n == 0)
 
 
 def what_to_compile(n_steps: int, n_sizes: int, n_values: int, batch_size: int, *, whole: bool, flat: bool) -> Compiled:
@@ -69,7 +66,7 @@ def what_to_compile(n_steps: int, n_sizes: int, n_values: int, batch_size: int, 
     """
     if FORCE_XLA is not NotImplemented:
         return FORCE_XLA
-    if n_steps < XLA_MIN_STEPS * max(1, n_sizes):
+    if n_steps < XLA_MIN_STEPS * max(1, n_sizes) or is_on_gpu():
         return None
     if whole and n_values * batch_size <= XLA_MAX_WORK:
         return "all"
@@ -84,8 +81,8 @@ def may_differ_in_rows(model: keras.Model, n_rows: Sequence[int], batch_size: in
     n_values = len(n_rows) * sum(math.prod(v.shape) for v in model.trainable_variables)
     return (
         n_values * batch_size <= XLA_MAX_WORK
-        and sum(n_rows) >= MIN_SHARE_OF_ROWS * len(n_rows) * max(n_rows)
-        and X.nbytes <= RESIDENT_BYTES
+        and sum(n_rows) >= limits.MIN_SHARE_OF_ROWS * len(n_rows) * max(n_rows)
+        and X.nbytes <= limits.RESIDENT_BYTES
         and not isinstance(X, SparseRows)
         and not are_long(len(n_rows), max(n_rows))
         and not has_convolutions(model)
@@ -93,10 +90,10 @@ def may_differ_in_rows(model: keras.Model, n_rows: Sequence[int], batch_size: in
 
 
 def are_long(n_members: int, n_rows: int) -> bool:
-    """Whether the row orders of an epoch are too long for one call."""
-    return ROW_ORDER_BYTES * n_members * n_rows > SEGMENT_BYTES
+    """Whether the row orders of an epoch are too long for one call: the program holds them several times over."""
+    return ROW_ORDER_BYTES * n_members * n_rows > limits.SEGMENT_BYTES
 
 
 def epochs_at_once(n_order_values: int) -> int:
     """Epochs whose row orders, of so many values each, are handed over at once."""
-    return max(1, min(SEGMENT_EPOCHS, SEGMENT_BYTES // (ROW_ORDER_BYTES * n_order_values)))
+    return max(1, min(limits.SEGMENT_EPOCHS, limits.SEGMENT_BYTES // (ROW_ORDER_BYTES * n_order_values)))

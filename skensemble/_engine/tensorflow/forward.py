@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from skensemble._engine.choice import calls_step_for_each
 from skensemble._engine.prototype import LOCK, has_convolutions
+from skensemble._engine.tensorflow.estimates import is_on_gpu
 from skensemble._engine.tensorflow.hidden_state import refuse_hidden_operations
 from skensemble._engine.tensorflow.mapping import Mode, each_member
 from skensemble._engine.tensorflow.step import FunctionalModel
@@ -15,7 +16,7 @@ from skensemble.exceptions import NotFusableError
 def first_mode(member: FunctionalModel, n_members: int) -> Mode:
     """How members are computed, unless it turns out that they cannot be mapped."""
     each = calls_step_for_each(n_members, convolves=has_convolutions(member.model), loops=member.has_loops)
-    return "side by side" if each else "mapped"
+    return "side by side" if each and not is_on_gpu() else "mapped"
 
 
 class Forward:

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from skensemble._engine.base_program import BaseProgram
-from skensemble._engine.batches import laid_out
+from skensemble._engine.batches import order_in_columns
 from skensemble._engine.records import Data, RunPlan, State, ValidationData, Variables
 from skensemble._engine.tensorflow import estimates
 from skensemble._engine.tensorflow.data import load_data
@@ -122,7 +122,7 @@ class Program(TensorFlowProgram):
         self.graph.trace_steps(data, validation)
         n_sizes = 1
         if plan.n_rows is not None:
-            orders = laid_out(orders, plan.n_rows, plan.batch_size)
+            orders = order_in_columns(orders, plan.n_rows, plan.batch_size)
             n_sizes = len({n % plan.batch_size for n in plan.n_rows} - {0})
         masked = plan.stop_on_nan or not state.active.all()
         xla = self._what_to_compile(plan.expected_steps or n_epochs * n_steps, n_sizes, plan.batch_size)

@@ -19,12 +19,13 @@ from keras import layers
 from program_cases import OPTIMIZERS, check_against_keras, convolutional, dense, make_data, make_members
 
 from skensemble import KerasAveragingClassifier, KerasClassifier
+from skensemble._engine import limits
 from skensemble._engine.backend import get_program
 from skensemble._engine.jax import estimates
 from skensemble._engine.records import Data, ValidationData
 
 assert jax.local_device_count() == 4
-estimates.MIN_SHARED_VALUES = 0
+limits.MIN_SHARED_VALUES = 0
 keras.utils.set_random_seed(0)
 X, y = make_data()
 """
@@ -46,7 +47,7 @@ check_against_keras(make_members(dense(), 5, OPTIMIZERS["schedule"]), X, y, tole
 """,
     "rows on the host": """
 members = make_members(dense(), 3, OPTIMIZERS["Adam"])
-estimates.RESIDENT_BYTES = 10
+limits.RESIDENT_BYTES = 10
 check_against_keras(members, X, y, tolerance=1e-5, validation=ValidationData(Data(X, y), np.arange(9).reshape(3, 3), 2))
 """,
     "convolutions": """

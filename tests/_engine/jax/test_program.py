@@ -33,8 +33,8 @@ from program_cases import (
 )
 
 from skensemble import KerasAveragingClassifier, KerasClassifier
-from skensemble._engine import program_cache
-from skensemble._engine.jax import estimates, get_program, load_data, program, why_not_fusable
+from skensemble._engine import limits, program_cache
+from skensemble._engine.jax import get_program, load_data, program, why_not_fusable
 from skensemble._engine.records import Data, RunPlan, ValidationData, Variables
 from skensemble._engine.variables import read_state
 from skensemble._members.architecture import signature
@@ -233,7 +233,7 @@ def test_rows_on_the_host(weighted, monkeypatch, tmp_path):
     orders = row_orders(3, 2, 50)
     whole = fit_fused(members, X, y, orders, weight, **run)
     np.save(tmp_path / "X.npy", X.astype("float64"))
-    monkeypatch.setattr(estimates, "RESIDENT_BYTES", 10)
+    monkeypatch.setattr(limits, "RESIDENT_BYTES", 10)
     streamed = fit_fused(members, np.load(tmp_path / "X.npy", mmap_mode="r"), y, orders, weight, **run)
     for name, values in whole[2].items():
         np.testing.assert_allclose(streamed[2][name], values, rtol=1e-5)
@@ -324,7 +324,7 @@ def test_numbers_of_epochs_and_rows_share_a_compilation():
 def test_a_diverging_member(on_host, monkeypatch):
     """A member whose loss becomes NaN stops where Keras' TerminateOnNaN stops it, and disturbs nobody."""
     if on_host:
-        monkeypatch.setattr(estimates, "RESIDENT_BYTES", 10)
+        monkeypatch.setattr(limits, "RESIDENT_BYTES", 10)
     members = make_members(dense(out=1, activation=None), 2, loss="mse", metrics=["mae"])
     X, y = make_data("number")
     X[9] = np.nan

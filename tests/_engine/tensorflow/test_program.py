@@ -33,8 +33,9 @@ from program_cases import (
     row_orders,
 )
 
+from skensemble._engine import limits
 from skensemble._engine import program_cache as _cache
-from skensemble._engine.batches import laid_out, steps_of
+from skensemble._engine.batches import order_in_columns, steps_of
 from skensemble._engine.records import Data, RunPlan, ValidationData, Variables
 from skensemble._engine.tensorflow import estimates as _estimates
 from skensemble._engine.tensorflow import runs as _runs
@@ -183,7 +184,7 @@ def test_steps_of_members_with_other_numbers_of_rows():
         [True, False, True, True],
     ]
     orders = np.arange(4 * 19).reshape(1, 4, 19)
-    columns = laid_out(orders, (19, 8, 3, 11), 8)[0]
+    columns = order_in_columns(orders, (19, 8, 3, 11), 8)[0]
     np.testing.assert_array_equal(columns[0], np.arange(19))
     np.testing.assert_array_equal(columns[1], [*range(19, 27), *[0] * 11])
     np.testing.assert_array_equal(columns[2], [*[0] * 16, 38, 39, 40])
@@ -211,8 +212,8 @@ def test_other_numbers_of_rows(optimizer, xla):
 @pytest.mark.usefixtures("no_xla")
 def test_shards_of_members_with_other_numbers_of_rows(monkeypatch):
     """Each part has the numbers of rows of its own members."""
-    monkeypatch.setattr(_estimates, "MIN_SHARD_VALUES", 0)
-    monkeypatch.setattr(_estimates, "CORES", 2)
+    monkeypatch.setattr(limits, "MIN_SHARED_VALUES", 0)
+    monkeypatch.setattr(limits, "CORES", 2)
     members = make_members(dense(), 4, OPTIMIZERS["AdamW"])
     program, *_ = check_against_keras(members, *make_data(), n_rows=(22, 13, 16, 16), tolerance=1e-4)
     assert program.shard.n_members == 2
@@ -257,7 +258,7 @@ def test_variables_without_a_gradient(hidden):
 def test_evaluation_that_changes_variables(in_chunks, monkeypatch):
     """Recurrent layers draw masks of dropout in validation too: the next epoch draws the masks that follow."""
     if in_chunks:
-        monkeypatch.setattr(_estimates, "SEGMENT_BYTES", 8)
+        monkeypatch.setattr(limits, "SEGMENT_BYTES", 8)
     members = make_members(dense([lambda: layers.SimpleRNN(2, dropout=0.3)], shape=(3, 2)), 2)
     X, y = make_data(shape=(3, 2))
     rows_v = np.array([[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]])
@@ -308,7 +309,7 @@ def test_the_split_of_epochs_changes_nothing(compiled, monkeypatch):
     whole = trained(members, 5)
     n_traces = whole[2].n_traces
     assert_same(trained(members, 5, split=(1, 2, 4)), whole)
-    monkeypatch.setattr(_estimates, "SEGMENT_EPOCHS", 2)
+    monkeypatch.setattr(limits, "SEGMENT_EPOCHS", 2)
     assert_same(trained(members, 5), whole)
     assert whole[2].n_traces == n_traces + 1  # another segment length is another program
 
@@ -339,10 +340,10 @@ def test_shards(optimizer, monkeypatch):
     }
     weights = run.pop("sample_weight")
     orders = row_orders(2, 4)
-    monkeypatch.setattr(_estimates, "CORES", 2)
+    monkeypatch.setattr(limits, "CORES", 2)
     results = []
     for bound in (10**9, 0):
-        monkeypatch.setattr(_estimates, "MIN_SHARD_VALUES", bound)
+        monkeypatch.setattr(limits, "MIN_SHARED_VALUES", bound)
         program = make_program(members[0], 4)
         state = program.stack([read_state(member) for member in members])
         state.active[3] = False
@@ -376,10 +377,10 @@ def test_chunks(on_disk, weighted, monkeypatch, tmp_path):
     if on_disk:
         np.save(tmp_path / "X.npy", X.astype("float64"))
         X = np.load(tmp_path / "X.npy", mmap_mode="r")
-        monkeypatch.setattr(_estimates, "RESIDENT_BYTES", 10)
+        monkeypatch.setattr(limits, "RESIDENT_BYTES", 10)
         monkeypatch.setattr(_estimates, "CHUNK_BYTES", steps_of_both * N_FEATURES * 8)
     else:
-        monkeypatch.setattr(_estimates, "SEGMENT_BYTES", steps_of_both * 4)
+        monkeypatch.setattr(limits, "SEGMENT_BYTES", steps_of_both * 4)
     sizes = []
     monkeypatch.setattr(_runs, "chunks", lambda *a: [sizes.append(c[2].shape) or c for c in chunks(*a)])
     in_chunks = fit_fused(members, X, y, orders, **run)
@@ -698,3 +699,14 @@ def test_load_data_once():
     )
     assert_equal_variables(program.unstack(state, 0), program.unstack(expected, 0), 0)
     assert tf.is_tensor(load_data(X, y).X)
+
+
+def test_gpu(monkeypatch):
+    """What was measured on CPUs is not assumed of a GPU: members are mapped, in one shard, and XLA is left out."""
+    members = make_members(convolutional, 2)
+    on_cpu = make_program(members[0], 2)
+    monkeypatch.setattr(_estimates, "is_on_gpu", lambda: True)
+    monkeypatch.setattr("skensemble._engine.tensorflow.forward.is_on_gpu", lambda: True)
+    assert (on_cpu.mode, make_program(members[0], 2).mode) == ("side by side", "mapped")
+    assert _estimates.count_shards(2, 10**9) == 1
+    assert _estimates.what_to_compile(10**6, 1, 10, 1, whole=True, flat=True) is None

@@ -77,8 +77,8 @@ FIRST = "even and uneven numbers"
 @pytest.mark.parametrize("name", [FIRST, *(pytest.param(name, marks=pytest.mark.slow) for name in [*SCRIPTS][1:])])
 def test_four_devices(name):
     """Members are shared out to all devices, uneven numbers too, with the result of Keras' own fit."""
-    tests = Path(__file__).parents[1]
-    paths = os.pathsep.join([str(tests), str(tests.parents[1]), os.environ.get("PYTHONPATH", "")])
+    tests = Path(__file__).parents[2]
+    paths = os.pathsep.join([str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": paths, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     completed = subprocess.run(
         [sys.executable, "-c", PREAMBLE + SCRIPTS[name]], capture_output=True, text=True, env=environment

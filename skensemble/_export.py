@@ -11,7 +11,7 @@ import numpy as np
 from keras import layers, ops
 
 from skensemble._compat.keras import copy_architecture, copy_values
-from skensemble._compat.scikeras import BaseWrapper, ScikerasClassifier, has_own_encoders
+from skensemble._compat.scikeras import BaseWrapper, ScikerasClassifier, has_own_encoders, has_scales
 from skensemble._members.architecture import why_not_from_configuration
 from skensemble._numeric.combination import HALF_TOLERANCE, SMALLEST_PROBABILITY
 
@@ -177,6 +177,8 @@ def _predictions(estimator, name, X, classes, *, trainable):
         output = _copy_ensemble(estimator, name, X, trainable)
     else:
         output = _as_columns(_copy_network(estimator, name, X, trainable), name)
+        if has_scales(estimator):
+            output = output[:, : estimator.n_outputs_]
     if isinstance(estimator, ScikerasClassifier):
         if estimator.target_type_ == "binary" and estimator.n_classes_ == 2 and output.shape[-1] == 1:
             output = _both_classes(output, name)

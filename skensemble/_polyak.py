@@ -28,8 +28,8 @@ from skensemble._numeric.combination import (
     first_weights,
     normalize_weights,
     weighted_mean,
-    weighted_std,
 )
+from skensemble._numeric.mixture import deviation
 from skensemble._numeric.selection import held_out_rows
 from skensemble._numeric.sparse_rows import take_rows
 from skensemble._reweight import COMBINING, copy_fitted, positions, remember_parameters, warn_if_changed
@@ -289,9 +289,11 @@ class _BasePolyakWeight(BaseKerasEnsemble):
         stages = EpochStates(newest.prototype, seeds, Variables(*parts, []), histories, epochs)
         return predict_members(stages.members(), X, self._member_classes())
 
-    def _counted_members(self, X):
-        """Predictions and weights of the checkpoints that are averaged."""
-        return self.predict_members(X), self.weights_
+    def _counted(self, X):
+        """The checkpoints that are averaged, their weights, and `Inputs`."""
+        check_is_fitted(self)
+        used = self._checkpoints.take(range(self.n_checkpoints_))
+        return used.members(), self.weights_, self._validate_X(X)
 
     def _predict_average(self, X):
         """What the averaged network predicts, with one member in front."""
@@ -692,11 +694,12 @@ class PolyakWeightRegressor(KerasEnsembleRegressorMixin, _BasePolyakWeight):
         -------
         mean : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         std : ndarray of the same shape
-            Weighted standard deviation over the predictions of the checkpoints, in the units of y; only with
-            `return_std=True`. It tells how far the network still moved, not the noise of y.
+            Only with `return_std=True`, in the units of y. With a `distribution`: standard deviation of the mixture of
+            the checkpoints, which is that of y. Without: weighted standard deviation over the predictions of the
+            checkpoints, which tells how far the network still moved, not the noise of y.
         """
         values = weighted_mean(self._predict_average(X), np.ones(1))
-        return (values, weighted_std(*self._counted_members(X))) if return_std else values
+        return (values, deviation(*self._counted_distributions(X))) if return_std else values
 
     def _losses(self, values, y):
         """Squared error of each row, summed over outputs."""

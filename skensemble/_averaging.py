@@ -20,7 +20,7 @@ from skensemble._engine.progress import fit_task
 from skensemble._members.checks import check_member, check_takes_columns
 from skensemble._members.other_estimators import without_network_seed
 from skensemble._members.spec import MemberSpec, draw_columns, is_frozen, is_network, spawn_seeds
-from skensemble._reweight import RULES, Reweighted
+from skensemble._reweight import RULES, Reweighted, calibrates
 from skensemble._typing import MatrixLike
 from skensemble.wrappers import KerasClassifier, KerasRegressor
 
@@ -137,7 +137,7 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
 
     def _remember_data(self, X, y, draws, n_columns, *, must_agree):
         """Keep what members of a later `warm_start` must share with those of now, and compare it with the earlier."""
-        holds_out = isinstance(self.weights, str) and not draws
+        holds_out = (isinstance(self.weights, str) or calibrates(self)) and not draws
         known = {
             "shape of X": (len(X), *X.row_shape),
             "shape of y": y.shape,
@@ -257,9 +257,10 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
         left_out = np.ones((len(members), n_samples), bool)
         for i, drawn in enumerate(rows):
             left_out[i, drawn] = False
-        if not left_out.any() and (self.oob_score or isinstance(self.weights, str)):
+        if not left_out.any() and (self.oob_score or isinstance(self.weights, str) or calibrates(self)):
             raise ValueError(
-                "`oob_score` and `weights='greedy'` need rows that members leave out, but every member drew all rows: "
+                "`oob_score`, `weights='greedy'` and `calibration` need rows that members leave out, but every member "
+                "drew all rows: "
                 f"lower max_samples={self.max_samples}."
             )
         self.estimators_samples_ = rows
@@ -380,6 +381,11 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         Seed from which every member's own seed is spawned; that of member i does not depend on `n_estimators`.
     verbose : int, default=0
         Above 0, a line is printed for each member that is trained.
+    calibration : {"temperature"}, default=None
+        Whether the combined probabilities are calibrated [4]_. "temperature": their logarithms (log-odds of several
+        labels, each with a temperature of its own) are divided by a number that is fitted by the log-loss on rows that
+        no member was trained on: out-of-bag rows where members draw their rows, else
+        `validation_fraction` of the rows. `predict` stays the same. None: as they are combined.
 
     Attributes
     ----------
@@ -404,6 +410,8 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
     estimators_features_ : list of ndarray of int
         Columns of each member; only where members draw columns. Unlike those of scikit-learn's bagging, members take X
         with all columns: the first layer of each network selects its own.
+    temperature_ : float or ndarray of shape (n_labels,)
+        Temperature of the combined probabilities; only with `calibration`. Above 1, they were too sure.
     engine_ : str
         The engine that trained the members: "fused", "keras", or "none" where all were fitted already.
     engine_reason_ : str
@@ -428,6 +436,7 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
     .. [2] Lakshminarayanan, Pritzel and Blundell, "Simple and Scalable Predictive Uncertainty Estimation using Deep
        Ensembles", NeurIPS 2017.
     .. [3] Caruana, Niculescu-Mizil, Crew and Ksikes, "Ensemble selection from libraries of models", ICML 2004.
+    .. [4] Rahaman and Thiery, "Uncertainty Quantification and Deep Ensembles", NeurIPS 2021.
 
     Examples
     --------
@@ -446,6 +455,7 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         **_BaseKerasAveraging._parameter_constraints,
         "voting": [StrOptions({"soft", "hard"})],
         "combination": [StrOptions(set(RULES))],
+        "calibration": [StrOptions({"temperature"}), None],
     }
 
     def __init__(
@@ -469,6 +479,7 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         n_jobs=None,
         random_state=None,
         verbose=0,
+        calibration=None,
     ):
         self.estimator = estimator
         self.n_estimators = n_estimators
@@ -488,6 +499,7 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+        self.calibration = calibration
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:

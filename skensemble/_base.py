@@ -19,13 +19,14 @@ from skensemble._engine.equal_members import warn_of_equal_members
 from skensemble._engine.fitted import predict_distributions, predict_members
 from skensemble._engine.progress import fitted_as
 from skensemble._engine.training import fit_members
-from skensemble._export import as_model, combined, input_tensor, member_outputs, vote_shares
+from skensemble._export import as_model, calibrated, combined, input_tensor, member_outputs, vote_shares
 from skensemble._members.checks import check_frozen_members, check_restored
 from skensemble._members.distribution import check_distributions
 from skensemble._members.inputs import Inputs, TrainingData, as_given, refuse_streams
 from skensemble._members.pickling import PickledByName
 from skensemble._members.spec import is_frozen, unwrapped, with_callbacks
 from skensemble._members.target_warnings import warn_of_one_hot
+from skensemble._numeric.calibration import with_temperature
 from skensemble._numeric.combination import (
     Combination,
     Uncertainty,
@@ -40,7 +41,16 @@ from skensemble._numeric.combination import (
 from skensemble._numeric.mixture import Interval, check_coverage, deviation, mixture_interval, split_variance
 from skensemble._numeric.selection import check_judged_rows, held_out_rows
 from skensemble._numeric.sparse_rows import dense_or_rows
-from skensemble._reweight import check_combination, greedy_weights_of, learn_combination, learned, warn_if_changed
+from skensemble._reweight import (
+    calibrates,
+    check_calibration,
+    check_combination,
+    greedy_weights_of,
+    learn_combination,
+    learned,
+    temperature_of,
+    warn_if_changed,
+)
 from skensemble._routing import fit_metadata, make_router, split_metadata
 from skensemble._typing import MatrixLike
 
@@ -180,7 +190,7 @@ class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
         self._check_combination(weights, n_members)
         self._check_targets([member.estimator for member in members])
         judged = None
-        if selects:
+        if selects or calibrates(self):
             members, judged = self._hold_out(members, y, sample_weight, left_out)
         check_weights_of_rows(members, sample_weight)
         members = with_callbacks(members, first=len(fitted), fitted=fitted)
@@ -193,6 +203,9 @@ class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
             learn_combination(ensemble)
             if selects:
                 ensemble.weights_ = greedy_weights_of(ensemble, X, y, sample_weight, judged, left_out)
+            vars(ensemble).pop("temperature_", None)
+            if calibrates(ensemble):
+                ensemble.temperature_ = temperature_of(ensemble, X, y, sample_weight, judged, left_out)
 
         task.set_data(X.given, y, sample_weight, partial(fitted_as, self, learn))
         trained = fit_members(
@@ -232,6 +245,7 @@ class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
         """Raise where the parameters do not say how members are combined; `weights` is None where they are selected."""
         weights = self.weights if weights is None else weights
         voting = getattr(self, "voting", "soft")
+        check_calibration(self, voting)
         check_combination(voting, self.combination, self.trim_fraction, weights, n_members)
 
     def _given_weights(self):
@@ -403,6 +417,8 @@ class LabelsMixin(ClassifierMixin):
 class KerasEnsembleClassifierMixin(LabelsMixin):
     """Labels, votes and probabilities of an average; stands left of `BaseKerasEnsemble`."""
 
+    _fitted_state = ("temperature_",)
+
     def predict(self, X: MatrixLike) -> np.ndarray:
         """Label of each row.
 
@@ -421,7 +437,7 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
 
     @available_if(_is_soft)
     def predict_proba(self, X: MatrixLike) -> np.ndarray:
-        """Probability of each class: the mean of the members, or what `combination` says.
+        """Probability of each class: the mean of the members or what `combination` says, calibrated with `calibration`.
 
         Parameters
         ----------
@@ -512,12 +528,20 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
 
     def _combine_proba(self, proba, weights):
         """Probabilities in the float type of the networks: metrics expect rows to sum to 1 as exactly as it can say."""
-        return combine(proba, weights, self._combination()).astype(proba.dtype)
+        return self._calibrate(combine(proba, weights, self._combination())).astype(proba.dtype)
+
+    def _calibrate(self, proba):
+        """Combined probabilities with the temperature, where one was learned."""
+        if not hasattr(self, "temperature_"):
+            return proba
+        return with_temperature(proba, self.temperature_, self._combined_target())
 
     def _choose(self, proba, weights):
         """Labels from the probabilities of members of shape (n_members, n_samples, n_classes)."""
         if learned(self, "voting", "soft") == "soft":
-            return self._decode(self._choose_indices(self._combine_proba(proba, weights)))
+            # Not calibrated: rounding could make a tie of what was none.
+            pooled = combine(proba, weights, self._combination()).astype(proba.dtype)
+            return self._decode(self._choose_indices(pooled))
         votes = self._choose_indices(proba)
         if self._multilabel and self._one_hot:
             votes = majority_vote(votes.argmax(axis=-1), weights, proba.shape[-1])
@@ -527,7 +551,9 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
 
     def _combine_outputs(self, X, outputs, weights):
         if learned(self, "voting", "soft") == "soft":
-            return super()._combine_outputs(X, outputs, weights)
+            output = super()._combine_outputs(X, outputs, weights)
+            learned_any = hasattr(self, "temperature_")
+            return calibrated(output, self.temperature_, self._combined_target()) if learned_any else output
         return vote_shares(outputs, weights, each_label=self._multilabel and not self._one_hot)
 
     def _ballots(self, proba):

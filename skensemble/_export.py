@@ -131,6 +131,15 @@ def combined(outputs, weights, how):
     return ops.where(total > 0, result / ops.maximum(total, SMALLEST_PROBABILITY), mean(outputs, weights))
 
 
+def calibrated(proba, temperature, target):
+    """Probabilities with a temperature, as of `with_temperature`."""
+    logs = ops.log(ops.maximum(proba, SMALLEST_PROBABILITY))
+    if target == "labels":
+        others = ops.log(ops.maximum(1 - proba, SMALLEST_PROBABILITY))
+        return ops.sigmoid((logs - others) / np.asarray(temperature, keras.config.floatx()))
+    return ops.softmax(logs / temperature, axis=-1)
+
+
 def _median(values, order, weights):
     """Weighted median along the last axis of sorted values, of which `order` says whose they are."""
     if (weights == weights[0]).all():

@@ -20,6 +20,8 @@ from skensemble._engine.progress import fit_task
 from skensemble._members.checks import check_member, check_takes_columns
 from skensemble._members.other_estimators import without_network_seed
 from skensemble._members.spec import MemberSpec, draw_columns, is_frozen, is_network, spawn_seeds
+from skensemble._numeric.conformal import adaptive_scores, jackknife_interval, jackknife_sets
+from skensemble._numeric.mixture import PredictionInterval, check_coverage
 from skensemble._reweight import RULES, Reweighted, calibrates
 from skensemble._typing import MatrixLike
 from skensemble.wrappers import KerasClassifier, KerasRegressor
@@ -31,6 +33,7 @@ _LEARNED_OF_DRAWS = (
     "oob_score_",
     "oob_decision_function_",
     "oob_prediction_",
+    "_conformity",
 )
 
 
@@ -100,10 +103,37 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
             self._fit_independent(
                 new, X, y, sample_weight, task, fitted=fitted, left_out=left_out, checkpoint=checkpoint
             )
-        if self.oob_score:
-            self._score_left_out(X, y, left_out, self.oob_score)
+        if left_out is not None and left_out.any():
+            self._learn_left_out(X, y, sample_weight, left_out)
         self.estimator_ = self._template(classifier)
         return self
+
+    def _learn_left_out(self, X, y, sample_weight, left_out):
+        """Learn from the predictions of rows by the members that left them out; NaN where there is none."""
+        predicted = self._predict_left_out(X, left_out)
+        if self.oob_score:
+            self._score_left_out(y, left_out, predicted, self.oob_score)
+        scores = self._conformity_scores(y, predicted)
+        if scores is not None:
+            if sample_weight is not None:
+                scores[sample_weight == 0] = np.nan
+            self._conformity = scores
+
+    def _conformal_rows(self):
+        """Which member left out which row, and how far the rows' targets are from what these members predict."""
+        check_is_fitted(self)
+        if not hasattr(self, "_conformity"):
+            raise ValueError(
+                "Intervals and sets with a guarantee need rows that members left out, and members that are combined as "
+                f"in fit: this {type(self).__name__} was fitted without such rows, or was changed by reweight or "
+                "subset. Fit with bootstrap=True or max_samples below the rows of X."
+            )
+        scores = self._conformity
+        left_out = np.ones((len(self.estimators_), len(scores)), bool)
+        for i, rows in enumerate(self.estimators_samples_):
+            left_out[i, rows] = False
+        known = ~np.isnan(scores.reshape(len(scores), -1)).any(axis=1)
+        return left_out[:, known], scores[known]
 
     def _template(self, classifier):
         """The estimator whose copies are trained; None where fitted members are given in a list."""
@@ -549,8 +579,56 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
             self._validate_classes(y)
             return self._fit(X, y, sample_weight, params, task, classifier=True)
 
-    def _score_left_out(self, X, y, left_out, score_func):
-        self.oob_decision_function_ = self._predict_left_out(X, left_out)
+    def predict_set(self, X: MatrixLike, coverage: float = 0.9) -> np.ndarray:
+        """Set of labels of each row that has the true one in it with a given probability, by conformal prediction.
+
+        Adaptive prediction sets [1]_: labels are added by falling probability, until their sum is as large as it had to
+        be for the training rows, each predicted by the members that left it out. Sets are larger where the members are
+        unsure. For exchangeable rows the true label is in its set with at least the probability 2 `coverage` - 1, and
+        with about `coverage` in practice, whatever the networks are worth. Sets have no random part: where members are
+        mostly right, more rows are covered than asked for.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+        coverage : float, default=0.9
+            The probability.
+
+        Returns
+        -------
+        ndarray of bool of shape (n_samples, n_classes)
+            Which of `classes_` are in the set of each row. `calibration` does not matter.
+
+        Raises
+        ------
+        ValueError
+            Where no rows were left out (`bootstrap`, `max_samples`), `voting` is "hard", rows have several labels, or
+            `coverage` is not between 0 and 1.
+
+        References
+        ----------
+        .. [1] Romano, Sesia and Candes, "Classification with Valid and Adaptive Coverage", NeurIPS 2020.
+        """
+        check_is_fitted(self)
+        check_coverage(coverage)
+        if self._multilabel or self.voting_ == "hard":
+            raise ValueError(
+                "`predict_set` needs probabilities of classes that exclude each other: got "
+                f"{'several labels a row' if self._multilabel else 'votes'}. Use voting='soft', and y with one label a "
+                "row."
+            )
+        left_out, scores = self._conformal_rows()
+        predictions = self.predict_members(X)
+        return jackknife_sets(predictions, left_out, self.weights_, self._combination(), scores, coverage)
+
+    def _conformity_scores(self, y, proba):
+        if self._multilabel or self.voting_ == "hard":
+            return None
+        return adaptive_scores(proba)[np.arange(len(y)), self._encode(y)]
+
+    def _score_left_out(self, y, left_out, proba, score_func):
+        self.oob_decision_function_ = proba
         judged = left_out.any(axis=0)
         # Shares of votes in another order differ by rounding: without it a tie would go to either class.
         proba = np.round(self.oob_decision_function_[judged], decimals=12)
@@ -760,7 +838,51 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=True)
             return self._fit(X, y, sample_weight, params, task, classifier=False)
 
-    def _score_left_out(self, X, y, left_out, score_func):
-        self.oob_prediction_ = self._predict_left_out(X, left_out)
+    def predict_interval(self, X: MatrixLike, coverage: float = 0.9, *, method: str = "mixture") -> PredictionInterval:
+        """Interval in which y of each row lies with a given probability.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+        coverage : float, default=0.9
+            The probability.
+        method : {"mixture", "jackknife+ab"}, default="mixture"
+            "mixture": between two quantiles of the mixture of the distributions that members predict, with equal
+            shares below and above. As good as the distributions are: no guarantee.
+            "jackknife+ab": jackknife+-after-bootstrap [1]_, which needs no distribution, but rows that members left out
+            (`bootstrap`, `max_samples`). Each training row is predicted by the members that left it out, and how far y
+            is from that makes the interval. For exchangeable rows y is in it with at least the probability
+            2 `coverage` - 1, and with about `coverage` in practice, whatever the networks are worth.
+            `weights="greedy"`, which chooses on the same rows, makes intervals a little too narrow.
+
+        Returns
+        -------
+        PredictionInterval
+            Named tuple of `lower` and `upper`, each an ndarray of shape (n_samples,) or (n_samples, n_outputs), of
+            each target by itself. Infinite where `coverage` is too large for the number of training rows.
+
+        Raises
+        ------
+        ValueError
+            Where `coverage` is not between 0 and 1, the members predict no distribution, or no rows were left out.
+
+        References
+        ----------
+        .. [1] Kim, Xu and Barber, "Predictive Inference Is Free with the Jackknife+-after-Bootstrap", NeurIPS 2020.
+        """
+        if method != "jackknife+ab":
+            return super().predict_interval(X, coverage, method=method)
+        check_is_fitted(self)
+        check_coverage(coverage)
+        left_out, residuals = self._conformal_rows()
+        predictions = self.predict_members(X)
+        return jackknife_interval(predictions, left_out, self.weights_, self._combination(), residuals, coverage)
+
+    def _conformity_scores(self, y, predicted):
+        return np.abs(y - predicted)
+
+    def _score_left_out(self, y, left_out, predicted, score_func):
+        self.oob_prediction_ = predicted
         judged = left_out.any(axis=0)
         self.oob_score_ = _score(score_func, r2_score, y, self.oob_prediction_[judged], judged)

@@ -38,7 +38,7 @@ from skensemble._numeric.combination import (
     normalize_weights,
     split_entropy,
 )
-from skensemble._numeric.mixture import Interval, check_coverage, deviation, mixture_interval, split_variance
+from skensemble._numeric.mixture import PredictionInterval, check_coverage, deviation, mixture_interval, split_variance
 from skensemble._numeric.selection import check_judged_rows, held_out_rows
 from skensemble._numeric.sparse_rows import dense_or_rows
 from skensemble._reweight import (
@@ -616,8 +616,8 @@ class KerasEnsembleRegressorMixin(RegressorMixin):
         """
         return split_variance(*self._counted_distributions(X))
 
-    def predict_interval(self, X: MatrixLike, coverage: float = 0.9, *, method: str = "mixture") -> Interval:
-        """Interval in which y of each row lies with a given probability.
+    def predict_interval(self, X: MatrixLike, coverage: float = 0.9, *, method: str = "mixture") -> PredictionInterval:
+        """PredictionInterval in which y of each row lies with a given probability.
 
         Parameters
         ----------
@@ -631,7 +631,7 @@ class KerasEnsembleRegressorMixin(RegressorMixin):
 
         Returns
         -------
-        Interval
+        PredictionInterval
             Named tuple of `lower` and `upper`, each an ndarray of shape (n_samples,) or (n_samples, n_outputs), of
             each target by itself.
 
@@ -643,7 +643,10 @@ class KerasEnsembleRegressorMixin(RegressorMixin):
         check_is_fitted(self)
         check_coverage(coverage)
         if method != "mixture":
-            raise ValueError(f"`method` of {type(self).__name__} must be 'mixture': got {method!r}.")
+            raise ValueError(
+                f"`method` must be 'mixture', or in KerasAveragingRegressor 'jackknife+ab': got {method!r} for "
+                f"{type(self).__name__}."
+            )
         means, scales, weights = self._counted_distributions(X)
         if scales is None:
             raise ValueError(

@@ -261,6 +261,7 @@ class Reweighted:
         check_combination(*how, changed["weights_"], n_counted)
         with unchanged_on_error(self):
             vars(self).update(changed)
+            vars(self).pop("_conformity", None)  # that of the earlier combination
             if calibrates(self):
                 self._calibrate_on(X, y, sample_weight)
             remember_parameters(self, {*given, *([] if weights is None else ["weights"])})

@@ -238,7 +238,7 @@ def _decode_by(
     """Decoded outputs, those of copies all at once: decoding takes as long as the networks themselves."""
     if all(estimator is estimators[0] for estimator in estimators):
         rows = np.reshape(outputs, (-1, *outputs[0].shape[1:]))
-        decoded = decode(estimators[0], rows)
+        decoded: Any = decode(estimators[0], rows)
         return decoded.reshape(len(outputs), -1, *decoded.shape[1:])
     return [decode(estimator, output) for estimator, output in zip(estimators, outputs, strict=True)]
 
@@ -285,6 +285,6 @@ def predict_distributions(members: FittedMembers, X: Any) -> tuple[np.ndarray, n
     scales : ndarray of the same shape, or None
     """
     predictions = members.predict(X)
-    scales = [one.scales for one in predictions]
-    check_all_or_none([one is not None for one in scales])
-    return np.stack([one.values for one in predictions]), None if scales[0] is None else np.stack(scales)
+    check_all_or_none([one.scales is not None for one in predictions])
+    scales = [one.scales for one in predictions if one.scales is not None]
+    return np.stack([one.values for one in predictions]), np.stack(scales) if scales else None

@@ -12,7 +12,7 @@ from skensemble._numeric.combination import Uncertainty, weighted_mean, weighted
 _N_HALVINGS = 60
 
 
-class Interval(NamedTuple):
+class PredictionInterval(NamedTuple):
     """Prediction interval of each row.
 
     Attributes
@@ -87,4 +87,6 @@ def mixture_quantile(means, scales, weights, level):
 def mixture_interval(means, scales, weights, coverage):
     """Interval of a mixture with equal shares below and above it; parameters as of `mixture_quantile`."""
     tail = (1 - coverage) / 2
-    return Interval(mixture_quantile(means, scales, weights, tail), mixture_quantile(means, scales, weights, 1 - tail))
+    return PredictionInterval(
+        mixture_quantile(means, scales, weights, tail), mixture_quantile(means, scales, weights, 1 - tail)
+    )

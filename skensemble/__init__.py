@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # what `__getattr__` gives, for editors and type checkers
     from skensemble._display.training_history import TrainingHistoryDisplay
     from skensemble._heads import KerasHeadClassifier, KerasHeadRegressor
     from skensemble._layers import SelectColumns, WeightedAverage
+    from skensemble._losses import NormalNLL
     from skensemble._polyak import PolyakWeightClassifier, PolyakWeightRegressor
     from skensemble._snapshot import SnapshotEnsembleClassifier, SnapshotEnsembleRegressor
     from skensemble._stacking import StackedKerasClassifier, StackedKerasRegressor
@@ -32,6 +33,7 @@ __all__ = [
     "LearningRateDisplay",
     "MemberWeightsDisplay",
     "MembersDisplay",
+    "NormalNLL",
     "PolyakWeightClassifier",
     "PolyakWeightRegressor",
     "ScoreSpreadDisplay",
@@ -57,6 +59,7 @@ _MODULES = {
     "LearningRateDisplay": "_display.learning_rate",
     "MemberWeightsDisplay": "_display.member_weights",
     "MembersDisplay": "_display.members",
+    "NormalNLL": "_losses",
     "PolyakWeightClassifier": "_polyak",
     "PolyakWeightRegressor": "_polyak",
     "ScoreSpreadDisplay": "_display.score_spread",
@@ -69,7 +72,7 @@ _MODULES = {
     "WeightedAverage": "_layers",
 }
 
-_SUBMODULES = ("exceptions", "io")
+_SUBMODULES = ("exceptions", "io", "metrics")
 
 
 def __getattr__(name):

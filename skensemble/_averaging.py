@@ -20,7 +20,9 @@ from skensemble._engine.progress import fit_task
 from skensemble._members.checks import check_member, check_takes_columns
 from skensemble._members.other_estimators import without_network_seed
 from skensemble._members.spec import MemberSpec, draw_columns, is_frozen, is_network, spawn_seeds
-from skensemble._reweight import RULES, Reweighted
+from skensemble._numeric.conformal import adaptive_scores, jackknife_interval, jackknife_sets
+from skensemble._numeric.mixture import PredictionInterval, check_coverage
+from skensemble._reweight import RULES, Reweighted, calibrates
 from skensemble._typing import MatrixLike
 from skensemble.wrappers import KerasClassifier, KerasRegressor
 
@@ -31,6 +33,7 @@ _LEARNED_OF_DRAWS = (
     "oob_score_",
     "oob_decision_function_",
     "oob_prediction_",
+    "_conformity",
 )
 
 
@@ -100,10 +103,37 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
             self._fit_independent(
                 new, X, y, sample_weight, task, fitted=fitted, left_out=left_out, checkpoint=checkpoint
             )
-        if self.oob_score:
-            self._score_left_out(X, y, left_out, self.oob_score)
+        if left_out is not None and left_out.any():
+            self._learn_left_out(X, y, sample_weight, left_out)
         self.estimator_ = self._template(classifier)
         return self
+
+    def _learn_left_out(self, X, y, sample_weight, left_out):
+        """Learn from the predictions of rows by the members that left them out; NaN where there is none."""
+        predicted = self._predict_left_out(X, left_out)
+        if self.oob_score:
+            self._score_left_out(y, left_out, predicted, self.oob_score)
+        scores = self._conformity_scores(y, predicted)
+        if scores is not None:
+            if sample_weight is not None:
+                scores[sample_weight == 0] = np.nan
+            self._conformity = scores
+
+    def _conformal_rows(self):
+        """Which member left out which row, and how far the rows' targets are from what these members predict."""
+        check_is_fitted(self)
+        if not hasattr(self, "_conformity"):
+            raise ValueError(
+                "Intervals and sets with a guarantee need rows that members left out, and members that are combined as "
+                f"in fit: this {type(self).__name__} was fitted without such rows, or was changed by reweight or "
+                "subset. Fit with bootstrap=True or max_samples below the rows of X."
+            )
+        scores = self._conformity
+        left_out = np.ones((len(self.estimators_), len(scores)), bool)
+        for i, rows in enumerate(self.estimators_samples_):
+            left_out[i, rows] = False
+        known = ~np.isnan(scores.reshape(len(scores), -1)).any(axis=1)
+        return left_out[:, known], scores[known]
 
     def _template(self, classifier):
         """The estimator whose copies are trained; None where fitted members are given in a list."""
@@ -137,7 +167,7 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
 
     def _remember_data(self, X, y, draws, n_columns, *, must_agree):
         """Keep what members of a later `warm_start` must share with those of now, and compare it with the earlier."""
-        holds_out = isinstance(self.weights, str) and not draws
+        holds_out = (isinstance(self.weights, str) or calibrates(self)) and not draws
         known = {
             "shape of X": (len(X), *X.row_shape),
             "shape of y": y.shape,
@@ -257,9 +287,10 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
         left_out = np.ones((len(members), n_samples), bool)
         for i, drawn in enumerate(rows):
             left_out[i, drawn] = False
-        if not left_out.any() and (self.oob_score or isinstance(self.weights, str)):
+        if not left_out.any() and (self.oob_score or isinstance(self.weights, str) or calibrates(self)):
             raise ValueError(
-                "`oob_score` and `weights='greedy'` need rows that members leave out, but every member drew all rows: "
+                "`oob_score`, `weights='greedy'` and `calibration` need rows that members leave out, but every member "
+                "drew all rows: "
                 f"lower max_samples={self.max_samples}."
             )
         self.estimators_samples_ = rows
@@ -380,6 +411,11 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         Seed from which every member's own seed is spawned; that of member i does not depend on `n_estimators`.
     verbose : int, default=0
         Above 0, a line is printed for each member that is trained.
+    calibration : {"temperature"}, default=None
+        Whether the combined probabilities are calibrated [4]_. "temperature": their logarithms (log-odds of several
+        labels, each with a temperature of its own) are divided by a number that is fitted by the log-loss on rows that
+        no member was trained on: out-of-bag rows where members draw their rows, else
+        `validation_fraction` of the rows. `predict` stays the same. None: as they are combined.
 
     Attributes
     ----------
@@ -404,6 +440,8 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
     estimators_features_ : list of ndarray of int
         Columns of each member; only where members draw columns. Unlike those of scikit-learn's bagging, members take X
         with all columns: the first layer of each network selects its own.
+    temperature_ : float or ndarray of shape (n_labels,)
+        Temperature of the combined probabilities; only with `calibration`. Above 1, they were too sure.
     engine_ : str
         The engine that trained the members: "fused", "keras", or "none" where all were fitted already.
     engine_reason_ : str
@@ -428,6 +466,7 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
     .. [2] Lakshminarayanan, Pritzel and Blundell, "Simple and Scalable Predictive Uncertainty Estimation using Deep
        Ensembles", NeurIPS 2017.
     .. [3] Caruana, Niculescu-Mizil, Crew and Ksikes, "Ensemble selection from libraries of models", ICML 2004.
+    .. [4] Rahaman and Thiery, "Uncertainty Quantification and Deep Ensembles", NeurIPS 2021.
 
     Examples
     --------
@@ -446,6 +485,7 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         **_BaseKerasAveraging._parameter_constraints,
         "voting": [StrOptions({"soft", "hard"})],
         "combination": [StrOptions(set(RULES))],
+        "calibration": [StrOptions({"temperature"}), None],
     }
 
     def __init__(
@@ -469,6 +509,7 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         n_jobs=None,
         random_state=None,
         verbose=0,
+        calibration=None,
     ):
         self.estimator = estimator
         self.n_estimators = n_estimators
@@ -488,6 +529,7 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+        self.calibration = calibration
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:
@@ -537,8 +579,56 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
             self._validate_classes(y)
             return self._fit(X, y, sample_weight, params, task, classifier=True)
 
-    def _score_left_out(self, X, y, left_out, score_func):
-        self.oob_decision_function_ = self._predict_left_out(X, left_out)
+    def predict_set(self, X: MatrixLike, coverage: float = 0.9) -> np.ndarray:
+        """Set of labels of each row that has the true one in it with a given probability, by conformal prediction.
+
+        Adaptive prediction sets [1]_: labels are added by falling probability, until their sum is as large as it had to
+        be for the training rows, each predicted by the members that left it out. Sets are larger where the members are
+        unsure. For exchangeable rows the true label is in its set with at least the probability 2 `coverage` - 1, and
+        with about `coverage` in practice, whatever the networks are worth. Sets have no random part: where members are
+        mostly right, more rows are covered than asked for.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+        coverage : float, default=0.9
+            The probability.
+
+        Returns
+        -------
+        ndarray of bool of shape (n_samples, n_classes)
+            Which of `classes_` are in the set of each row. `calibration` does not matter.
+
+        Raises
+        ------
+        ValueError
+            Where no rows were left out (`bootstrap`, `max_samples`), `voting` is "hard", rows have several labels, or
+            `coverage` is not between 0 and 1.
+
+        References
+        ----------
+        .. [1] Romano, Sesia and Candes, "Classification with Valid and Adaptive Coverage", NeurIPS 2020.
+        """
+        check_is_fitted(self)
+        check_coverage(coverage)
+        if self._multilabel or self.voting_ == "hard":
+            raise ValueError(
+                "`predict_set` needs probabilities of classes that exclude each other: got "
+                f"{'several labels a row' if self._multilabel else 'votes'}. Use voting='soft', and y with one label a "
+                "row."
+            )
+        left_out, scores = self._conformal_rows()
+        predictions = self.predict_members(X)
+        return jackknife_sets(predictions, left_out, self.weights_, self._combination(), scores, coverage)
+
+    def _conformity_scores(self, y, proba):
+        if self._multilabel or self.voting_ == "hard":
+            return None
+        return adaptive_scores(proba)[np.arange(len(y)), self._encode(y)]
+
+    def _score_left_out(self, y, left_out, proba, score_func):
+        self.oob_decision_function_ = proba
         judged = left_out.any(axis=0)
         # Shares of votes in another order differ by rounding: without it a tie would go to either class.
         proba = np.round(self.oob_decision_function_[judged], decimals=12)
@@ -748,7 +838,51 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=True)
             return self._fit(X, y, sample_weight, params, task, classifier=False)
 
-    def _score_left_out(self, X, y, left_out, score_func):
-        self.oob_prediction_ = self._predict_left_out(X, left_out)
+    def predict_interval(self, X: MatrixLike, coverage: float = 0.9, *, method: str = "mixture") -> PredictionInterval:
+        """Interval in which y of each row lies with a given probability.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+        coverage : float, default=0.9
+            The probability.
+        method : {"mixture", "jackknife+ab"}, default="mixture"
+            "mixture": between two quantiles of the mixture of the distributions that members predict, with equal
+            shares below and above. As good as the distributions are: no guarantee.
+            "jackknife+ab": jackknife+-after-bootstrap [1]_, which needs no distribution, but rows that members left out
+            (`bootstrap`, `max_samples`). Each training row is predicted by the members that left it out, and how far y
+            is from that makes the interval. For exchangeable rows y is in it with at least the probability
+            2 `coverage` - 1, and with about `coverage` in practice, whatever the networks are worth.
+            `weights="greedy"`, which chooses on the same rows, makes intervals a little too narrow.
+
+        Returns
+        -------
+        PredictionInterval
+            Named tuple of `lower` and `upper`, each an ndarray of shape (n_samples,) or (n_samples, n_outputs), of
+            each target by itself. Infinite where `coverage` is too large for the number of training rows.
+
+        Raises
+        ------
+        ValueError
+            Where `coverage` is not between 0 and 1, the members predict no distribution, or no rows were left out.
+
+        References
+        ----------
+        .. [1] Kim, Xu and Barber, "Predictive Inference Is Free with the Jackknife+-after-Bootstrap", NeurIPS 2020.
+        """
+        if method != "jackknife+ab":
+            return super().predict_interval(X, coverage, method=method)
+        check_is_fitted(self)
+        check_coverage(coverage)
+        left_out, residuals = self._conformal_rows()
+        predictions = self.predict_members(X)
+        return jackknife_interval(predictions, left_out, self.weights_, self._combination(), residuals, coverage)
+
+    def _conformity_scores(self, y, predicted):
+        return np.abs(y - predicted)
+
+    def _score_left_out(self, y, left_out, predicted, score_func):
+        self.oob_prediction_ = predicted
         judged = left_out.any(axis=0)
         self.oob_score_ = _score(score_func, r2_score, y, self.oob_prediction_[judged], judged)

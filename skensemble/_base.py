@@ -16,15 +16,17 @@ from skensemble._compat.scikeras import is_one_hot_target
 from skensemble._compat.seeds import seeded
 from skensemble._compat.sklearn import CallbackSupportMixin, check_sample_weight
 from skensemble._engine.equal_members import warn_of_equal_members
-from skensemble._engine.fitted import predict_members
+from skensemble._engine.fitted import predict_distributions, predict_members
 from skensemble._engine.progress import fitted_as
 from skensemble._engine.training import fit_members
-from skensemble._export import as_model, combined, input_tensor, member_outputs, vote_shares
+from skensemble._export import as_model, calibrated, combined, input_tensor, member_outputs, vote_shares
 from skensemble._members.checks import check_frozen_members, check_restored
+from skensemble._members.distribution import check_distributions
 from skensemble._members.inputs import Inputs, TrainingData, as_given, refuse_streams
 from skensemble._members.pickling import PickledByName
 from skensemble._members.spec import is_frozen, unwrapped, with_callbacks
 from skensemble._members.target_warnings import warn_of_one_hot
+from skensemble._numeric.calibration import with_temperature
 from skensemble._numeric.combination import (
     Combination,
     Uncertainty,
@@ -35,11 +37,20 @@ from skensemble._numeric.combination import (
     majority_vote,
     normalize_weights,
     split_entropy,
-    weighted_std,
 )
+from skensemble._numeric.mixture import PredictionInterval, check_coverage, deviation, mixture_interval, split_variance
 from skensemble._numeric.selection import check_judged_rows, held_out_rows
 from skensemble._numeric.sparse_rows import dense_or_rows
-from skensemble._reweight import check_combination, greedy_weights_of, learn_combination, learned, warn_if_changed
+from skensemble._reweight import (
+    calibrates,
+    check_calibration,
+    check_combination,
+    greedy_weights_of,
+    learn_combination,
+    learned,
+    temperature_of,
+    warn_if_changed,
+)
 from skensemble._routing import fit_metadata, make_router, split_metadata
 from skensemble._typing import MatrixLike
 
@@ -177,8 +188,9 @@ class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
         n_members = len(fitted) + len(members)
         weights = None if selects else normalize_weights(self._given_weights(), n_members)
         self._check_combination(weights, n_members)
+        self._check_targets([member.estimator for member in members])
         judged = None
-        if selects:
+        if selects or calibrates(self):
             members, judged = self._hold_out(members, y, sample_weight, left_out)
         check_weights_of_rows(members, sample_weight)
         members = with_callbacks(members, first=len(fitted), fitted=fitted)
@@ -191,6 +203,9 @@ class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
             learn_combination(ensemble)
             if selects:
                 ensemble.weights_ = greedy_weights_of(ensemble, X, y, sample_weight, judged, left_out)
+            vars(ensemble).pop("temperature_", None)
+            if calibrates(ensemble):
+                ensemble.temperature_ = temperature_of(ensemble, X, y, sample_weight, judged, left_out)
 
         task.set_data(X.given, y, sample_weight, partial(fitted_as, self, learn))
         trained = fit_members(
@@ -220,6 +235,9 @@ class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
         )
         return [dataclasses.replace(member, sample_indices=kept) for member in members], held_out
 
+    def _check_targets(self, estimators):
+        """Raise where members, before `fit`, predict things that cannot be combined."""
+
     def _warn_of_equal_members(self):
         warn_of_equal_members(self.estimators_, getattr(self, "_names", None))
 
@@ -227,6 +245,7 @@ class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
         """Raise where the parameters do not say how members are combined; `weights` is None where they are selected."""
         weights = self.weights if weights is None else weights
         voting = getattr(self, "voting", "soft")
+        check_calibration(self, voting)
         check_combination(voting, self.combination, self.trim_fraction, weights, n_members)
 
     def _given_weights(self):
@@ -236,8 +255,8 @@ class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
     def _check_frozen(self, members, X, y):
         check_frozen_members(members, X, y, self._member_classes(), getattr(self, "feature_names_in_", None))
 
-    def _counted_members(self, X):
-        """Predictions and weights of the members that count; those of weight 0 are not evaluated."""
+    def _counted(self, X):
+        """The members that count, their weights, and `Inputs`; members of weight 0 are not evaluated."""
         check_is_fitted(self)
         warn_if_changed(self)
         X = self._validate_X(X)
@@ -245,7 +264,12 @@ class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
         members = self.estimators_
         if len(counted) < len(members):
             members = members.select(counted)
-        return predict_members(members, X, self._member_classes()), self.weights_[counted]
+        return members, self.weights_[counted], X
+
+    def _counted_members(self, X):
+        """Predictions and weights of the members that count."""
+        members, weights, X = self._counted(X)
+        return predict_members(members, X, self._member_classes()), weights
 
     def _predict_left_out(self, X, left_out):
         """Prediction of each row by the members that did not see it, NaN where all did."""
@@ -393,6 +417,8 @@ class LabelsMixin(ClassifierMixin):
 class KerasEnsembleClassifierMixin(LabelsMixin):
     """Labels, votes and probabilities of an average; stands left of `BaseKerasEnsemble`."""
 
+    _fitted_state = ("temperature_",)
+
     def predict(self, X: MatrixLike) -> np.ndarray:
         """Label of each row.
 
@@ -411,7 +437,7 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
 
     @available_if(_is_soft)
     def predict_proba(self, X: MatrixLike) -> np.ndarray:
-        """Probability of each class: the mean of the members, or what `combination` says.
+        """Probability of each class: the mean of the members or what `combination` says, calibrated with `calibration`.
 
         Parameters
         ----------
@@ -502,12 +528,20 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
 
     def _combine_proba(self, proba, weights):
         """Probabilities in the float type of the networks: metrics expect rows to sum to 1 as exactly as it can say."""
-        return combine(proba, weights, self._combination()).astype(proba.dtype)
+        return self._calibrate(combine(proba, weights, self._combination())).astype(proba.dtype)
+
+    def _calibrate(self, proba):
+        """Combined probabilities with the temperature, where one was learned."""
+        if not hasattr(self, "temperature_"):
+            return proba
+        return with_temperature(proba, self.temperature_, self._combined_target())
 
     def _choose(self, proba, weights):
         """Labels from the probabilities of members of shape (n_members, n_samples, n_classes)."""
         if learned(self, "voting", "soft") == "soft":
-            return self._decode(self._choose_indices(self._combine_proba(proba, weights)))
+            # Not calibrated: rounding could make a tie of what was none.
+            pooled = combine(proba, weights, self._combination()).astype(proba.dtype)
+            return self._decode(self._choose_indices(pooled))
         votes = self._choose_indices(proba)
         if self._multilabel and self._one_hot:
             votes = majority_vote(votes.argmax(axis=-1), weights, proba.shape[-1])
@@ -517,7 +551,9 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
 
     def _combine_outputs(self, X, outputs, weights):
         if learned(self, "voting", "soft") == "soft":
-            return super()._combine_outputs(X, outputs, weights)
+            output = super()._combine_outputs(X, outputs, weights)
+            learned_any = hasattr(self, "temperature_")
+            return calibrated(output, self.temperature_, self._combined_target()) if learned_any else output
         return vote_shares(outputs, weights, each_label=self._multilabel and not self._one_hot)
 
     def _ballots(self, proba):
@@ -554,12 +590,79 @@ class KerasEnsembleRegressorMixin(RegressorMixin):
         -------
         mean : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         std : ndarray of the same shape
-            Weighted standard deviation over the members around their mean, in the units of y; only with
-            `return_std=True`. It is the disagreement of the networks, not the noise of y.
+            Only with `return_std=True`, in the units of y. Members with a `distribution`: standard deviation of their
+            mixture, which is that of y. Other members: their weighted standard deviation around their mean. That is
+            the disagreement of the networks alone, not the noise of y, and intervals made of it are too narrow.
         """
-        predictions, weights = self._counted_members(X)
-        combination = combine(predictions, weights, self._combination())
-        return (combination, weighted_std(predictions, weights)) if return_std else combination
+        means, scales, weights = self._counted_distributions(X)
+        combination = combine(means, weights, self._combination())
+        return (combination, deviation(means, scales, weights)) if return_std else combination
+
+    def predict_uncertainty(self, X: MatrixLike) -> Uncertainty:
+        """Variance of y, split into the noise that the members tell and their disagreement.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+
+        Returns
+        -------
+        Uncertainty
+            Named tuple of `total`, `aleatoric` and `epistemic`, each an ndarray of shape (n_samples,) or
+            (n_samples, n_outputs) in the units of y squared. `total` (variance of the mixture) = `aleatoric` (mean
+            variance of the members) + `epistemic` (variance of their means), whatever `combination` is. Without a
+            `distribution` the noise of y is not known: `aleatoric` and `total` are NaN.
+        """
+        return split_variance(*self._counted_distributions(X))
+
+    def predict_interval(self, X: MatrixLike, coverage: float = 0.9, *, method: str = "mixture") -> PredictionInterval:
+        """PredictionInterval in which y of each row lies with a given probability.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+        coverage : float, default=0.9
+            The probability.
+        method : {"mixture"}, default="mixture"
+            "mixture": between two quantiles of the mixture of the distributions that members predict, with equal
+            shares below and above. As good as the distributions are: no guarantee.
+
+        Returns
+        -------
+        PredictionInterval
+            Named tuple of `lower` and `upper`, each an ndarray of shape (n_samples,) or (n_samples, n_outputs), of
+            each target by itself.
+
+        Raises
+        ------
+        ValueError
+            Where `coverage` is not between 0 and 1, or the members predict no distribution.
+        """
+        check_is_fitted(self)
+        check_coverage(coverage)
+        if method != "mixture":
+            raise ValueError(
+                f"`method` must be 'mixture', or in KerasAveragingRegressor 'jackknife+ab': got {method!r} for "
+                f"{type(self).__name__}."
+            )
+        means, scales, weights = self._counted_distributions(X)
+        if scales is None:
+            raise ValueError(
+                "`method='mixture'` needs members that predict a distribution, such as "
+                f"KerasRegressor(distribution='normal'): those of this {type(self).__name__} predict values, whose "
+                "spread does not have the noise of y in it."
+            )
+        return mixture_interval(means, scales, weights, coverage)
+
+    def _counted_distributions(self, X):
+        """Means, standard deviations (None where members have none) and weights of the members that count."""
+        members, weights, X = self._counted(X)
+        return *predict_distributions(members, X), weights
+
+    def _check_targets(self, estimators):
+        check_distributions(estimators)
 
     def staged_predict(self, X: MatrixLike) -> Iterator[np.ndarray]:
         """Predictions from the first member, the first two, and so on; of one training, from the newest ones.

@@ -11,7 +11,7 @@ import numpy as np
 from keras import layers, ops
 
 from skensemble._compat.keras import copy_architecture, copy_values
-from skensemble._compat.scikeras import BaseWrapper, ScikerasClassifier, has_own_encoders
+from skensemble._compat.scikeras import BaseWrapper, ScikerasClassifier, has_own_encoders, has_scales
 from skensemble._members.architecture import why_not_from_configuration
 from skensemble._numeric.combination import HALF_TOLERANCE, SMALLEST_PROBABILITY
 
@@ -131,6 +131,15 @@ def combined(outputs, weights, how):
     return ops.where(total > 0, result / ops.maximum(total, SMALLEST_PROBABILITY), mean(outputs, weights))
 
 
+def calibrated(proba, temperature, target):
+    """Probabilities with a temperature, as of `with_temperature`."""
+    logs = ops.log(ops.maximum(proba, SMALLEST_PROBABILITY))
+    if target == "labels":
+        others = ops.log(ops.maximum(1 - proba, SMALLEST_PROBABILITY))
+        return ops.sigmoid((logs - others) / np.asarray(temperature, keras.config.floatx()))
+    return ops.softmax(logs / temperature, axis=-1)
+
+
 def _median(values, order, weights):
     """Weighted median along the last axis of sorted values, of which `order` says whose they are."""
     if (weights == weights[0]).all():
@@ -177,6 +186,8 @@ def _predictions(estimator, name, X, classes, *, trainable):
         output = _copy_ensemble(estimator, name, X, trainable)
     else:
         output = _as_columns(_copy_network(estimator, name, X, trainable), name)
+        if has_scales(estimator):
+            output = output[:, : estimator.n_outputs_]
     if isinstance(estimator, ScikerasClassifier):
         if estimator.target_type_ == "binary" and estimator.n_classes_ == 2 and output.shape[-1] == 1:
             output = _both_classes(output, name)

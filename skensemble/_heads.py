@@ -92,7 +92,8 @@ class Head:
 
     def _get_param_names(self):
         # scikeras takes all attributes for parameters, also those of the model that heads build themselves.
-        return [name for name in super()._get_param_names() if name not in ("model", "build_fn", "reinitialize")]
+        hidden = ("model", "build_fn", "reinitialize", "distribution")
+        return [name for name in super()._get_param_names() if name not in hidden]
 
     def _check_model_param(self):
         if self.model is not None or self.build_fn is not None:

@@ -28,11 +28,19 @@ from skensemble._numeric.combination import (
     first_weights,
     normalize_weights,
     weighted_mean,
-    weighted_std,
 )
+from skensemble._numeric.mixture import deviation
 from skensemble._numeric.selection import held_out_rows
 from skensemble._numeric.sparse_rows import take_rows
-from skensemble._reweight import COMBINING, copy_fitted, positions, remember_parameters, warn_if_changed
+from skensemble._reweight import (
+    COMBINING,
+    calibrates,
+    copy_fitted,
+    fit_temperature_of,
+    positions,
+    remember_parameters,
+    warn_if_changed,
+)
 from skensemble._single_run import run_epochs, run_estimator
 from skensemble._typing import MatrixLike
 
@@ -119,6 +127,11 @@ class _BasePolyakWeight(BaseKerasEnsemble):
             Itself. `estimator_`, `weights_` and `n_checkpoints_` have changed.
         """
         check_is_fitted(self)
+        if hasattr(self, "temperature_"):
+            raise ValueError(
+                "A calibrated average cannot be changed: its temperature belongs to the average that it was fitted "
+                "for. Fit with other `weights` and `n_checkpoints`, or with calibration=None."
+            )
         given = {"weights": weights, "n_checkpoints": n_checkpoints, "decay": decay}
         n_checkpoints = self.n_checkpoints_ if n_checkpoints is None else n_checkpoints
         weights = self._weighting if weights is None else weights
@@ -174,14 +187,17 @@ class _BasePolyakWeight(BaseKerasEnsemble):
         rows, held_out = None, None
         with open_checkpoint(self.checkpoint_dir) as checkpoint:
             (seed,) = spawn_seeds(keep_entropy(checkpoint, self.random_state), 1)
-            if automatic:
+            if automatic or calibrates(self):
                 rows, held_out = held_out_rows(
                     y, self.validation_fraction, seed, stratify=classifier, sample_weight=sample_weight
                 )
 
             def learn(polyak, run):
                 polyak._keep_run(run)
-                polyak._average_run(X, y, sample_weight, run.sample_indices, held_out)
+                polyak._average_run(X, y, sample_weight, run.sample_indices, held_out if automatic else None)
+                vars(polyak).pop("temperature_", None)
+                if calibrates(polyak):
+                    polyak.temperature_ = polyak._fit_temperature(X, y, sample_weight, held_out)
                 remember_parameters(polyak, COMBINING)
 
             task.set_data(X.given, y, sample_weight, partial(fitted_as, self, learn))
@@ -289,9 +305,11 @@ class _BasePolyakWeight(BaseKerasEnsemble):
         stages = EpochStates(newest.prototype, seeds, Variables(*parts, []), histories, epochs)
         return predict_members(stages.members(), X, self._member_classes())
 
-    def _counted_members(self, X):
-        """Predictions and weights of the checkpoints that are averaged."""
-        return self.predict_members(X), self.weights_
+    def _counted(self, X):
+        """The checkpoints that are averaged, their weights, and `Inputs`."""
+        check_is_fitted(self)
+        used = self._checkpoints.take(range(self.n_checkpoints_))
+        return used.members(), self.weights_, self._validate_X(X)
 
     def _predict_average(self, X):
         """What the averaged network predicts, with one member in front."""
@@ -359,6 +377,11 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
         Seed of the starting values, of dropout, of the order of rows, and of the rows that are held out.
     verbose : int, default=0
         Above 0, progress is printed.
+    calibration : {"temperature"}, default=None
+        Whether the combined probabilities are calibrated [3]_. "temperature": their logarithms (log-odds of several
+        labels, each with a temperature of its own) are divided by a number that is fitted by the log-loss on rows that
+        no member was trained on: `validation_fraction` of
+        them. `predict` stays the same. None: as they are combined.
 
     Attributes
     ----------
@@ -372,6 +395,8 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
         How many of `checkpoints_` are averaged: fewer than asked for where a callback stopped the run before.
     weights_ : ndarray of shape (n_checkpoints_,)
         How much each counts, newest first; sums to 1.
+    temperature_ : float or ndarray of shape (n_labels,)
+        Temperature of the combined probabilities; only with `calibration`. Above 1, they were too sure.
     engine_ : str
         The engine that trained the network: "fused" or "keras".
     engine_reason_ : str
@@ -408,6 +433,7 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
        Optimization 30 (1992).
     .. [2] Izmailov, Podoprikhin, Garipov, Vetrov and Wilson, "Averaging Weights Leads to Wider Optima and Better
        Generalization", UAI 2018.
+    .. [3] Rahaman and Thiery, "Uncertainty Quantification and Deep Ensembles", NeurIPS 2021.
 
     Examples
     --------
@@ -422,6 +448,11 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
     array([0.5       , 0.33333333, 0.16666667])
     """
 
+    _parameter_constraints = {
+        **_BasePolyakWeight._parameter_constraints,
+        "calibration": [StrOptions({"temperature"}), None],
+    }
+
     def __init__(
         self,
         estimator=None,
@@ -435,6 +466,7 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
         checkpoint_dir=None,
         random_state=None,
         verbose=0,
+        calibration=None,
     ):
         self.estimator = estimator
         self.n_checkpoints = n_checkpoints
@@ -446,6 +478,7 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
         self.checkpoint_dir = checkpoint_dir
         self.random_state = random_state
         self.verbose = verbose
+        self.calibration = calibration
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:
@@ -520,7 +553,13 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
         ndarray of shape (n_samples, n_classes)
             Columns in the order of `classes_`; with several labels per row, the probability of each label.
         """
-        return self._predict_average(X)[0]
+        average = self._predict_average(X)[0]
+        return self._calibrate(average).astype(average.dtype)
+
+    def _fit_temperature(self, X, y, sample_weight, rows):
+        """Temperature of the averaged network on rows that were held out."""
+        proba = predict_members(self._averaged, X.take(rows), self._member_classes())[0]
+        return fit_temperature_of(self, proba, y[rows], None if sample_weight is None else sample_weight[rows])
 
     def _losses(self, proba, y):
         """Log-loss of each row, summed over labels."""
@@ -692,11 +731,12 @@ class PolyakWeightRegressor(KerasEnsembleRegressorMixin, _BasePolyakWeight):
         -------
         mean : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         std : ndarray of the same shape
-            Weighted standard deviation over the predictions of the checkpoints, in the units of y; only with
-            `return_std=True`. It tells how far the network still moved, not the noise of y.
+            Only with `return_std=True`, in the units of y. With a `distribution`: standard deviation of the mixture of
+            the checkpoints, which is that of y. Without: weighted standard deviation over the predictions of the
+            checkpoints, which tells how far the network still moved, not the noise of y.
         """
         values = weighted_mean(self._predict_average(X), np.ones(1))
-        return (values, weighted_std(*self._counted_members(X))) if return_std else values
+        return (values, deviation(*self._counted_distributions(X))) if return_std else values
 
     def _losses(self, values, y):
         """Squared error of each row, summed over outputs."""

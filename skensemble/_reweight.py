@@ -14,8 +14,10 @@ from skensemble._compat.scikeras import BaseWrapper
 from skensemble._compat.sklearn import check_sample_weight, validate_parameter_constraints
 from skensemble._engine.fitted import predict_members
 from skensemble._engine.stacked import StackedMember
+from skensemble._members.rollback import unchanged_on_error
 from skensemble._members.spec import unwrapped
-from skensemble._numeric.combination import first_weights, normalize_weights
+from skensemble._numeric.calibration import fit_temperature
+from skensemble._numeric.combination import combine, combine_where, first_weights, normalize_weights
 from skensemble._numeric.selection import greedy_weights
 from skensemble._typing import MatrixLike
 
@@ -63,6 +65,20 @@ def check_combination(voting, combination, trim_fraction, weights, n_members):
             f"The trimmed mean of {n_counted} members with trim_fraction={trim_fraction} leaves none out: it is the "
             "mean. Use more members or a larger fraction.",
             stacklevel=find_stacklevel(),
+        )
+
+
+def calibrates(ensemble):
+    """Whether `fit` of an ensemble learns a temperature."""
+    return getattr(ensemble, "calibration", None) is not None
+
+
+def check_calibration(ensemble, voting):
+    """Raise where there would be no probabilities to calibrate."""
+    if calibrates(ensemble) and voting == "hard":
+        raise ValueError(
+            "`calibration` is of probabilities, which votes have not: got "
+            f"calibration={ensemble.calibration!r} with voting='hard'. Use voting='soft' or calibration=None."
         )
 
 
@@ -155,6 +171,29 @@ def greedy_weights_of(ensemble, X, y, sample_weight, rows, left_out=None):
     )
 
 
+def temperature_of(ensemble, X, y, sample_weight, rows, left_out=None):
+    """Temperature of the combined probabilities of an ensemble; parameters as of `greedy_weights_of`."""
+    proba = predict_members(ensemble.estimators_, X.take(rows), ensemble._member_classes())
+    valid = np.ones(proba.shape[:2], bool) if left_out is None else left_out[:, rows]
+    pooled = combine_where(proba, valid, ensemble.weights_, ensemble._combination())
+    return fit_temperature_of(ensemble, pooled, y[rows], None if sample_weight is None else sample_weight[rows])
+
+
+def fit_temperature_of(ensemble, pooled, y, sample_weight):
+    """Temperature of an ensemble from its probabilities; rows of NaN, which no member may be judged on, are left out.
+
+    Parameters
+    ----------
+    ensemble : fitted classifier
+    pooled : ndarray of shape (n_samples, n_classes)
+    y : ndarray of shape (n_samples,) or (n_samples, n_labels)
+    sample_weight : ndarray of shape (n_samples,) or None
+    """
+    known = ~np.isnan(pooled).any(axis=1)
+    weights = None if sample_weight is None else sample_weight[known]
+    return fit_temperature(pooled[known], ensemble._encode(y[known]), ensemble._combined_target(), weights)
+
+
 class Reweighted:
     """Members that can be combined in another way after `fit`; stands left of `BaseKerasEnsemble`."""
 
@@ -192,7 +231,8 @@ class Reweighted:
             Of snapshot ensembles: how many snapshots, the newest ones, count, at most as many as were kept. Array-like
             `weights` have as many entries. None leaves it as it is.
         X : array-like of shape (n_samples, n_features, ...), default=None
-            Rows for greedy weights, best such that no member was trained on.
+            Rows for greedy weights and for the temperature of a calibrated ensemble, which is fitted again; best such
+            that no member was trained on.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
             Their labels or targets.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -219,9 +259,13 @@ class Reweighted:
             selected = self._given_or_kept(weights, n_counted)
         changed["weights_"] = np.concatenate([selected, np.zeros(len(self.estimators_) - n_counted)])
         check_combination(*how, changed["weights_"], n_counted)
-        vars(self).update(changed)
-        remember_parameters(self, {*given, *([] if weights is None else ["weights"])})
-        return self
+        with unchanged_on_error(self):
+            vars(self).update(changed)
+            vars(self).pop("_conformity", None)  # that of the earlier combination
+            if calibrates(self):
+                self._calibrate_on(X, y, sample_weight)
+            remember_parameters(self, {*given, *([] if weights is None else ["weights"])})
+            return self
 
     def subset(self, members: ArrayLike) -> Self:
         """An ensemble of some of the members, without training.
@@ -236,11 +280,19 @@ class Reweighted:
         object
             A new fitted ensemble of these members in the order given (snapshots: always the newest first), with their
             weights scaled to sum to 1, equal where all of them are 0. Members are not copied. Its parameters are those
-            of the whole ensemble, which its `fit` would train.
+            of the whole ensemble, which its `fit` would train. It is not calibrated, whatever `calibration` says:
+            `reweight(X=..., y=...)` calibrates it.
         """
         check_is_fitted(self)
         indices = self._indices(members)
         part = copy_fitted(self)
+        if hasattr(part, "temperature_"):
+            del part.temperature_
+            warnings.warn(
+                "A subset of a calibrated ensemble is not calibrated: the temperature was that of all members. Call "
+                "reweight(X=..., y=...) on it, with rows that no member was trained on.",
+                stacklevel=find_stacklevel(),
+            )
         part.estimators_ = self.estimators_.select(indices)
         part.weights_ = first_weights(self.weights_[indices], len(indices))
         part._is_subset = True
@@ -270,8 +322,14 @@ class Reweighted:
         greedy = isinstance(weights, str) and weights == "greedy"
         if greedy and any(one is None for one in rows[:2]):
             raise ValueError("`weights='greedy'` needs rows to select members on: pass them as `X` and `y`.")
-        if not greedy and any(one is not None for one in rows):
+        if calibrates(self) and any(one is None for one in rows[:2]):
+            raise ValueError(
+                "With `calibration`, reweight needs rows to fit the temperature of the new combination on: pass them "
+                "as `X` and `y`, best such that no member was trained on."
+            )
+        if not greedy and not calibrates(self) and any(one is not None for one in rows):
             raise ValueError(f"`X`, `y` and `sample_weight` are for weights='greedy': got weights={weights!r}.")
+        check_calibration(self, given.get("voting"))
         if given.get("voting") == "soft":
             self._check_soft()
 
@@ -300,8 +358,8 @@ class Reweighted:
             )
         return first_weights(kept, n_counted)
 
-    def _select_on(self, X, y, sample_weight, n_members, changed):
-        """Greedy weights of the first `n_members` on rows that the user gives."""
+    def _predict_rows(self, X, y, sample_weight, n_members):
+        """What the first `n_members` predict for rows that the user gives, and these rows, checked."""
         X, y = self._validate_X(X), self._validate_target(y)
         check_consistent_length(X, y)
         if sample_weight is not None:
@@ -312,6 +370,17 @@ class Reweighted:
                 f"`y` must have the columns of fit: got rows of shape {y.shape[1:]}, members predict rows of shape "
                 f"{predictions.shape[2:]}."
             )
+        return predictions, y, sample_weight
+
+    def _calibrate_on(self, X, y, sample_weight):
+        """Learn the temperature on rows that the user gives."""
+        predictions, y, sample_weight = self._predict_rows(X, y, sample_weight, len(self.estimators_))
+        pooled = combine(predictions, self.weights_, self._combination())
+        self.temperature_ = fit_temperature_of(self, pooled, y, sample_weight)
+
+    def _select_on(self, X, y, sample_weight, n_members, changed):
+        """Greedy weights of the first `n_members` on rows that the user gives."""
+        predictions, y, sample_weight = self._predict_rows(X, y, sample_weight, n_members)
         return greedy_weights(
             predictions,
             self._encode(y),

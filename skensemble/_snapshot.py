@@ -17,7 +17,14 @@ from skensemble._members.spec import MemberSpec, spawn_seeds
 from skensemble._numeric.combination import first_weights, normalize_weights
 from skensemble._numeric.schedules import SCHEDULES, cycle_ends, cyclic_rates
 from skensemble._numeric.selection import held_out_rows
-from skensemble._reweight import RULES, Reweighted, greedy_weights_of, learn_combination
+from skensemble._reweight import (
+    RULES,
+    Reweighted,
+    calibrates,
+    greedy_weights_of,
+    learn_combination,
+    temperature_of,
+)
 from skensemble._single_run import run_epochs, run_estimator
 from skensemble._typing import MatrixLike
 
@@ -46,13 +53,13 @@ class _BaseSnapshotEnsemble(Reweighted, BaseKerasEnsemble):
         metadata = self._member_metadata(sample_weight, params)
         n_epochs = run_epochs(estimator)
         n_last = self._check_cycles(n_epochs)
-        greedy = isinstance(self.weights, str)
+        greedy, calibrated = isinstance(self.weights, str), calibrates(self)
         # Before the training, so that an error costs nothing.
         self._check_combination(None if greedy else normalize_weights(self.weights, n_last), n_last)
         rows, held_out = None, None
         with open_checkpoint(self.checkpoint_dir) as checkpoint:
             (seed,) = spawn_seeds(keep_entropy(checkpoint, self.random_state), 1)
-            if greedy:
+            if greedy or calibrated:
                 rows, held_out = held_out_rows(
                     y, self.validation_fraction, seed, stratify=classifier, sample_weight=sample_weight
                 )
@@ -61,6 +68,9 @@ class _BaseSnapshotEnsemble(Reweighted, BaseKerasEnsemble):
                 ensemble._keep_run(run, n_last)
                 if greedy:
                     ensemble.weights_ = greedy_weights_of(ensemble, X, y, sample_weight, held_out)
+                vars(ensemble).pop("temperature_", None)
+                if calibrated:
+                    ensemble.temperature_ = temperature_of(ensemble, X, y, sample_weight, held_out)
 
             task.set_data(X.given, y, sample_weight, lambda run: run.checkpoints and fitted_as(self, learn, run))
             run = fit_trajectory(
@@ -173,6 +183,11 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
         Seed of the starting values, of dropout, of the order of rows, and of the rows that are held out.
     verbose : int, default=0
         Above 0, progress is printed.
+    calibration : {"temperature"}, default=None
+        Whether the combined probabilities are calibrated [3]_. "temperature": their logarithms (log-odds of several
+        labels, each with a temperature of its own) are divided by a number that is fitted by the log-loss on rows that
+        no member was trained on: `validation_fraction` of
+        them. `predict` stays the same. None: as they are combined.
 
     Attributes
     ----------
@@ -189,6 +204,8 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
         How much each of `estimators_` counts, newest first; sums to 1.
     voting_, combination_, trim_fraction_ : str, str, float
         How the members are combined, as `fit` or `reweight` learned it.
+    temperature_ : float or ndarray of shape (n_labels,)
+        Temperature of the combined probabilities; only with `calibration`. Above 1, they were too sure.
     engine_ : str
         The engine that trained the network: "fused" or "keras".
     engine_reason_ : str
@@ -216,6 +233,7 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
     ----------
     .. [1] Huang, Li, Pleiss, Liu, Hopcroft and Weinberger, "Snapshot Ensembles: Train 1, Get M for Free", ICLR 2017.
     .. [2] Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017.
+    .. [3] Rahaman and Thiery, "Uncertainty Quantification and Deep Ensembles", NeurIPS 2021.
 
     Examples
     --------
@@ -234,6 +252,7 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
         **_BaseSnapshotEnsemble._parameter_constraints,
         "voting": [StrOptions({"soft", "hard"})],
         "combination": [StrOptions(set(RULES))],
+        "calibration": [StrOptions({"temperature"}), None],
     }
 
     def __init__(
@@ -254,6 +273,7 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
         checkpoint_dir=None,
         random_state=None,
         verbose=0,
+        calibration=None,
     ):
         self.estimator = estimator
         self.n_estimators = n_estimators
@@ -270,6 +290,7 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
         self.checkpoint_dir = checkpoint_dir
         self.random_state = random_state
         self.verbose = verbose
+        self.calibration = calibration
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:

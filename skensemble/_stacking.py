@@ -290,7 +290,7 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
         """Columns (n_samples, n_columns) of each fitted member by its method, a list."""
         together = [k for k, method in enumerate(methods) if method == self._method_of_members]
         predictions = fitted.select(together).predict(X)
-        outputs = {k: self._columns(*prediction) for k, prediction in zip(together, predictions, strict=True)}
+        outputs = {k: self._columns(one.estimator, one.values) for k, one in zip(together, predictions, strict=True)}
         return [
             outputs[k] if k in outputs else self._columns_by(method, unwrapped(fitted[k]), X)
             for k, method in enumerate(methods)
@@ -332,8 +332,8 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
 
     def _predict_final(self, columns):
         """Decoded prediction of the final estimator, by the fused forward pass where it is a network."""
-        ((estimator, prediction),) = FittedMembers([self.final_estimator_]).predict(columns)
-        return estimator, prediction
+        (prediction,) = FittedMembers([self.final_estimator_]).predict(columns)
+        return prediction.estimator, prediction.values
 
     def _predict_alone(self, columns, **predict_params):
         """What `predict` of the final estimator gives."""

@@ -164,6 +164,11 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         Whether `transform` with `voting="soft"` gives one array of two dimensions, as scikit-learn's does.
     verbose : int, default=0
         Above 0, progress is printed.
+    calibration : {"temperature"}, default=None
+        Whether the combined probabilities are calibrated [2]_. "temperature": their logarithms (log-odds of several
+        labels, each with a temperature of its own) are divided by a number that is fitted by the log-loss on rows that
+        no member was trained on: `validation_fraction` of
+        them (all rows where every member is fitted already). `predict` stays the same. None: as they are combined.
 
     Attributes
     ----------
@@ -179,6 +184,8 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         How much each member counts; sums to 1.
     voting_, combination_, trim_fraction_ : str, str, float
         How the members are combined, as `fit` or `reweight` learned it.
+    temperature_ : float or ndarray of shape (n_labels,)
+        Temperature of the combined probabilities; only with `calibration`. Above 1, they were too sure.
     engine_ : str
         The engine that trained the networks: "fused", "keras", both, or "none" where no network was trained.
     engine_reason_ : str
@@ -196,6 +203,7 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
     References
     ----------
     .. [1] Caruana, Niculescu-Mizil, Crew and Ksikes, "Ensemble selection from libraries of models", ICML 2004.
+    .. [2] Rahaman and Thiery, "Uncertainty Quantification and Deep Ensembles", NeurIPS 2021.
 
     Examples
     --------
@@ -213,6 +221,7 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         **_BaseKerasVoting._parameter_constraints,
         "voting": [StrOptions({"soft", "hard"})],
         "combination": [StrOptions(set(RULES))],
+        "calibration": [StrOptions({"temperature"}), None],
         "flatten_transform": ["boolean"],
     }
 
@@ -231,6 +240,7 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         random_state=None,
         flatten_transform=True,
         verbose=0,
+        calibration=None,
     ):
         self.estimators = estimators
         self.voting = voting
@@ -244,6 +254,7 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         self.random_state = random_state
         self.flatten_transform = flatten_transform
         self.verbose = verbose
+        self.calibration = calibration
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:

@@ -20,16 +20,20 @@ from skensemble._compat.scikeras import (
     ScikerasRegressor,
     build_from_rows,
     decode_outputs,
+    decode_scales,
     encode_validation_data,
     fit_callbacks,
     given_model,
+    has_scales,
     new_values,
     without_own_seed,
 )
 from skensemble._compat.seeds import seeded
 from skensemble._compat.sklearn import check_feature_names, check_sample_weight, plain_transforms
+from skensemble._losses import NormalNLL
 from skensemble._members.callback_factories import own_callbacks, picklable
 from skensemble._members.checks import check_restored
+from skensemble._members.distribution import N_UNITS, check_distribution
 from skensemble._members.encoders import LabelEncoder, Unchanged
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.inputs import refuse_streams
@@ -53,7 +57,8 @@ def build_mlp(meta, hidden_layer_sizes=(100,), activation="relu", dropout=0.0):
     Parameters
     ----------
     meta : dict
-        What scikeras knows of the data: `X_shape_`, `target_type_`, `n_outputs_`, `n_classes_`.
+        What scikeras knows of the data: `X_shape_`, `target_type_`, `n_outputs_`, `n_classes_`; for regressors of this
+        package `n_output_units_`.
     hidden_layer_sizes : tuple of int, default=(100,)
         Units of each hidden layer.
     activation : str or callable, default="relu"
@@ -92,7 +97,7 @@ def output_layer_of(meta):
     activation : str or None
     """
     if "n_classes_" not in meta:
-        return meta["n_outputs_"], None
+        return meta.get("n_output_units_", meta["n_outputs_"]), None
     if meta["target_type_"] == "binary":
         return 1, "sigmoid"
     return meta["n_classes_"], "sigmoid" if meta["target_type_"] == "multilabel-indicator" else "softmax"
@@ -552,12 +557,23 @@ class KerasClassifier(_Member, ScikerasClassifier, *OLD_TAGS_HIDDEN):
         return log_proba(self.predict_proba(X, **kwargs))
 
     def _initialize(self, X, y=None):
+        self._check_no_distribution()
         given = y
         X, y = super()._initialize(X, y)
         warn_of_one_hot(given)
         if self.n_classes_ == 1:
             raise ValueError(f"`y` must have at least two classes: got one class, {self.classes_.tolist()[0]!r}.")
         return X, y
+
+    def _check_no_distribution(self):
+        """Raise where a classifier is given the parameter of regressors, and its builder has none of this name."""
+        build = self.build_fn if self.model is None else self.model
+        takes_it = inspect.isroutine(build) and "distribution" in inspect.signature(build).parameters
+        if "distribution" in self._user_params and not takes_it:
+            raise ValueError(
+                f"`distribution` is for KerasRegressor: got distribution={self.distribution!r} for "
+                f"{type(self).__name__}, whose outputs are probabilities already. Leave it out."
+            )
 
     def _default_loss(self):
         shape = output_shape(self.model_)
@@ -575,12 +591,13 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
     """Keras network as a scikit-learn regressor.
 
     scikeras' regressor with what it lacks on scikit-learn 1.6 and later; see `KerasClassifier`. Without `model` it is a
-    multilayer perceptron with one linear output per target.
+    multilayer perceptron with one linear output per target, or two with a `distribution`.
 
     Parameters
     ----------
     model : callable or keras.Model, default=None
         Function that returns a Keras model, compiled or not; see `KerasClassifier`. With None, a multilayer perceptron.
+        `meta["n_output_units_"]` is the number of units that the output layer must have.
     hidden_layer_sizes : tuple of int, default=None
         Units of each hidden layer; None means (100,). This and the next two go to `model` where one is given and they
         are not None.
@@ -596,7 +613,7 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
     optimizer : str, keras.optimizers.Optimizer or type, default="adam"
         Arguments are given as `optimizer__<argument>`, for example `optimizer__learning_rate`.
     loss : str, keras.losses.Loss, type or callable, default=None
-        With None, the mean squared error.
+        With None, the mean squared error; with a `distribution`, `NormalNLL()`.
     metrics : list, default=None
         Keras metrics recorded in `history_`.
     epochs : int, default=100
@@ -623,6 +640,12 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
         Keras' verbosity; 0 prints nothing. The fused program of an ensemble prints by `verbose` of the ensemble.
     build_fn : callable, default=None
         Old name of `model` in scikeras.
+    distribution : {"normal"}, default=None
+        What the network predicts for each target. "normal": the mean and the standard deviation of a normal
+        distribution [1]_, trained by the negative log-likelihood, so that the noise of y is learned as a function of
+        X. The network has twice as many outputs: the means of all targets, then the logarithms of their standard
+        deviations. `predict` gives the means. Scale y to about unit variance: training starts from a deviation
+        near 1. None: values.
     **kwargs : dict
         Routed parameters (`model__`, `optimizer__`, `loss__`, `metrics__`, `compile__`, `fit__`, `predict__`,
         `callbacks__`) and further arguments of `model`.
@@ -638,6 +661,8 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
         files of `skensemble.io` hold parameters only, and the callbacks are made anew from these.
     n_outputs_ : int
         Number of targets.
+    n_output_units_ : int
+        Number of outputs of the network.
     n_features_in_ : int
         Size of the second dimension of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -647,6 +672,11 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
     --------
     KerasClassifier : The same for classification.
     KerasAveragingRegressor : Ensemble of copies of a member.
+    NormalNLL : The loss of networks with a distribution.
+
+    References
+    ----------
+    .. [1] Nix and Weigend, "Estimating the mean and variance of the target probability distribution", ICNN 1994.
 
     Examples
     --------
@@ -656,7 +686,11 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
     >>> regressor = KerasRegressor(hidden_layer_sizes=(10,), epochs=5, random_state=0).fit(X, y)
     >>> regressor.predict(X[:2]).shape
     (2,)
+    >>> noise = KerasRegressor(distribution="normal", epochs=5, random_state=0).fit(X, y / y.std())
+    >>> mean, std = noise.predict(X[:2], return_std=True)
     """
+
+    _fitted_state = ("n_output_units_",)
 
     def __init__(
         self,
@@ -680,6 +714,7 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
         random_state=None,
         verbose=0,
         build_fn=None,
+        distribution=None,
         **kwargs,
     ):
         super().__init__(
@@ -704,6 +739,7 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
         self.activation = activation
         self.dropout = dropout
         self.reinitialize = reinitialize
+        self.distribution = distribution
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -711,25 +747,50 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
         tags.regressor_tags = RegressorTags()
         return tags
 
-    def predict(self, X: MatrixLike, **kwargs: Any) -> np.ndarray:
-        """Value of each row.
+    def predict(
+        self, X: MatrixLike, return_std: bool = False, **kwargs: Any
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Value of each row; with a `distribution`, its mean.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features, ...)
             As in `fit`.
+        return_std : bool, default=False
+            Whether to return the standard deviation of y too, which only networks with a `distribution` know.
         **kwargs : dict
             Further arguments of `keras.Model.predict`.
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        mean : ndarray of shape (n_samples,) or (n_samples, n_outputs)
             Of the float type of y in `fit`, float64 for whole numbers.
+        std : ndarray of the same shape
+            Only with `return_std=True`.
         """
-        return as_target_type(self, super().predict(X, **kwargs))
+        check_is_fitted(self)
+        if not has_scales(self):
+            if return_std:
+                raise ValueError(
+                    "`return_std` needs a network that predicts standard deviations: got a KerasRegressor that was "
+                    f"fitted with distribution={self.distribution!r}. Fit it with distribution='normal'."
+                )
+            return as_target_type(self, super().predict(X, **kwargs))
+        outputs = self._predict_raw(X, **kwargs)
+        mean = as_target_type(self, decode_outputs(self, outputs))
+        return (mean, as_target_type(self, decode_scales(self, outputs))) if return_std else mean
+
+    def _initialize(self, X, y=None):
+        check_distribution(self)
+        return super()._initialize(X, y)
+
+    def _build_keras_model(self):
+        if hasattr(self, "n_outputs_"):  # encoders of the user's need not tell it
+            self.n_output_units_ = N_UNITS[self.distribution] * self.n_outputs_
+        return super()._build_keras_model()
 
     def _default_loss(self):
-        return "mean_squared_error"
+        return "mean_squared_error" if self.distribution is None else NormalNLL()
 
 
 class _FromUser(tuple):

@@ -86,6 +86,7 @@ PRIVATE_ATTRIBUTES = {
 ELSEWHERE = {
     ("_averaging.py", "_parameter_constraints"),  # scikit-learn's convention, documented for estimators
     ("_members/encoders.py", "_type_of_target"),  # a subclass of scikeras' encoder
+    ("_polyak.py", "_parameter_constraints"),
     ("_snapshot.py", "_parameter_constraints"),
     ("_stacking.py", "_parameter_constraints"),
     ("_voting.py", "_parameter_constraints"),

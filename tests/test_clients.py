@@ -9,9 +9,10 @@ import warnings
 
 import numpy as np
 import pytest
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.ensemble import VotingRegressor
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -74,6 +75,49 @@ def test_mapie_regression(diabetes):
     half_width = residuals[int(np.ceil(0.9 * 101)) - 1]  # split conformal prediction, Lei et al. 2018
     np.testing.assert_allclose(prediction, ensemble.predict(X[300:]), rtol=1e-5)
     np.testing.assert_allclose(interval[:, 1, 0] - prediction, half_width, rtol=1e-4)
+
+
+class Drawn(RegressorMixin, BaseEstimator):
+    """Takes the place of the member of a fitted ensemble that was trained on the rows that its `fit` is given."""
+
+    def __init__(self, ensemble, y):
+        self.ensemble, self.y = ensemble, y
+
+    def fit(self, X, y):
+        members, rows = self.ensemble.estimator.estimators_, self.ensemble.estimator.estimators_samples_
+        own = [members[i] for i, drawn in enumerate(rows) if np.array_equal(self.y[drawn], y)]
+        (self.fitted_,) = own or [self.ensemble]
+        return self
+
+    def predict(self, X):
+        return self.fitted_.predict(X)
+
+
+@pytest.mark.parametrize("combination", ["mean", "median"])
+def test_mapie_jackknife_after_bootstrap(diabetes, combination):
+    """Our intervals are those of MAPIE where its estimators are the members, and its draws theirs."""
+    mapie, subsample = pytest.importorskip("mapie.regression"), pytest.importorskip("mapie.subsample")
+    X, y = diabetes
+    ensemble = clone(REGRESSOR).set_params(n_estimators=12, max_samples=0.5, combination=combination)
+    ensemble.fit(X[:100], y[:100])
+    lower, upper = ensemble.predict_interval(X[100:], coverage=0.8, method="jackknife+ab")
+
+    class OurDraws(subsample.Subsample):
+        """The rows that our members drew."""
+
+        def split(self, X, *args, **kwargs):
+            for rows in ensemble.estimators_samples_:
+                yield rows, np.setdiff1d(np.arange(100), rows)
+
+    theirs = mapie.JackknifeAfterBootstrapRegressor(
+        Drawn(FrozenEstimator(ensemble), y[:100]),
+        confidence_level=0.8,
+        resampling=OurDraws(n_resamplings=12),
+        aggregation_method=combination,
+    )
+    _, interval = theirs.fit_conformalize(X[:100], y[:100]).predict_interval(X[100:])
+    np.testing.assert_allclose(interval[:, 0, 0], lower, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(interval[:, 1, 0], upper, rtol=1e-4, atol=1e-4)
 
 
 def test_mapie_classification(iris):

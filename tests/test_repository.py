@@ -33,7 +33,7 @@ PACKAGE = ROOT / "skensemble"
 # A file imports only from its own layer and from layers above it, and files of a layer do not import each other in a
 # circle. A folder is one layer.
 LAYERS = [
-    {"exceptions", "_files", "_layers", "_numeric", "_typing"},
+    {"exceptions", "_files", "_layers", "_losses", "_numeric", "_typing"},
     {"_compat"},
     {"_members"},
     {"_engine"},
@@ -42,7 +42,7 @@ LAYERS = [
     {"_export", "_routing", "_reweight"},
     {"_base", "_named", "_single_run"},
     {"_averaging", "_voting", "_snapshot", "_polyak", "_stacking"},
-    {"io"},
+    {"io", "metrics"},
     {"_display"},
     {"__init__", "__main__"},
 ]
@@ -63,6 +63,7 @@ public_class = pytest.mark.parametrize(
     "cls", [getattr(skensemble, name) for name in skensemble.__all__], ids=skensemble.__all__
 )
 IO_FUNCTIONS = [f"io.{name}" for name in skensemble.io.__all__ if inspect.isfunction(getattr(skensemble.io, name))]
+FUNCTIONS = [*IO_FUNCTIONS, *(f"metrics.{name}" for name in skensemble.metrics.__all__)]
 
 
 @pytest.fixture
@@ -466,7 +467,7 @@ def test_references_are_cited(cls):
     assert listed == sorted(set(re.findall(r"\[(\d+)\]_", docstring)))
 
 
-@pytest.mark.parametrize("name", [*skensemble.__all__, *IO_FUNCTIONS])
+@pytest.mark.parametrize("name", [*skensemble.__all__, *FUNCTIONS])
 def test_docstring_examples_run(name, tmp_path, monkeypatch, no_open_figures):
     """Every public class and function has an example, and all its examples print what they say."""
     monkeypatch.chdir(tmp_path)
@@ -483,7 +484,7 @@ def test_docstring_examples_run(name, tmp_path, monkeypatch, no_open_figures):
 def test_no_example_is_left_unrun(path):
     """Only public classes, their methods and functions have examples, which the test above runs."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    run = {*skensemble.__all__, *(name.removeprefix("io.") for name in IO_FUNCTIONS)}
+    run = {*skensemble.__all__, *(name.rpartition(".")[2] for name in FUNCTIONS)}
     unrun = [node for node in tree.body if getattr(node, "name", None) not in run]
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     inside = [inner for node in unrun for inner in ast.walk(node) if isinstance(inner, documented)]

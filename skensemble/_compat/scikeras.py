@@ -24,6 +24,7 @@ from skensemble._compat.private import private
 from skensemble._compat.seeds import count_model, seeded
 from skensemble._compat.sklearn import plain_transforms
 from skensemble._layers import select_before
+from skensemble._losses import MIN_VARIANCE
 from skensemble._numeric.sparse_rows import with_rows, without_rows
 
 #: What scikeras 0.13 sets on an estimator when it is fitted, but for its model, encoders and callbacks; and what
@@ -54,6 +55,7 @@ __all__ = [
     "built_before_checks",
     "built_on_columns",
     "decode_outputs",
+    "decode_scales",
     "draws_new_values",
     "encode_features",
     "encode_target",
@@ -69,6 +71,8 @@ __all__ = [
     "given_model",
     "has_own_encoders",
     "has_own_model_check",
+    "has_own_target_encoder",
+    "has_scales",
     "history_of",
     "initialize",
     "initialize_callbacks",
@@ -404,9 +408,14 @@ def encodes_features(estimator):
     return _is_defined_by_user(estimator, "feature_encoder")
 
 
+def has_own_target_encoder(estimator):
+    """Whether a scikeras estimator transforms y in a way of its own before the network sees it."""
+    return _is_defined_by_user(estimator, "target_encoder")
+
+
 def has_own_encoders(estimator):
     """Whether a scikeras estimator transforms X or y in a way of its own."""
-    return encodes_features(estimator) or _is_defined_by_user(estimator, "target_encoder")
+    return encodes_features(estimator) or has_own_target_encoder(estimator)
 
 
 def has_own_model_check(estimator):
@@ -451,7 +460,22 @@ def decode_outputs(estimator, outputs):
         if isinstance(estimator, ScikerasClassifier):
             proba = np.asarray(estimator.target_encoder_.inverse_transform(outputs, return_proba=True))
             return proba.reshape(len(outputs), -1)
+        if has_scales(estimator):
+            outputs = np.reshape(outputs, (len(outputs), -1))[:, : estimator.n_outputs_]
         return np.asarray(estimator.target_encoder_.inverse_transform(outputs))
+
+
+def has_scales(estimator):
+    """Whether the network of an initialized estimator gives a standard deviation beside the mean of each target."""
+    n_units = getattr(estimator, "n_output_units_", None)
+    return n_units is not None and n_units != estimator.n_outputs_
+
+
+def decode_scales(estimator, outputs):
+    """Standard deviations, shaped like y, in the raw outputs of a model that has them (see `has_scales`)."""
+    log_scales = np.reshape(outputs, (len(outputs), -1))[:, estimator.n_outputs_ :]
+    scales = np.sqrt(np.exp(2 * log_scales.astype(np.float64)) + MIN_VARIANCE)
+    return np.asarray(estimator.target_encoder_.inverse_transform(scales))
 
 
 def is_one_hot_target(y):

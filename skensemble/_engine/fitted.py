@@ -1,19 +1,28 @@
 """Fitted members in order, and their predictions: those of one architecture by one forward pass."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skensemble._compat.scikeras import BaseWrapper, decode_outputs, encode_features, encodes_features, fit_callbacks
+from skensemble._compat.scikeras import (
+    BaseWrapper,
+    decode_outputs,
+    decode_scales,
+    encode_features,
+    encodes_features,
+    fit_callbacks,
+    has_scales,
+)
 from skensemble._engine.backend import why_not_fusable
 from skensemble._engine.forward import forward, forward_alone, stack_values
 from skensemble._engine.stacked import BuiltMember, FittedMember, StackedMember, StackedMembers
 from skensemble._members.architecture import signature
+from skensemble._members.distribution import check_all_or_none
 from skensemble._members.inputs import as_inputs
-from skensemble._members.other_estimators import known_labels, predict_other
+from skensemble._members.other_estimators import known_labels, last_step, predict_distribution, predict_other
 from skensemble._members.pickling import CheckedPickling
 from skensemble._members.spec import unwrapped
 from skensemble._numeric.combination import align_classes
@@ -21,10 +30,14 @@ from skensemble.exceptions import NotFusableError
 
 
 class MemberPrediction(NamedTuple):
-    """What one member predicts, decoded, and the estimator that tells how it was encoded."""
+    """What one member predicts, decoded, and the estimator that tells how it was encoded.
+
+    `scales` are the standard deviations of networks that give them, None of others.
+    """
 
     estimator: BaseEstimator
     values: np.ndarray
+    scales: np.ndarray | None = None
 
 
 class FittedMembers(CheckedPickling, Sequence):
@@ -144,11 +157,11 @@ class FittedMembers(CheckedPickling, Sequence):
         for indices in self._groups():
             first = unwrapped(self._entries[indices[0]])
             if not isinstance(first, StackedMember | BaseWrapper):
-                results[indices[0]] = MemberPrediction(first, predict_other(first, X.given))
+                results[indices[0]] = _predict_other(first, X.given)
                 continue
             estimators, outputs = self._forward_group(indices, X.floats)
-            for i, estimator, prediction in zip(indices, estimators, _decode(estimators, outputs), strict=True):
-                results[i] = MemberPrediction(estimator, prediction)
+            for i, *prediction in zip(indices, estimators, *_decode(estimators, outputs), strict=True):
+                results[i] = MemberPrediction(*prediction)
         return [results[i] for i in range(len(self))]
 
     def first_network(self) -> int | None:
@@ -200,13 +213,34 @@ def _forward_key(fitted: BaseEstimator, i: int) -> Any:
         return i
 
 
-def _decode(estimators: list[BaseEstimator], outputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-    """Predictions from raw outputs, those of copies all at once: decoding takes as long as the networks themselves."""
+def _predict_other(fitted: BaseEstimator, X: Any) -> MemberPrediction:
+    """Prediction of a member that is no network, but may be a pipeline that ends in one."""
+    if has_scales(last_step(fitted)[1]):
+        return MemberPrediction(fitted, *predict_distribution(fitted, X))
+    return MemberPrediction(fitted, predict_other(fitted, X))
+
+
+def _decode(
+    estimators: list[BaseEstimator], outputs: Sequence[np.ndarray]
+) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray | None]]:
+    """Predictions and standard deviations from raw outputs."""
+    scales: Sequence[np.ndarray | None] = [None] * len(estimators)
+    if has_scales(estimators[0]):  # so have the others, which are of one architecture
+        scales = _decode_by(decode_scales, estimators, outputs)
+    return _decode_by(decode_outputs, estimators, outputs), scales
+
+
+def _decode_by(
+    decode: Callable[[BaseEstimator, np.ndarray], np.ndarray],
+    estimators: list[BaseEstimator],
+    outputs: Sequence[np.ndarray],
+) -> Sequence[np.ndarray]:
+    """Decoded outputs, those of copies all at once: decoding takes as long as the networks themselves."""
     if all(estimator is estimators[0] for estimator in estimators):
         rows = np.reshape(outputs, (-1, *outputs[0].shape[1:]))
-        decoded = decode_outputs(estimators[0], rows)
+        decoded: Any = decode(estimators[0], rows)
         return decoded.reshape(len(outputs), -1, *decoded.shape[1:])
-    return [decode_outputs(estimator, output) for estimator, output in zip(estimators, outputs, strict=True)]
+    return [decode(estimator, output) for estimator, output in zip(estimators, outputs, strict=True)]
 
 
 def predict_members(members: FittedMembers, X: Any, classes: np.ndarray | None = None) -> np.ndarray:
@@ -234,3 +268,23 @@ def predict_members(members: FittedMembers, X: Any, classes: np.ndarray | None =
             "predictions of regressors as they are."
         )
     return np.stack([align_classes(one.values, known_labels(one.estimator, classes), classes) for one in predictions])
+
+
+def predict_distributions(members: FittedMembers, X: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Means that fitted regressors predict for X, and their standard deviations where they give them.
+
+    Parameters
+    ----------
+    members : FittedMembers
+    X : Inputs or ndarray of shape (n_samples, ...)
+        Validated.
+
+    Returns
+    -------
+    means : ndarray of shape (n_members, n_samples[, n_outputs])
+    scales : ndarray of the same shape, or None
+    """
+    predictions = members.predict(X)
+    check_all_or_none([one.scales is not None for one in predictions])
+    scales = [one.scales for one in predictions if one.scales is not None]
+    return np.stack([one.values for one in predictions]), np.stack(scales) if scales else None

@@ -213,6 +213,26 @@ def predict_other(estimator: BaseEstimator, X: Any) -> np.ndarray:
     return chosen.astype(float)
 
 
+def predict_distribution(estimator: BaseEstimator, X: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard deviations of a fitted pipeline that ends in a network which gives both.
+
+    Parameters
+    ----------
+    estimator : Pipeline
+    X : array-like
+        As the user gave it.
+
+    Returns
+    -------
+    (ndarray, ndarray) of shape (n_samples[, n_outputs])
+    """
+    with unnamed_columns():
+        while isinstance(estimator, Pipeline):
+            X = estimator[:-1].transform(X) if len(estimator) > 1 else X
+            estimator = estimator[-1]
+        return estimator.predict(X, return_std=True)
+
+
 def _present(proba: list[np.ndarray], classes: list[np.ndarray]) -> np.ndarray:
     """Probability of each label, where forests and neighbours give an array with a column for each value of it.
 

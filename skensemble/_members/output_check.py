@@ -7,15 +7,17 @@ import keras
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skensemble._compat.keras import output_layer, output_shape
+from skensemble._compat.keras import given_losses_and_metrics, output_layer, output_shape
 from skensemble._compat.scikeras import (
     ScikerasClassifier,
     encode_target,
     has_own_encoders,
     has_own_model_check,
+    has_scales,
     initialize,
     new_values,
 )
+from skensemble._losses import NormalNLL
 
 # Keras' activations by what their outputs are. Of others nothing is known, and nothing is said.
 _SUM_TO_ONE = {"softmax", "sparsemax"}
@@ -78,6 +80,7 @@ def check_output(estimator: BaseEstimator, y: np.ndarray) -> None:
     ValueError
         With what to change in the model.
     """
+    _check_distribution_loss(estimator)
     shape = output_shape(estimator.model_)
     if shape is None or (shape[-1] is None and len(shape) > 1) or has_own_encoders(estimator):
         return
@@ -90,12 +93,54 @@ def check_output(estimator: BaseEstimator, y: np.ndarray) -> None:
             "return no sequences."
         )
     units = shape[-1] if len(shape) > 1 else 1
-    if not isinstance(estimator, ScikerasClassifier):
+    if has_scales(estimator):
+        _check_mean_and_scale(units, estimator.n_outputs_, _activation(layer))
+    elif not isinstance(estimator, ScikerasClassifier):
         _check_values(units, estimator.n_outputs_, _activation(layer))
     elif estimator.target_type_ == "multilabel-indicator":
         _check_labels(units, _activation(layer), estimator.model_.loss, y)
     elif estimator.n_classes_ is not None:
         _check_classes(units, _activation(layer), estimator.model_.loss, y, estimator.n_classes_)
+
+
+def _check_distribution_loss(estimator: BaseEstimator) -> None:
+    """Raise where the loss or a metric reads means and standard deviations as values, or the reverse."""
+    loss = estimator.model_.loss
+    is_normal = isinstance(loss, NormalNLL) or loss is NormalNLL
+    if not has_scales(estimator):
+        if is_normal:
+            raise ValueError(
+                "The loss NormalNLL is for networks that predict means and standard deviations: got "
+                f"{type(estimator).__name__} without a distribution. Use KerasRegressor(distribution='normal')."
+            )
+        return
+    if not is_normal and _loss_name(loss) is not None:
+        raise ValueError(
+            f"With `distribution='normal'` the loss is the negative log-likelihood: got the loss {_shown(loss)}, which "
+            "would compare y with standard deviations too. Pass loss=None or skensemble.NormalNLL(beta=...)."
+        )
+    _, metrics = given_losses_and_metrics(estimator.model_)
+    known = [metric for metric in keras.tree.flatten(metrics) if metric is not None and _is_of_keras(metric)]
+    if known:
+        raise ValueError(
+            "With `distribution='normal'` metrics of Keras would compare y with standard deviations too: got "
+            f"{_shown(known[0])}. Leave it out, `history_['loss']` is the negative log-likelihood; or write a metric "
+            "that takes the first half of the outputs, the means."
+        )
+
+
+def _check_mean_and_scale(units: int, n_targets: int, activation: str | None) -> None:
+    if units != 2 * n_targets:
+        raise ValueError(
+            "With `distribution='normal'` the output layer must have two units for each target, for the means and then "
+            f"the logarithms of the standard deviations: got {_count(units, 'unit')} for "
+            f"{_count(n_targets, 'target')}. Use keras.layers.Dense(meta['n_output_units_'])."
+        )
+    if activation not in (None, "linear"):
+        raise ValueError(
+            "Means and logarithms of standard deviations may be any numbers: got an output layer with the activation "
+            f"{activation!r}. Use keras.layers.Dense(meta['n_output_units_']) without an activation."
+        )
 
 
 def _check_values(units: int, n_targets: int, activation: str | None) -> None:
@@ -199,6 +244,14 @@ def _loss_name(loss: Any) -> str | None:
         loss = keras.losses.get(loss)
     kind = loss if inspect.isroutine(loss) or isinstance(loss, type) else type(loss)
     return kind.__name__.replace("_", "").lower() if kind.__module__.partition(".")[0] == "keras" else None
+
+
+def _is_of_keras(metric: Any) -> bool:
+    """Whether a metric is one of Keras, by name or as an object or function."""
+    if isinstance(metric, str):
+        return keras.saving.get_registered_object(metric) is None
+    kind = metric if inspect.isroutine(metric) or isinstance(metric, type) else type(metric)
+    return (kind.__module__ or "").partition(".")[0] == "keras"
 
 
 def _shown(loss: Any) -> str:

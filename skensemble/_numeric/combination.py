@@ -32,16 +32,19 @@ MEAN = Combination()
 
 
 class Uncertainty(NamedTuple):
-    """Predictive uncertainty of each sample in nats; `total` is the sum of the two parts.
+    """Predictive uncertainty of each sample; `total` is the sum of the two parts.
+
+    In nats and of shape (n_samples,) for classifiers; variances, in the units of y squared and shaped like y, for
+    regressors.
 
     Attributes
     ----------
-    total : ndarray of shape (n_samples,)
-        Entropy of the combined probabilities.
-    aleatoric : ndarray of shape (n_samples,)
-        Mean entropy of the members: noise in the data, which more members do not remove.
-    epistemic : ndarray of shape (n_samples,)
-        Mutual information between label and member: how much the members disagree.
+    total : ndarray
+        Entropy of the combined probabilities; variance of the mixture.
+    aleatoric : ndarray
+        Mean entropy, or variance, of the members: noise in the data, which more members do not remove.
+    epistemic : ndarray
+        Mutual information between label and member, or variance of the members' means: how much they disagree.
     """
 
     total: np.ndarray

@@ -45,8 +45,9 @@ def check_judged_rows(rows, sample_weight):
     """Raise where all rows that members, or checkpoints, are to be judged on have weight 0."""
     if sample_weight is not None and not sample_weight[rows].any():
         raise ValueError(
-            "At least one of the rows that are held out to choose weights must have a `sample_weight` above 0: it is 0 "
-            f"for all {len(rows)} of them. Hold out more rows, weigh other rows, or choose the weights yourself."
+            "At least one of the rows that are held out, for weights or calibration, must have a `sample_weight` above "
+            f"0: it is 0 for all {len(rows)} of them. Hold out more rows, weigh other rows, or pass weights and "
+            "calibration=None."
         )
 
 

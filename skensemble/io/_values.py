@@ -18,6 +18,7 @@ from scipy import stats
 from sklearn.utils import Bunch
 
 from skensemble._files.strict_json import MAX_DIGITS, write_json
+from skensemble._losses import NormalNLL
 from skensemble._members.functions import by_name
 from skensemble.io._architecture import untrusted_names
 from skensemble.io._errors import FormatError, PersistenceError
@@ -34,7 +35,11 @@ _KERAS_BASES = {
     "initializers": keras.initializers.Initializer,
     "constraints": keras.constraints.Constraint,
     "callbacks": keras.callbacks.Callback,
+    "skensemble": keras.losses.Loss,
 }
+#: What stands for a module of that name: classes of skensemble's own.
+_OWN = types.SimpleNamespace(NormalNLL=NormalNLL)
+_TRUSTED_OWN = frozenset(["keras.skensemble.NormalNLL"])
 _KERAS_KINDS = tuple(kind for kind in _KERAS_BASES.values() if kind is not None)
 _NO_FUNCTIONS = {"get", "serialize", "deserialize"}
 _BUILTINS = {kind.__name__: kind for kind in (bool, bytes, dict, float, int, list, object, str, tuple)}
@@ -56,6 +61,8 @@ def keras_path(value):
 
 
 def _keras_module(name):
+    if name == "skensemble":
+        return _OWN
     return functools.reduce(getattr, name.split("."), keras)
 
 
@@ -283,7 +290,7 @@ def check_keras_config(config, where, error):
 
 def _check_effects(config):
     """Raise where a Keras object would call what is registered in this process (T6), or take much memory (T12)."""
-    untrusted = untrusted_names(config)
+    untrusted = untrusted_names(config, _TRUSTED_OWN)
     if untrusted:
         raise FormatError(f"A Keras object must be made of Keras' own parts: {config['class_name']} names {untrusted}.")
     if config["module"] == "keras.metrics":
@@ -466,7 +473,8 @@ def _dtype(text, kinds):
 
 def _keras_attribute(module, name):
     value = getattr(_keras_module(module), name) if module in _KERAS_BASES and name not in _NO_FUNCTIONS else None
-    if keras_path(value) != (module, name) or not str(value.__module__).startswith("keras."):
+    is_of_keras = str(getattr(value, "__module__", None)).startswith("keras.")
+    if keras_path(value) != (module, name) or not (is_of_keras or module == "skensemble"):
         raise FormatError(f"keras.{module}.{name} is none of the names of Keras that a file may use.")
     if module == "callbacks" and value not in _CALLBACKS:  # others write files or send requests when they are called
         raise FormatError(f"A file must not name callbacks that write or send: got keras.callbacks.{name}.")

@@ -59,7 +59,17 @@ def _predict_alike(members, others):
         return True
     X = np.random.default_rng(0).random((_N_ROWS, *shape), dtype=np.float32)
     pairs = zip(FittedMembers(members.entries()).predict(X), others.predict(X), strict=True)
-    return all(np.array_equal(first, second, equal_nan=True) for (_, first), (_, second) in pairs)
+    return all(
+        np.array_equal(first.values, second.values, equal_nan=True) and _same_scales(first.scales, second.scales)
+        for first, second in pairs
+    )
+
+
+def _same_scales(scales, others):
+    """Whether standard deviations, None where a member gives none, are the same."""
+    if scales is None or others is None:
+        return scales is others
+    return np.array_equal(scales, others, equal_nan=True)
 
 
 def _row_shape(members):

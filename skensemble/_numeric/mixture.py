@@ -1,0 +1,92 @@
+"""Mixtures of the normal distributions that members predict: variances, their parts, quantiles; pure NumPy."""
+
+import numbers
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from skensemble._numeric.combination import Uncertainty, weighted_mean, weighted_std
+
+# Halvings of an interval: what is left is below the rounding of float64.
+_N_HALVINGS = 60
+
+
+class PredictionInterval(NamedTuple):
+    """Prediction interval of each row.
+
+    Attributes
+    ----------
+    lower, upper : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+    """
+
+    lower: np.ndarray
+    upper: np.ndarray
+
+
+def check_coverage(coverage):
+    """Raise where a coverage is no share between 0 and 1."""
+    if not isinstance(coverage, numbers.Real) or not 0 < coverage < 1:
+        raise ValueError(f"`coverage` must be between 0 and 1, such as 0.9 for 90 %: got {coverage!r}.")
+
+
+def split_variance(means, scales, weights):
+    """Variance of the mixture, split into the mean variance of the members and the variance of their means.
+
+    Parameters
+    ----------
+    means : ndarray of shape (n_members, n_samples, ...)
+    scales : ndarray of the same shape, or None
+        Standard deviations. None where members give none: `total` and `aleatoric` are then NaN.
+    weights : ndarray of shape (n_members,)
+        Must sum to 1.
+
+    Returns
+    -------
+    Uncertainty
+    """
+    epistemic = np.square(weighted_std(means, weights))
+    if scales is None:
+        aleatoric = np.full_like(epistemic, np.nan)
+    else:
+        aleatoric = weighted_mean(np.square(np.asarray(scales, dtype=np.float64)), weights)
+    return Uncertainty(aleatoric + epistemic, aleatoric, epistemic)
+
+
+def deviation(means, scales, weights):
+    """Standard deviation of the mixture, or of the means alone where `scales` is None; as of `split_variance`."""
+    return weighted_std(means, weights) if scales is None else np.sqrt(split_variance(means, scales, weights).total)
+
+
+def mixture_quantile(means, scales, weights, level):
+    """Value below which a mixture of normal distributions has the share `level`, by halving an interval.
+
+    Parameters
+    ----------
+    means, scales : ndarray of shape (n_members, n_samples, ...)
+        Standard deviations must be positive.
+    weights : ndarray of shape (n_members,)
+        Positive, of sum 1.
+    level : float
+        Between 0 and 1.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, ...)
+    """
+    means, scales = (np.asarray(part, dtype=np.float64) for part in (means, scales))
+    each = means + scales * ndtri(level)
+    low, high = each.min(axis=0), each.max(axis=0)  # between the quantiles of the members
+    for _ in range(_N_HALVINGS):
+        middle = (low + high) / 2
+        is_below = weighted_mean(ndtr((middle - means) / scales), weights) < level
+        low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
+    return (low + high) / 2
+
+
+def mixture_interval(means, scales, weights, coverage):
+    """Interval of a mixture with equal shares below and above it; parameters as of `mixture_quantile`."""
+    tail = (1 - coverage) / 2
+    return PredictionInterval(
+        mixture_quantile(means, scales, weights, tail), mixture_quantile(means, scales, weights, 1 - tail)
+    )

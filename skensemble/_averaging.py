@@ -4,8 +4,10 @@ import dataclasses
 import numbers
 import os
 import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
+import keras
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import accuracy_score, r2_score
@@ -21,6 +23,7 @@ from skensemble._members.checks import check_member, check_takes_columns
 from skensemble._members.other_estimators import without_network_seed
 from skensemble._members.spec import MemberSpec, draw_columns, is_frozen, is_network, spawn_seeds
 from skensemble._reweight import RULES, Reweighted
+from skensemble._trained import Reading, labelled, read_models
 from skensemble._typing import MatrixLike
 from skensemble.wrappers import KerasClassifier, KerasRegressor
 
@@ -80,6 +83,17 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
     def __bool__(self):
         """True, also before `fit`, when there is no length to ask for."""
         return True
+
+    @classmethod
+    def _from_models(cls, models, reading, weights, **combining):
+        trained = read_models(labelled(models), reading, apart=True)
+        estimators = trained.estimators
+        ensemble = cls(estimators, len(estimators), weights=trained.weights(weights), **combining)
+        if reading.classifier:
+            ensemble._validate_classes(trained.y)
+        ensemble._take_fitted(estimators, trained.row_shape, trained.feature_names)
+        ensemble.estimator_ = None
+        return ensemble
 
     def _fit(self, X, y, sample_weight, params, task, *, classifier):
         self._check_members(classifier)
@@ -489,6 +503,74 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         self.random_state = random_state
         self.verbose = verbose
 
+    @classmethod
+    def from_models(
+        cls,
+        models: Iterable[keras.Model | str | os.PathLike | Any],
+        *,
+        classes: ArrayLike | None = None,
+        voting: str = "soft",
+        combination: str = "mean",
+        trim_fraction: float = 0.2,
+        weights: ArrayLike | None = None,
+        build: Callable[[], keras.Model] | None = None,
+        custom_objects: Mapping[str, Any] | None = None,
+        trusted: Sequence[str] | None = None,
+        row_shape: Sequence[int] | None = None,
+        lazy: bool = False,
+    ) -> Self:
+        """An ensemble of networks that were trained before, without training.
+
+        Networks are not changed, and those of files are loaded without what they were compiled with: they predict, and
+        `partial_fit` of a member trains it further by the parameters of the member. Files of Keras are loaded in its
+        safe mode, which runs no code of the file's.
+
+        Parameters
+        ----------
+        models : iterable of Keras model, path or fitted estimator
+            In any mixture: Keras models; files that end in ".keras"; files of `Model.save_weights`, ending in
+            ".weights.h5", with `build`; files of `skensemble.io`; fitted members. An averaging, voting or snapshot
+            ensemble stands for its members, each with its weight times the number of members; that of Polyak averaging
+            for its averaged network.
+        classes : array-like of shape (n_classes,), default=None
+            Labels in the order of the outputs of Keras models and files. None takes those that fitted members know;
+            without such, networks predict several labels per row, one for each output.
+        voting, combination, trim_fraction
+            As the parameters of the ensemble.
+        weights : array-like of shape (n_members,), default=None
+            How much each member counts.
+        build : callable, default=None
+            Function without arguments that returns the Keras model whose variables are in files of `Model.save_weights`.
+        custom_objects : dict of str to object, default=None
+            Layers and functions of your own in the files, by their names.
+        trusted : list of str, default=None
+            Names that files of `skensemble.io` may import, see `skensemble.io.load`.
+        row_shape : tuple of int, default=None
+            Shape of a row of X, where a network does not tell it, such as one that takes sequences of any length.
+        lazy : bool, default=False
+            Whether networks stay in their files, which each prediction reads one at a time, so that all files need the
+            memory of one. Each file must hold one network, and stay where it is.
+
+        Returns
+        -------
+        KerasAveragingClassifier
+            Fitted. `reweight` combines the members otherwise, also by greedy weights on rows that it is given; `fit`
+            looks at rows as well, and trains nothing.
+
+        Raises
+        ------
+        FileNotFoundError, TypeError, ValueError
+            Where a model cannot be read, or does not go together with `classes` and the others; names the model.
+
+        Warns
+        -----
+        UserWarning
+            Where members are equal.
+        """
+        reading = Reading(True, classes, build, custom_objects, trusted, row_shape, lazy)
+        combining = {"voting": voting, "combination": combination, "trim_fraction": trim_fraction}
+        return cls._from_models(models, reading, weights, **combining)
+
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:
         """Train the members.
@@ -700,6 +782,68 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+
+    @classmethod
+    def from_models(
+        cls,
+        models: Iterable[keras.Model | str | os.PathLike | Any],
+        *,
+        combination: str = "mean",
+        trim_fraction: float = 0.2,
+        weights: ArrayLike | None = None,
+        build: Callable[[], keras.Model] | None = None,
+        custom_objects: Mapping[str, Any] | None = None,
+        trusted: Sequence[str] | None = None,
+        row_shape: Sequence[int] | None = None,
+        lazy: bool = False,
+    ) -> Self:
+        """An ensemble of networks that were trained before, without training.
+
+        Networks are not changed, and those of files are loaded without what they were compiled with: they predict, and
+        `partial_fit` of a member trains it further by the parameters of the member. Files of Keras are loaded in its
+        safe mode, which runs no code of the file's.
+
+        Parameters
+        ----------
+        models : iterable of Keras model, path or fitted estimator
+            In any mixture: Keras models; files that end in ".keras"; files of `Model.save_weights`, ending in
+            ".weights.h5", with `build`; files of `skensemble.io`; fitted members. An averaging, voting or snapshot
+            ensemble stands for its members, each with its weight times the number of members; that of Polyak averaging
+            for its averaged network.
+        combination, trim_fraction
+            As the parameters of the ensemble.
+        weights : array-like of shape (n_members,), default=None
+            How much each member counts.
+        build : callable, default=None
+            Function without arguments that returns the Keras model whose variables are in files of `Model.save_weights`.
+        custom_objects : dict of str to object, default=None
+            Layers and functions of your own in the files, by their names.
+        trusted : list of str, default=None
+            Names that files of `skensemble.io` may import, see `skensemble.io.load`.
+        row_shape : tuple of int, default=None
+            Shape of a row of X, where a network does not tell it, such as one that takes sequences of any length.
+        lazy : bool, default=False
+            Whether networks stay in their files, which each prediction reads one at a time, so that all files need the
+            memory of one. Each file must hold one network, and stay where it is.
+
+        Returns
+        -------
+        KerasAveragingRegressor
+            Fitted. `reweight` combines the members otherwise, also by greedy weights on rows that it is given; `fit`
+            looks at rows as well, and trains nothing.
+
+        Raises
+        ------
+        FileNotFoundError, TypeError, ValueError
+            Where a model cannot be read, or does not go together with the others; names the model.
+
+        Warns
+        -----
+        UserWarning
+            Where members are equal.
+        """
+        reading = Reading(False, None, build, custom_objects, trusted, row_shape, lazy)
+        return cls._from_models(models, reading, weights, combination=combination, trim_fraction=trim_fraction)
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:

@@ -16,7 +16,7 @@ from skensemble._compat.scikeras import is_one_hot_target
 from skensemble._compat.seeds import seeded
 from skensemble._compat.sklearn import CallbackSupportMixin, check_sample_weight
 from skensemble._engine.equal_members import warn_of_equal_members
-from skensemble._engine.fitted import predict_members
+from skensemble._engine.fitted import FittedMembers, predict_members
 from skensemble._engine.progress import fitted_as
 from skensemble._engine.training import fit_members
 from skensemble._export import as_model, combined, input_tensor, member_outputs, vote_shares
@@ -203,6 +203,32 @@ class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
             first=len(fitted),
         )
         learn(self, trained)
+        self._warn_of_equal_members()
+
+    def _take_fitted(self, estimators, row_shape, feature_names):
+        """Learn what `fit` learns of members that are fitted already, without data.
+
+        Parameters
+        ----------
+        estimators : list of FrozenEstimator
+        row_shape : tuple of int
+        feature_names : ndarray of str of shape (n_features,) or None
+        """
+        self._validate_params()
+        if isinstance(self.weights, str):
+            raise ValueError(
+                f"`weights={self.weights!r}` needs rows to select members on. Leave it out, and call "
+                f"reweight({self.weights!r}, X=X, y=y) afterwards."
+            )
+        weights = normalize_weights(self.weights, len(estimators))
+        self._check_combination(weights, len(estimators))
+        self._row_shape, self.n_features_in_ = row_shape, row_shape[0]
+        if feature_names is not None:
+            self.feature_names_in_ = feature_names
+        self.estimators_ = FittedMembers(estimators)
+        self.engine_, self.engine_reason_ = "none", "no network was trained"
+        self.weights_ = weights
+        learn_combination(self)
         self._warn_of_equal_members()
 
     def _hold_out(self, members, y, sample_weight, left_out):

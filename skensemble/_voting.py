@@ -2,6 +2,7 @@
 
 import numbers
 import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import keras
@@ -24,6 +25,7 @@ from skensemble._compat.sklearn import (
 from skensemble._engine.progress import fit_task
 from skensemble._named import BaseNamedMembers, describe
 from skensemble._reweight import RULES, Reweighted, learned
+from skensemble._trained import Reading, labelled, read_models
 from skensemble._typing import MatrixLike
 
 
@@ -62,6 +64,23 @@ class _BaseKerasVoting(TransformerMixin, Reweighted, BaseNamedMembers):
         names = [f"{type(self).__name__.lower()}_{name}" for name in self._names]
         columns = names if n_columns == 1 else [f"{name}{i}" for name in names for i in range(n_columns)]
         return np.asarray(columns, dtype=object)
+
+    @classmethod
+    def _from_models(cls, models, reading, weights, **combining):
+        entries = _named_models(models)
+        trained = read_models([(repr(name), model) for name, model in entries], reading, apart=False)
+        names = [name for name, _ in entries]
+        named = list(zip(names, trained.estimators, strict=True))
+        ensemble = cls(named, weights=weights, **combining)
+        ensemble._validate_names(names)
+        if reading.classifier:
+            ensemble._validate_classes(trained.y)
+        ensemble._names, ensemble._entry_names = names, names
+        ensemble._n_outputs = 1 if trained.y.ndim == 1 else trained.y.shape[1]
+        ensemble._take_fitted(trained.estimators, trained.row_shape, trained.feature_names)
+        if combining.get("voting") == "soft":
+            ensemble._check_soft()
+        return ensemble
 
     def _fit(self, X, y, sample_weight, params, task, *, classifier):
         entries, metadata = self._check_estimators(X, sample_weight, params, classifier)
@@ -107,6 +126,18 @@ class _BaseKerasVoting(TransformerMixin, Reweighted, BaseNamedMembers):
     def _sk_visual_block_(self):
         names, estimators = zip(*self.estimators, strict=True)
         return VisualBlock("parallel", estimators, names=names)
+
+
+def _named_models(models):
+    """Models as a list of (name, model); raises where they are not given so."""
+    models = list(models.items()) if isinstance(models, Mapping) else [entry for _, entry in labelled(models)]
+    for entry in models:
+        if not isinstance(entry, tuple | list) or len(entry) != 2 or not isinstance(entry[0], str):
+            raise TypeError(
+                f"`models` must be a list of (name, model): got the entry {entry!r}. Models without names are averaged "
+                "by KerasAveragingClassifier and KerasAveragingRegressor."
+            )
+    return models
 
 
 def _side_by_side(predictions):
@@ -244,6 +275,73 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         self.random_state = random_state
         self.flatten_transform = flatten_transform
         self.verbose = verbose
+
+    @classmethod
+    def from_models(
+        cls,
+        models: Iterable[tuple[str, Any]] | Mapping[str, Any],
+        *,
+        classes: ArrayLike | None = None,
+        voting: str = "soft",
+        combination: str = "mean",
+        trim_fraction: float = 0.2,
+        weights: ArrayLike | None = None,
+        build: Callable[[], keras.Model] | None = None,
+        custom_objects: Mapping[str, Any] | None = None,
+        trusted: Sequence[str] | None = None,
+        row_shape: Sequence[int] | None = None,
+        lazy: bool = False,
+    ) -> Self:
+        """An ensemble of networks that were trained before, without training.
+
+        Networks are not changed, and those of files are loaded without what they were compiled with: they predict, and
+        `partial_fit` of a member trains it further by the parameters of the member. Files of Keras are loaded in its
+        safe mode, which runs no code of the file's.
+
+        Parameters
+        ----------
+        models : list of (str, object)
+            Name and model of each member, or a dict of them, in any mixture: Keras models; files that end in ".keras";
+            files of `Model.save_weights`, ending in ".weights.h5", with `build`; files of `skensemble.io`; fitted
+            estimators, also those of scikit-learn. An ensemble is one member.
+        classes : array-like of shape (n_classes,), default=None
+            Labels in the order of the outputs of Keras models and files. None takes those that fitted members know;
+            without such, networks predict several labels per row, one for each output.
+        voting, combination, trim_fraction
+            As the parameters of the ensemble.
+        weights : array-like of shape (n_members,), default=None
+            How much each member counts.
+        build : callable, default=None
+            Function without arguments that returns the Keras model whose variables are in files of `Model.save_weights`.
+        custom_objects : dict of str to object, default=None
+            Layers and functions of your own in the files, by their names.
+        trusted : list of str, default=None
+            Names that files of `skensemble.io` may import, see `skensemble.io.load`.
+        row_shape : tuple of int, default=None
+            Shape of a row of X, where a network does not tell it, such as one that takes sequences of any length.
+        lazy : bool, default=False
+            Whether networks stay in their files, which each prediction reads one at a time, so that all files need the
+            memory of one. Each file must hold one network, and stay where it is.
+
+        Returns
+        -------
+        KerasVotingClassifier
+            Fitted. `reweight` combines the members otherwise, also by greedy weights on rows that it is given; `fit`
+            looks at rows as well, and trains nothing.
+
+        Raises
+        ------
+        FileNotFoundError, TypeError, ValueError
+            Where a model cannot be read, or does not go together with `classes` and the others; names the model.
+
+        Warns
+        -----
+        UserWarning
+            Where members are equal.
+        """
+        reading = Reading(True, classes, build, custom_objects, trusted, row_shape, lazy)
+        combining = {"voting": voting, "combination": combination, "trim_fraction": trim_fraction}
+        return cls._from_models(models, reading, weights, **combining)
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:
@@ -444,6 +542,67 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+
+    @classmethod
+    def from_models(
+        cls,
+        models: Iterable[tuple[str, Any]] | Mapping[str, Any],
+        *,
+        combination: str = "mean",
+        trim_fraction: float = 0.2,
+        weights: ArrayLike | None = None,
+        build: Callable[[], keras.Model] | None = None,
+        custom_objects: Mapping[str, Any] | None = None,
+        trusted: Sequence[str] | None = None,
+        row_shape: Sequence[int] | None = None,
+        lazy: bool = False,
+    ) -> Self:
+        """An ensemble of networks that were trained before, without training.
+
+        Networks are not changed, and those of files are loaded without what they were compiled with: they predict, and
+        `partial_fit` of a member trains it further by the parameters of the member. Files of Keras are loaded in its
+        safe mode, which runs no code of the file's.
+
+        Parameters
+        ----------
+        models : list of (str, object)
+            Name and model of each member, or a dict of them, in any mixture: Keras models; files that end in ".keras";
+            files of `Model.save_weights`, ending in ".weights.h5", with `build`; files of `skensemble.io`; fitted
+            estimators, also those of scikit-learn. An ensemble is one member.
+        combination, trim_fraction
+            As the parameters of the ensemble.
+        weights : array-like of shape (n_members,), default=None
+            How much each member counts.
+        build : callable, default=None
+            Function without arguments that returns the Keras model whose variables are in files of `Model.save_weights`.
+        custom_objects : dict of str to object, default=None
+            Layers and functions of your own in the files, by their names.
+        trusted : list of str, default=None
+            Names that files of `skensemble.io` may import, see `skensemble.io.load`.
+        row_shape : tuple of int, default=None
+            Shape of a row of X, where a network does not tell it, such as one that takes sequences of any length.
+        lazy : bool, default=False
+            Whether networks stay in their files, which each prediction reads one at a time, so that all files need the
+            memory of one. Each file must hold one network, and stay where it is.
+
+        Returns
+        -------
+        KerasVotingRegressor
+            Fitted. `reweight` combines the members otherwise, also by greedy weights on rows that it is given; `fit`
+            looks at rows as well, and trains nothing.
+
+        Raises
+        ------
+        FileNotFoundError, TypeError, ValueError
+            Where a model cannot be read, or does not go together with the others; names the model.
+
+        Warns
+        -----
+        UserWarning
+            Where members are equal.
+        """
+        reading = Reading(False, None, build, custom_objects, trusted, row_shape, lazy)
+        return cls._from_models(models, reading, weights, combination=combination, trim_fraction=trim_fraction)
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:

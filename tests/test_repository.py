@@ -41,8 +41,9 @@ LAYERS = [
     {"wrappers", "_heads"},
     {"_export", "_routing", "_reweight"},
     {"_base", "_named", "_single_run"},
-    {"_averaging", "_voting", "_snapshot", "_polyak", "_stacking"},
     {"io"},
+    {"_trained"},
+    {"_averaging", "_voting", "_snapshot", "_polyak", "_stacking"},
     {"_display"},
     {"__init__", "__main__"},
 ]

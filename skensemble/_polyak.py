@@ -540,7 +540,7 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
         X : array-like of shape (n_samples, n_features, ...), default=None
             The training rows, needed where the network has BatchNormalization and `update_batch_norm=True`.
         build : callable, default=None
-            Function without arguments that returns the Keras model whose variables are in files of `Model.save_weights`.
+            Function without arguments that returns the Keras model for the variables in files of `Model.save_weights`.
         custom_objects : dict of str to object, default=None
             Layers and functions of your own in the files, by their names.
         trusted : list of str, default=None
@@ -782,7 +782,7 @@ class PolyakWeightRegressor(KerasEnsembleRegressorMixin, _BasePolyakWeight):
         X : array-like of shape (n_samples, n_features, ...), default=None
             The training rows, needed where the network has BatchNormalization and `update_batch_norm=True`.
         build : callable, default=None
-            Function without arguments that returns the Keras model whose variables are in files of `Model.save_weights`.
+            Function without arguments that returns the Keras model for the variables in files of `Model.save_weights`.
         custom_objects : dict of str to object, default=None
             Layers and functions of your own in the files, by their names.
         trusted : list of str, default=None

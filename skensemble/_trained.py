@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 
 from skensemble import io
+from skensemble._adapters import as_member
 from skensemble._base import BaseKerasEnsemble
 from skensemble._compat.keras import copy_architecture, copy_values, output_shape
 from skensemble._compat.scikeras import BaseWrapper, as_fitted
@@ -20,7 +21,7 @@ from skensemble._members.checks import check_kind, check_member
 from skensemble._members.encoders import is_categorical_crossentropy
 from skensemble._members.loaded_anew import LoadedAnew, without_model
 from skensemble._members.other_estimators import known_labels
-from skensemble._members.spec import unwrapped
+from skensemble._members.spec import is_frozen, unwrapped
 from skensemble._reweight import Reweighted
 from skensemble.io._not_restored import UNNAMED, NotRestored
 from skensemble.wrappers import KerasClassifier, KerasRegressor
@@ -231,7 +232,7 @@ def read_members(model: Any, label: str, reading: Reading, *, apart: bool) -> It
     elif isinstance(model, keras.Model):
         fitted = _from_model(model, label, reading)
     else:
-        fitted = unwrapped(model)
+        fitted = unwrapped(as_member(model if is_frozen(model) else FrozenEstimator(model)))
     if isinstance(fitted, BaseKerasEnsemble) and apart:
         parts = _members_of(fitted, label)
     else:
@@ -342,9 +343,7 @@ def _row_shape(model: keras.Model, reading: Reading) -> tuple[int, ...]:
             )
         return own
     given = tuple(int(size) for size in reading.row_shape)
-    if own is not None and (
-        len(own) != len(given) or any(a not in (None, b) for a, b in zip(own, given, strict=True))
-    ):
+    if own is not None and (len(own) != len(given) or any(a not in (None, b) for a, b in zip(own, given, strict=True))):
         raise ValueError(f"The network must take rows of the `row_shape` {given}: it takes {own}.")
     return given
 

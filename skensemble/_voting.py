@@ -8,7 +8,7 @@ from typing import Any, Self
 import keras
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import TransformerMixin
+from sklearn.base import TransformerMixin, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from skensemble._base import KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
@@ -23,7 +23,9 @@ from skensemble._compat.sklearn import (
     raise_for_params,
 )
 from skensemble._engine.progress import fit_task
-from skensemble._named import BaseNamedMembers, describe
+from skensemble._members.checks import check_kind
+from skensemble._members.spec import MemberSpec, draw_entropy, is_frozen, is_network, spawn_seeds
+from skensemble._named import BaseNamedMembers, describe, own_seed
 from skensemble._reweight import RULES, Reweighted, learned
 from skensemble._trained import Reading, labelled, read_models
 from skensemble._typing import MatrixLike
@@ -90,6 +92,33 @@ class _BaseKerasVoting(TransformerMixin, Reweighted, BaseNamedMembers):
             self._check_frozen(members, X, y)
             self._fit_independent(members, X, y, sample_weight, task, checkpoint=checkpoint)
         return self
+
+    def _members_to_train_on(self, y, n_before):
+        """Members for `partial_fit`, which trains all of them on all rows."""
+        if self.checkpoint_dir is not None:
+            raise ValueError("`partial_fit` keeps nothing in a directory. Set checkpoint_dir=None.")
+        entries = self._entries()
+        for name, estimator in entries:
+            check_kind(estimator, classifier=is_classifier(self), name=name)
+            if is_frozen(estimator) or not is_network(estimator):
+                raise ValueError(
+                    f"`partial_fit` trains networks further: {describe(name, estimator)}, which is none or is fitted "
+                    f"already. Leave it out by set_params({name}='drop'), or use `fit`."
+                )
+        names = [name for name, _ in entries]
+        if n_before is not None and names != self._names:
+            raise ValueError(
+                f"`partial_fit` trains the members there are further, {self._names}: got {names}. `fit` begins again."
+            )
+        if n_before is None:
+            self._entropy = draw_entropy(self.random_state)
+        self._names, self._entry_names = names, [name for name, _ in self.estimators]
+        self._n_outputs = 1 if y.ndim == 1 else y.shape[1]
+        seeds = spawn_seeds(self._entropy, len(entries))
+        return [
+            MemberSpec(one, own_seed(one, seed), name=f"member {name!r}")
+            for (name, one), seed in zip(entries, seeds, strict=True)
+        ]
 
     def _learn_subset(self, indices):
         self._names = [self._names[i] for i in indices]
@@ -312,7 +341,7 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         weights : array-like of shape (n_members,), default=None
             How much each member counts.
         build : callable, default=None
-            Function without arguments that returns the Keras model whose variables are in files of `Model.save_weights`.
+            Function without arguments that returns the Keras model for the variables in files of `Model.save_weights`.
         custom_objects : dict of str to object, default=None
             Layers and functions of your own in the files, by their names.
         trusted : list of str, default=None
@@ -390,6 +419,48 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=False)
             self._validate_classes(y)
             return self._fit(X, y, sample_weight, params, task, classifier=True)
+
+    def partial_fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        epochs: int = 1,
+    ) -> Self:
+        """Train all members further, on these rows; the first call builds them.
+
+        Members go on from where they are, also after `fit`, and with the variables of their optimizers. Where the
+        parameters of the member were changed since, the networks are built anew with these and get the values they had,
+        so that other layers are trained, or with another learning rate; an optimizer of other arguments or variables
+        starts anew. Many calls with `shuffle=False` give what one fit of as many epochs gives.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels.
+        classes : array-like of shape (n_classes,), default=None
+            All labels there will be, where the first call does not see them all.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row. Taken as it is, unlike in `fit`: rows of other calls count beside these.
+        epochs : int, default=1
+            Passes over these rows; `epochs` of the member is for `fit`.
+
+        Returns
+        -------
+        KerasVotingClassifier
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            Where parameters ask for what only one fit can do: rows or columns of each member's own, greedy weights,
+            `warm_start`, `checkpoint_dir`.
+        """
+        return self._partial_fit(X, y, classes, sample_weight, epochs)
 
     def transform(self, X: MatrixLike) -> np.ndarray:
         """What each member predicts.
@@ -574,7 +645,7 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         weights : array-like of shape (n_members,), default=None
             How much each member counts.
         build : callable, default=None
-            Function without arguments that returns the Keras model whose variables are in files of `Model.save_weights`.
+            Function without arguments that returns the Keras model for the variables in files of `Model.save_weights`.
         custom_objects : dict of str to object, default=None
             Layers and functions of your own in the files, by their names.
         trusted : list of str, default=None
@@ -650,6 +721,45 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=True)
             return self._fit(X, y, sample_weight, params, task, classifier=False)
+
+    def partial_fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        epochs: int = 1,
+    ) -> Self:
+        """Train all members further, on these rows; the first call builds them.
+
+        Members go on from where they are, also after `fit`, and with the variables of their optimizers. Where the
+        parameters of the member were changed since, the networks are built anew with these and get the values they had,
+        so that other layers are trained, or with another learning rate; an optimizer of other arguments or variables
+        starts anew. Many calls with `shuffle=False` give what one fit of as many epochs gives.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row. Taken as it is, unlike in `fit`: rows of other calls count beside these.
+        epochs : int, default=1
+            Passes over these rows; `epochs` of the member is for `fit`.
+
+        Returns
+        -------
+        KerasVotingRegressor
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            Where parameters ask for what only one fit can do: rows or columns of each member's own, greedy weights,
+            `warm_start`, `checkpoint_dir`.
+        """
+        return self._partial_fit(X, y, None, sample_weight, epochs)
 
     def transform(self, X: MatrixLike) -> np.ndarray:
         """What each member predicts.

@@ -38,7 +38,7 @@ LAYERS = [
     {"_members"},
     {"_engine"},
     {"_checkpoint"},
-    {"wrappers", "_heads"},
+    {"wrappers", "_heads", "_adapters"},
     {"_export", "_routing", "_reweight"},
     {"_base", "_named", "_single_run"},
     {"io"},

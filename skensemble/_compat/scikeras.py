@@ -129,7 +129,8 @@ def initialize(estimator, X, y):
     """
     count_model()
     with without_own_seed(estimator), plain_transforms(), built_on_columns(estimator):
-        estimator.initialize(without_rows(X), y)
+        known = getattr(estimator, "classes_", None)  # forgotten by `initialize` of scikeras' classifier
+        (estimator.initialize if known is None else estimator._initialize)(without_rows(X), y)
     build_from_rows(estimator, estimator.model_)
     estimator._ensure_compiled_model()
     estimator._check_model_compatibility(encode_target(estimator, y))
@@ -144,7 +145,7 @@ def as_fitted(estimator, model, row_shape, y):
     Parameters
     ----------
     estimator : scikeras estimator
-        Changed in place; without encoders of its own. A classifier may know its `classes_`, in the order of the outputs.
+        Changed in place; without encoders of its own. A classifier may know `classes_`, in the order of the outputs.
     model : keras.Model
     row_shape : tuple of int
         Shape of a row of X.

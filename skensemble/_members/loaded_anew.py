@@ -28,10 +28,9 @@ class LoadedAnew:
         gc.collect()  # models are circles of objects: the one before may still be in memory
         return self._load()
 
-    @model_.setter
-    def model_(self, model: Any) -> None:
+    def _fit(self, *args: Any, **kwargs: Any) -> None:
         raise TypeError(
-            "A network that is loaded whenever it is used cannot be trained. Load it with lazy=False to train it further."
+            "A network that is loaded whenever it is used cannot be trained. Load it with lazy=False to train it on."
         )
 
     def loaded(self) -> BaseEstimator:

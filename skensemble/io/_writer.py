@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from skensemble._adapters import as_member
 from skensemble._base import BaseKerasEnsemble
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._engine.fitted import FittedMembers
@@ -111,12 +112,13 @@ class Writer:
             if number is None:
                 raise PersistenceError(f"{type(value).__name__} cannot be saved: it contains itself.")
             return number
-        write = self._method_for(value)
+        member = as_member(value)
+        write = self._method_for(member)
         if write is None:
             return None
         self._numbers[id(value)] = None
-        self._kept.append(value)  # its id must not be used again
-        node = write(value)
+        self._kept += [value, member]  # their ids must not be used again
+        node = write(member)
         self._numbers[id(value)] = len(self._objects)
         self._objects.append(node)
         return self._numbers[id(value)]

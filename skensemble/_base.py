@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 from skensemble._adapters import as_member, keep_fit_arguments
 from skensemble._compat.scikeras import is_one_hot_target
 from skensemble._compat.seeds import seeded
-from skensemble._compat.sklearn import CallbackSupportMixin, check_sample_weight
+from skensemble._compat.sklearn import CallbackSupportMixin, check_sample_weight, validate_parameter_constraints
 from skensemble._engine.equal_members import warn_of_equal_members
 from skensemble._engine.fitted import FittedMembers, predict_members
 from skensemble._engine.further import (
@@ -218,6 +218,10 @@ class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
         learn(self, trained)
         self._warn_of_equal_members()
 
+    def _check_parameters(self):
+        """Raise where parameters are not of the types and values that they must be, as `fit` does."""
+        validate_parameter_constraints(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
+
     def _take_fitted(self, estimators, row_shape, feature_names):
         """Learn what `fit` learns of members that are fitted already, without data.
 
@@ -227,7 +231,7 @@ class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
         row_shape : tuple of int
         feature_names : ndarray of str of shape (n_features,) or None
         """
-        self._validate_params()
+        self._check_parameters()
         if isinstance(self.weights, str):
             raise ValueError(
                 f"`weights={self.weights!r}` needs rows to select members on. Leave it out, and call "
@@ -246,7 +250,7 @@ class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
 
     def _partial_fit(self, X, y, classes, sample_weight, epochs):
         """Train members for some more epochs, or for the first ones; see `partial_fit`."""
-        self._validate_params()
+        self._check_parameters()
         check_restored(self)
         if isinstance(self.weights, str):
             raise ValueError(

@@ -12,7 +12,11 @@ from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from skensemble._base import BaseKerasEnsemble, KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
+from skensemble._base import (
+    BaseKerasEnsemble,
+    KerasEnsembleClassifierMixin,
+    KerasEnsembleRegressorMixin,
+)
 from skensemble._checkpoint.store import keep_entropy, open_checkpoint
 from skensemble._compat.scikeras import BaseWrapper, encode_features
 from skensemble._compat.sklearn import HasMethods, Interval, RealNotInt, StrOptions, fit_context, raise_for_params
@@ -172,7 +176,7 @@ class _BasePolyakWeight(BaseKerasEnsemble):
         n_kept = len(checkpoints)
         n_checkpoints = n_kept if n_checkpoints is None else n_checkpoints
         polyak = cls(clone(checkpoints.prototype), n_checkpoints=n_checkpoints, **averaging)
-        polyak._validate_params()
+        polyak._check_parameters()
         polyak._check_average(n_checkpoints, polyak.weights, polyak.decay, n_kept)
         if reading.classifier:
             polyak._validate_classes(trained.y)

@@ -74,7 +74,7 @@ class _BaseKerasVoting(TransformerMixin, Reweighted, BaseNamedMembers):
         names = [name for name, _ in entries]
         named = list(zip(names, trained.estimators, strict=True))
         ensemble = cls(named, weights=weights, **combining)
-        ensemble._validate_names(names)
+        ensemble._entries()  # checks the names
         if reading.classifier:
             ensemble._validate_classes(trained.y)
         ensemble._names, ensemble._entry_names = names, names

@@ -297,7 +297,7 @@ def test_private_names_are_found(source, expected):
         ("from skensemble._numeric.combination import mean", 0),
         ("from skensemble._numeric import combination", 0),
         ("from skensemble._voting import x", 0),
-        ("from skensemble.io import dump", 1),
+        ("from skensemble.io import dump", 0),
         ("from skensemble._display.members import MembersDisplay", 1),
         ("from skensemble import KerasClassifier", 1),
         ("import skensemble", 1),

@@ -54,6 +54,7 @@ __all__ = [
     "build_from_rows",
     "built_before_checks",
     "built_on_columns",
+    "compiled",
     "decode_outputs",
     "draws_new_values",
     "encode_features",
@@ -166,6 +167,12 @@ def as_fitted(estimator, model, row_shape, y):
     build_from_rows(estimator, model)
     estimator._ensure_compiled_model()
     estimator._check_model_compatibility(encode_target(estimator, y))
+    return estimator
+
+
+def compiled(estimator):
+    """A fitted scikeras estimator, its model compiled by its parameters where it was not."""
+    estimator._ensure_compiled_model()
     return estimator
 
 

@@ -68,7 +68,9 @@ class _Indicators(_Numbers):
 class _IndicatorsOfTwo(_Indicators):
     """`_Indicators` of two classes, of which scikeras gives the predictions back as numbers."""
 
-    inverse_transform = _Numbers.inverse_transform
+    def inverse_transform(self, indicators: Any) -> Any:
+        """Labels of a column of numbers."""
+        return _Numbers.inverse_transform(self, indicators)
 
 
 class LabelEncoder(ClassifierLabelEncoder):

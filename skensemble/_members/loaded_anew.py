@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from sklearn.base import BaseEstimator
 
-from skensemble._compat.scikeras import replace_model
+from skensemble._compat.scikeras import compiled, replace_model
 
 
 class LoadedAnew:
@@ -40,8 +40,7 @@ class LoadedAnew:
         estimator = replace_model(self, unfitted, model, self.history_)  # type: ignore[attr-defined]
         for name in ("_load", "_kind"):
             delattr(estimator, name)
-        estimator._ensure_compiled_model()
-        return estimator
+        return compiled(estimator)
 
 
 def without_model(fitted: BaseEstimator, kind: type, load: Callable[[], keras.Model]) -> BaseEstimator:

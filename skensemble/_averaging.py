@@ -4,13 +4,17 @@ import dataclasses
 import numbers
 import os
 import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
+import keras
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.validation import check_is_fitted
 
+from skensemble._adapters import as_member
 from skensemble._base import BaseKerasEnsemble, KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
 from skensemble._checkpoint.store import keep_entropy, open_checkpoint
 from skensemble._compat.python import find_stacklevel
@@ -19,13 +23,24 @@ from skensemble._engine.fitted import FittedMembers
 from skensemble._engine.progress import fit_task
 from skensemble._members.checks import check_member, check_takes_columns
 from skensemble._members.other_estimators import without_network_seed
-from skensemble._members.spec import MemberSpec, draw_columns, is_frozen, is_network, spawn_seeds
+from skensemble._members.spec import MemberSpec, draw_columns, draw_entropy, is_frozen, is_network, spawn_seeds
 from skensemble._numeric.conformal import adaptive_scores, jackknife_interval, jackknife_sets
 from skensemble._numeric.mixture import PredictionInterval, check_coverage
 from skensemble._reweight import RULES, Reweighted, calibrates
+from skensemble._trained import Reading, labelled, read_models
 from skensemble._typing import MatrixLike
 from skensemble.wrappers import KerasClassifier, KerasRegressor
 
+#: What parameters must be where all members are trained on all rows and columns, in calls of `partial_fit`.
+_ALL_ROWS_AND_COLUMNS = {
+    "bootstrap": False,
+    "max_samples": 1.0,
+    "max_features": 1.0,
+    "oob_score": False,
+    "oob_validation": False,
+    "warm_start": False,
+    "checkpoint_dir": None,
+}
 #: What only a fit leaves behind whose members drew rows or columns.
 _LEARNED_OF_DRAWS = (
     "estimators_samples_",
@@ -84,6 +99,17 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
         """True, also before `fit`, when there is no length to ask for."""
         return True
 
+    @classmethod
+    def _from_models(cls, models, reading, weights, **combining):
+        trained = read_models(labelled(models), reading, apart=True)
+        estimators = trained.estimators
+        ensemble = cls(estimators, len(estimators), weights=trained.weights(weights), **combining)
+        if reading.classifier:
+            ensemble._validate_classes(trained.y)
+        ensemble._take_fitted(estimators, trained.row_shape, trained.feature_names)
+        ensemble.estimator_ = None
+        return ensemble
+
     def _fit(self, X, y, sample_weight, params, task, *, classifier):
         self._check_members(classifier)
         metadata = self._member_metadata(sample_weight, params)
@@ -135,13 +161,47 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
         known = ~np.isnan(scores.reshape(len(scores), -1)).any(axis=1)
         return left_out[:, known], scores[known]
 
+    @property
+    def _given(self):
+        """The parameter `estimator`, with the wrappers of other packages taken over."""
+        return as_member(self.estimator)
+
+    def _members_to_train_on(self, y, n_before):
+        """Members for `partial_fit`, which trains all of them on all rows."""
+        classifier = is_classifier(self)
+        self._check_members(classifier)
+        template = self._template(classifier)
+        if self._is_fitted_already() or not is_network(template):
+            raise ValueError(
+                f"`partial_fit` trains copies of one network: got {type(template).__name__} as `estimator`. Members "
+                "that are fitted already, and pipelines, are not trained further."
+            )
+        for name, value in _ALL_ROWS_AND_COLUMNS.items():
+            given = getattr(self, name)
+            if isinstance(given, str) or given != value:
+                raise ValueError(
+                    "`partial_fit` trains every member on all rows and columns that it is given: got "
+                    f"{name}={given!r}. Set {name}={value!r}."
+                )
+        if n_before not in (None, self.n_estimators):
+            raise ValueError(
+                f"`partial_fit` trains the {n_before} members there are further: got n_estimators={self.n_estimators}. "
+                "Add members with `warm_start` and `fit`, or begin again with `fit`."
+            )
+        for name in (*_LEARNED_OF_DRAWS, "_data"):
+            vars(self).pop(name, None)
+        if n_before is None:
+            self._entropy = draw_entropy(self.random_state)
+        self.estimator_ = template
+        return [MemberSpec(template, seed) for seed in spawn_seeds(self._entropy, self.n_estimators)]
+
     def _template(self, classifier):
         """The estimator whose copies are trained; None where fitted members are given in a list."""
-        if isinstance(self.estimator, list):
+        if isinstance(self._given, list):
             return None
-        if self.estimator is None:
+        if self._given is None:
             return KerasClassifier() if classifier else KerasRegressor()
-        return self.estimator
+        return self._given
 
     def _kept_members(self):
         """Members that `warm_start` keeps."""
@@ -157,6 +217,11 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
             raise ValueError(
                 f"With `warm_start=True`, `n_estimators` must not be smaller than the {n_fitted} members there are: "
                 f"got n_estimators={self.n_estimators}. Set warm_start=False to begin again."
+            )
+        if not hasattr(self, "_data"):
+            raise ValueError(
+                "With `warm_start=True`, fit adds members on the data of those there are: these were trained by "
+                "`partial_fit`, on rows that are not known. Set warm_start=False to begin again."
             )
         if self.n_estimators == n_fitted:
             warnings.warn(
@@ -194,25 +259,25 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
 
     def _warn_of_equal_members(self):
         # Copies of a fitted member, and members that keep the values of one model, are told of before the training.
-        if not is_frozen(self.estimator) and getattr(self.estimator, "reinitialize", None) is not False:
+        if not is_frozen(self._given) and getattr(self._given, "reinitialize", None) is not False:
             super()._warn_of_equal_members()
 
     def _is_fitted_already(self):
         """Whether `estimator` is fitted, so that nothing is trained."""
-        return isinstance(self.estimator, list) or is_frozen(self.estimator)
+        return isinstance(self._given, list) or is_frozen(self._given)
 
     def _check_members(self, classifier):
-        if isinstance(self.estimator, list):
+        if isinstance(self._given, list):
             self._check_fitted_members(classifier)
-        elif self.estimator is not None:
-            check_member(self.estimator, classifier=classifier, pipelines=True)
-            if self.oob_validation and not is_frozen(self.estimator) and not is_network(self.estimator):
+        elif self._given is not None:
+            check_member(self._given, classifier=classifier, pipelines=True)
+            if self.oob_validation and not is_frozen(self._given) and not is_network(self._given):
                 raise ValueError(
                     "`oob_validation` needs networks that are validated while they are trained: got a Pipeline as "
                     "`estimator`, which is trained by its own fit. Use oob_score, or put the other steps before the "
                     "ensemble."
                 )
-        if is_frozen(self.estimator) and self.n_estimators > 1:
+        if is_frozen(self._given) and self.n_estimators > 1:
             warnings.warn(
                 f"`estimator` is one fitted member: its {self.n_estimators} copies predict the same. Give a list of "
                 "FrozenEstimator, or an estimator to train.",
@@ -222,7 +287,7 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
     def _network_name(self, *, fitted=False):
         if fitted:
             return None if self.estimators_.first_network() is None else ""
-        estimators = self.estimator if isinstance(self.estimator, list) else [self.estimator]
+        estimators = self._given if isinstance(self._given, list) else [self._given]
         return "" if any(one is None or is_network(one) for one in estimators) else None
 
     def _check_row_parameters(self, n_samples):
@@ -262,7 +327,7 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
             )
         if n_columns == n_features:
             return None
-        check_takes_columns(self.estimator)
+        check_takes_columns(self._given)
         return n_columns
 
     def _draw_columns(self, members, row_shape, n_columns):
@@ -278,7 +343,7 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
     def _make_members(self, n_samples, draws, classifier, metadata):
         """All members, and which rows each leaves out (None where all see all)."""
         template = self._template(classifier)
-        estimators = self.estimator if template is None else [without_network_seed(template)] * self.n_estimators
+        estimators = self._given if template is None else [without_network_seed(template)] * self.n_estimators
         seeds = spawn_seeds(self._entropy, self.n_estimators)
         members = [MemberSpec(estimator, seed, **metadata) for estimator, seed in zip(estimators, seeds, strict=True)]
         if not draws:
@@ -302,12 +367,12 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
         return members, left_out
 
     def _check_fitted_members(self, classifier):
-        if len(self.estimator) != self.n_estimators:
+        if len(self._given) != self.n_estimators:
             raise ValueError(
-                f"A list as `estimator` holds every member: got {len(self.estimator)} members for "
-                f"n_estimators={self.n_estimators}. Set n_estimators={len(self.estimator)}."
+                f"A list as `estimator` holds every member: got {len(self._given)} members for "
+                f"n_estimators={self.n_estimators}. Set n_estimators={len(self._given)}."
             )
-        for i, member in enumerate(self.estimator):
+        for i, member in enumerate(self._given):
             check_member(member, classifier=classifier, name=f"estimator[{i}]", pipelines=True)
             if not is_frozen(member):
                 raise TypeError(
@@ -531,6 +596,74 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         self.verbose = verbose
         self.calibration = calibration
 
+    @classmethod
+    def from_models(
+        cls,
+        models: Iterable[keras.Model | str | os.PathLike | Any],
+        *,
+        classes: ArrayLike | None = None,
+        voting: str = "soft",
+        combination: str = "mean",
+        trim_fraction: float = 0.2,
+        weights: ArrayLike | None = None,
+        build: Callable[[], keras.Model] | None = None,
+        custom_objects: Mapping[str, Any] | None = None,
+        trusted: Sequence[str] | None = None,
+        row_shape: Sequence[int] | None = None,
+        lazy: bool = False,
+    ) -> Self:
+        """An ensemble of networks that were trained before, without training.
+
+        Networks are not changed, and those of files are loaded without what they were compiled with: they predict, and
+        `partial_fit` of a member trains it further by the parameters of the member. Files of Keras are loaded in its
+        safe mode, which runs no code of the file's.
+
+        Parameters
+        ----------
+        models : iterable of Keras model, path or fitted estimator
+            In any mixture: Keras models; files that end in ".keras"; files of `Model.save_weights`, ending in
+            ".weights.h5", with `build`; files of `skensemble.io`; fitted members. An averaging, voting or snapshot
+            ensemble stands for its members, each with its weight times the number of members; that of Polyak averaging
+            for its averaged network.
+        classes : array-like of shape (n_classes,), default=None
+            Labels in the order of the outputs of Keras models and files. None takes those that fitted members know;
+            without such, networks predict several labels per row, one for each output.
+        voting, combination, trim_fraction
+            As the parameters of the ensemble.
+        weights : array-like of shape (n_members,), default=None
+            How much each member counts.
+        build : callable, default=None
+            Function without arguments that returns the Keras model for the variables in files of `Model.save_weights`.
+        custom_objects : dict of str to object, default=None
+            Layers and functions of your own in the files, by their names.
+        trusted : list of str, default=None
+            Names that files of `skensemble.io` may import, see `skensemble.io.load`.
+        row_shape : tuple of int, default=None
+            Shape of a row of X, where a network does not tell it, such as one that takes sequences of any length.
+        lazy : bool, default=False
+            Whether networks stay in their files, which each prediction reads one at a time, so that all files need the
+            memory of one. Each file must hold one network, and stay where it is.
+
+        Returns
+        -------
+        KerasAveragingClassifier
+            Fitted. `reweight` combines the members otherwise, also by greedy weights on rows that it is given; `fit`
+            looks at rows as well, and trains nothing.
+
+        Raises
+        ------
+        FileNotFoundError, TypeError, ValueError
+            Where a model cannot be read, or does not go together with `classes` and the others; names the model.
+
+        Warns
+        -----
+        UserWarning
+            Where members are equal.
+        """
+        reading = Reading(True, classes, build, custom_objects, trusted, row_shape, lazy)
+        combining = {"voting": voting, "combination": combination, "trim_fraction": trim_fraction}
+        return cls._from_models(models, reading, weights, **combining)
+
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:
         """Train the members.
@@ -578,6 +711,48 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=False)
             self._validate_classes(y)
             return self._fit(X, y, sample_weight, params, task, classifier=True)
+
+    def partial_fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        epochs: int = 1,
+    ) -> Self:
+        """Train all members further, on these rows; the first call builds them.
+
+        Members go on from where they are, also after `fit`, and with the variables of their optimizers. Where the
+        parameters of the member were changed since, the networks are built anew with these and get the values they had,
+        so that other layers are trained, or with another learning rate; an optimizer of other arguments or variables
+        starts anew. Many calls with `shuffle=False` give what one fit of as many epochs gives.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels.
+        classes : array-like of shape (n_classes,), default=None
+            All labels there will be, where the first call does not see them all.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row. Taken as it is, unlike in `fit`: rows of other calls count beside these.
+        epochs : int, default=1
+            Passes over these rows; `epochs` of the member is for `fit`.
+
+        Returns
+        -------
+        KerasAveragingClassifier
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            Where parameters ask for what only one fit can do: rows or columns of each member's own, greedy weights,
+            `warm_start`, `checkpoint_dir`.
+        """
+        return self._partial_fit(X, y, classes, sample_weight, epochs)
 
     def predict_set(self, X: MatrixLike, coverage: float = 0.9) -> np.ndarray:
         """Set of labels of each row that has the true one in it with a given probability, by conformal prediction.
@@ -791,6 +966,68 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         self.random_state = random_state
         self.verbose = verbose
 
+    @classmethod
+    def from_models(
+        cls,
+        models: Iterable[keras.Model | str | os.PathLike | Any],
+        *,
+        combination: str = "mean",
+        trim_fraction: float = 0.2,
+        weights: ArrayLike | None = None,
+        build: Callable[[], keras.Model] | None = None,
+        custom_objects: Mapping[str, Any] | None = None,
+        trusted: Sequence[str] | None = None,
+        row_shape: Sequence[int] | None = None,
+        lazy: bool = False,
+    ) -> Self:
+        """An ensemble of networks that were trained before, without training.
+
+        Networks are not changed, and those of files are loaded without what they were compiled with: they predict, and
+        `partial_fit` of a member trains it further by the parameters of the member. Files of Keras are loaded in its
+        safe mode, which runs no code of the file's.
+
+        Parameters
+        ----------
+        models : iterable of Keras model, path or fitted estimator
+            In any mixture: Keras models; files that end in ".keras"; files of `Model.save_weights`, ending in
+            ".weights.h5", with `build`; files of `skensemble.io`; fitted members. An averaging, voting or snapshot
+            ensemble stands for its members, each with its weight times the number of members; that of Polyak averaging
+            for its averaged network.
+        combination, trim_fraction
+            As the parameters of the ensemble.
+        weights : array-like of shape (n_members,), default=None
+            How much each member counts.
+        build : callable, default=None
+            Function without arguments that returns the Keras model for the variables in files of `Model.save_weights`.
+        custom_objects : dict of str to object, default=None
+            Layers and functions of your own in the files, by their names.
+        trusted : list of str, default=None
+            Names that files of `skensemble.io` may import, see `skensemble.io.load`.
+        row_shape : tuple of int, default=None
+            Shape of a row of X, where a network does not tell it, such as one that takes sequences of any length.
+        lazy : bool, default=False
+            Whether networks stay in their files, which each prediction reads one at a time, so that all files need the
+            memory of one. Each file must hold one network, and stay where it is.
+
+        Returns
+        -------
+        KerasAveragingRegressor
+            Fitted. `reweight` combines the members otherwise, also by greedy weights on rows that it is given; `fit`
+            looks at rows as well, and trains nothing.
+
+        Raises
+        ------
+        FileNotFoundError, TypeError, ValueError
+            Where a model cannot be read, or does not go together with the others; names the model.
+
+        Warns
+        -----
+        UserWarning
+            Where members are equal.
+        """
+        reading = Reading(False, None, build, custom_objects, trusted, row_shape, lazy)
+        return cls._from_models(models, reading, weights, combination=combination, trim_fraction=trim_fraction)
+
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:
         """Train the members.
@@ -837,6 +1074,45 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=True)
             return self._fit(X, y, sample_weight, params, task, classifier=False)
+
+    def partial_fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        epochs: int = 1,
+    ) -> Self:
+        """Train all members further, on these rows; the first call builds them.
+
+        Members go on from where they are, also after `fit`, and with the variables of their optimizers. Where the
+        parameters of the member were changed since, the networks are built anew with these and get the values they had,
+        so that other layers are trained, or with another learning rate; an optimizer of other arguments or variables
+        starts anew. Many calls with `shuffle=False` give what one fit of as many epochs gives.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row. Taken as it is, unlike in `fit`: rows of other calls count beside these.
+        epochs : int, default=1
+            Passes over these rows; `epochs` of the member is for `fit`.
+
+        Returns
+        -------
+        KerasAveragingRegressor
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            Where parameters ask for what only one fit can do: rows or columns of each member's own, greedy weights,
+            `warm_start`, `checkpoint_dir`.
+        """
+        return self._partial_fit(X, y, None, sample_weight, epochs)
 
     def predict_interval(self, X: MatrixLike, coverage: float = 0.9, *, method: str = "mixture") -> PredictionInterval:
         """Interval in which y of each row lies with a given probability.

@@ -1,23 +1,32 @@
 """What every ensemble shares: checks of the data, predictions of the members, and their combination."""
 
 import dataclasses
+import numbers
 from collections.abc import Iterator
 from functools import partial
 
 import keras
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone, is_classifier, is_regressor
 from sklearn.utils.metadata_routing import MetadataRouter
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
+from skensemble._adapters import as_member, keep_fit_arguments
 from skensemble._compat.scikeras import is_one_hot_target
 from skensemble._compat.seeds import seeded
-from skensemble._compat.sklearn import CallbackSupportMixin, check_sample_weight
+from skensemble._compat.sklearn import CallbackSupportMixin, check_sample_weight, validate_parameter_constraints
 from skensemble._engine.equal_members import warn_of_equal_members
-from skensemble._engine.fitted import predict_distributions, predict_members
-from skensemble._engine.progress import fitted_as
+from skensemble._engine.fitted import FittedMembers, predict_distributions, predict_members
+from skensemble._engine.further import (
+    epochs_parameter,
+    history_of_member,
+    put_epochs_back,
+    put_history_before,
+    start_of,
+)
+from skensemble._engine.progress import fit_task, fitted_as
 from skensemble._engine.training import fit_members
 from skensemble._export import as_model, calibrated, combined, input_tensor, member_outputs, vote_shares
 from skensemble._members.checks import check_frozen_members, check_restored
@@ -25,6 +34,7 @@ from skensemble._members.distribution import check_distributions
 from skensemble._members.inputs import Inputs, TrainingData, as_given, refuse_streams
 from skensemble._members.pickling import PickledByName
 from skensemble._members.spec import is_frozen, unwrapped, with_callbacks
+from skensemble._members.start import Start
 from skensemble._members.target_warnings import warn_of_one_hot
 from skensemble._numeric.calibration import with_temperature
 from skensemble._numeric.combination import (
@@ -84,6 +94,9 @@ class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         return predict_members(self.estimators_, self._validate_X(X), self._member_classes())
 
+    def __sklearn_clone__(self):
+        return keep_fit_arguments(self, super().__sklearn_clone__())
+
     def get_metadata_routing(self) -> MetadataRouter:
         """Which metadata the ensemble and its member request.
 
@@ -98,7 +111,7 @@ class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
     def _routed_members(self):
         """What takes part in metadata routing, (name, estimator): the one estimator that is not fitted yet, if any."""
         given = not isinstance(self.estimator, list | None)
-        return [("estimator", self.estimator)] if given else []
+        return [("estimator", as_member(self.estimator))] if given else []
 
     def _member_metadata(self, sample_weight, params):
         """Arguments of `Member` for what each member is given beside X and y."""
@@ -219,6 +232,95 @@ class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
         )
         learn(self, trained)
         self._warn_of_equal_members()
+
+    def _check_parameters(self):
+        """Raise where parameters are not of the types and values that they must be, as `fit` does."""
+        validate_parameter_constraints(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
+
+    def _take_fitted(self, estimators, row_shape, feature_names):
+        """Learn what `fit` learns of members that are fitted already, without data.
+
+        Parameters
+        ----------
+        estimators : list of FrozenEstimator
+        row_shape : tuple of int
+        feature_names : ndarray of str of shape (n_features,) or None
+        """
+        self._check_parameters()
+        if isinstance(self.weights, str):
+            raise ValueError(
+                f"`weights={self.weights!r}` needs rows to select members on. Leave it out, and call "
+                f"reweight({self.weights!r}, X=X, y=y) afterwards."
+            )
+        weights = normalize_weights(self.weights, len(estimators))
+        self._check_combination(weights, len(estimators))
+        self._row_shape, self.n_features_in_ = row_shape, row_shape[0]
+        if feature_names is not None:
+            self.feature_names_in_ = feature_names
+        self.estimators_ = FittedMembers(estimators)
+        self.engine_, self.engine_reason_ = "none", "no network was trained"
+        self.weights_ = weights
+        learn_combination(self)
+        self._warn_of_equal_members()
+
+    def _partial_fit(self, X, y, classes, sample_weight, epochs):
+        """Train members for some more epochs, or for the first ones; see `partial_fit`."""
+        self._check_parameters()
+        check_restored(self)
+        if isinstance(self.weights, str):
+            raise ValueError(
+                f"`weights={self.weights!r}` selects members on rows of one fit. Leave it out, and call "
+                f"reweight({self.weights!r}, X=X, y=y) between calls of `partial_fit`."
+            )
+        if not isinstance(epochs, numbers.Integral) or epochs < 1:
+            raise ValueError(f"`epochs` must be a whole number from 1: got {epochs!r}.")
+        with fit_task(self) as task:
+            goes_on = hasattr(self, "estimators_")
+            if goes_on:
+                X, y, sample_weight = self._validate_more_data(X, y, classes, sample_weight)
+            else:
+                X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=is_regressor(self))
+                if is_classifier(self):
+                    self._validate_classes(y if classes is None or y.ndim > 1 else np.unique(classes))
+                    self._check_labels(y)
+            before = self.estimators_.entries() if goes_on else None
+            members = self._members_to_train_on(y, len(before) if goes_on else None)
+            if not goes_on:
+                self.weights_ = normalize_weights(self._given_weights(), len(members))
+                self._check_combination(self.weights_, len(members))
+                learn_combination(self)
+            check_weights_of_rows(members, sample_weight)
+            self._train_on(members, before, TrainingData(X, y, sample_weight), epochs, task)
+            return self
+
+    def _train_on(self, members, before, data, epochs, task):
+        """Train members, those `before` where they are to go on, for so many epochs; sets `estimators_`."""
+        classes = self._member_classes()
+        starts = [Start(classes)] * len(members) if before is None else [start_of(one, classes) for one in before]
+        shortened = {id(one.estimator): _for_epochs(one.estimator, epochs) for one in members}  # copies stay copies
+        to_train = [
+            dataclasses.replace(member, estimator=shortened[id(member.estimator)], start=start)
+            for member, start in zip(members, starts, strict=True)
+        ]
+        trained = fit_members(to_train, data, engine=self.engine, n_jobs=self.n_jobs, task=task)
+        for i, (member, entry) in enumerate(zip(members, trained.estimators.entries(), strict=True)):
+            put_epochs_back(entry, member.estimator)
+            if before is not None:
+                put_history_before(entry, history_of_member(before[i]))
+        self.estimators_, self.engine_, self.engine_reason_ = trained.estimators, trained.engine, trained.reason
+
+    def _validate_more_data(self, X, y, classes, sample_weight):
+        """`Inputs`, target and weights of rows after the first ones, checked."""
+        if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(
+                f"`classes` must be those of the first call, or None: got {np.unique(classes).tolist()}, they were "
+                f"{self.classes_.tolist()}. `fit` begins again."
+            )
+        X, y = self._validate_X(X), self._validate_target(y)
+        check_consistent_length(X, y)
+        if sample_weight is not None:
+            sample_weight = check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
+        return X, y, sample_weight
 
     def _hold_out(self, members, y, sample_weight, left_out):
         """The members, trained without the rows that they are judged on, and these rows."""
@@ -362,6 +464,11 @@ def check_weights_of_rows(members, sample_weight):
             )
 
 
+def _for_epochs(estimator, epochs):
+    """A network that is trained for so many epochs."""
+    return clone(estimator).set_params(**{epochs_parameter(estimator): epochs})
+
+
 def _is_soft(ensemble):
     """Whether probabilities are averaged; with votes there are no probabilities to give."""
     voting = learned(ensemble, "voting", "soft")
@@ -382,6 +489,12 @@ class LabelsMixin(ClassifierMixin):
         if self._one_hot:
             return np.eye(proba.shape[-1], dtype=int)[proba.argmax(axis=-1)]
         return (proba > 0.5).astype(int)
+
+    def _check_labels(self, y):
+        """Raise where y has labels that are not among the classes."""
+        unknown = [] if self._multilabel else np.setdiff1d(y, self.classes_).tolist()
+        if unknown:
+            raise ValueError(f"`classes` must have every label of y: got {unknown} beside {self.classes_.tolist()}.")
 
     def _encode(self, y):
         return y if self._multilabel else np.searchsorted(self.classes_, y)

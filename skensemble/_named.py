@@ -7,6 +7,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.metadata_routing import MetadataRouter
 from sklearn.utils.validation import check_is_fitted
 
+from skensemble._adapters import as_member
 from skensemble._base import BaseKerasEnsemble
 from skensemble._checkpoint.store import keep_entropy
 from skensemble._compat.scikeras import BaseWrapper
@@ -90,7 +91,8 @@ class BaseNamedMembers(BaseKerasEnsemble, BaseComposition):
 
     def _well_formed_entries(self):
         """The entries of `estimators` that are not dropped, as far as they are as they must be."""
-        return [entry for entry in self.estimators if _is_well_formed(entry) and not _is_dropped(entry[1])]
+        entries = [entry for entry in self.estimators if _is_well_formed(entry) and not _is_dropped(entry[1])]
+        return [(name, as_member(estimator)) for name, estimator in entries]
 
     def _fit_metadata(self, entries, sample_weight, params):
         """What `fit` of each entry is given beside X and y, a dict by name."""

@@ -2,16 +2,23 @@
 
 import numbers
 import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Self
 
+import keras
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from skensemble._base import BaseKerasEnsemble, KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
+from skensemble._base import (
+    BaseKerasEnsemble,
+    KerasEnsembleClassifierMixin,
+    KerasEnsembleRegressorMixin,
+)
 from skensemble._checkpoint.store import keep_entropy, open_checkpoint
-from skensemble._compat.scikeras import encode_features
+from skensemble._compat.scikeras import BaseWrapper, encode_features
 from skensemble._compat.sklearn import HasMethods, Interval, RealNotInt, StrOptions, fit_context, raise_for_params
 from skensemble._engine.batch_norm import estimate_statistics, has_batch_norm
 from skensemble._engine.fitted import predict_members
@@ -19,9 +26,12 @@ from skensemble._engine.progress import fit_task, fitted_as
 from skensemble._engine.records import Variables
 from skensemble._engine.training import fit_trajectory
 from skensemble._engine.trajectory import EpochStates, Trajectory
+from skensemble._engine.variables import read_state
+from skensemble._members.architecture import describe_architecture
+from skensemble._members.fit_arguments import DEFAULT_BATCH_SIZE
 from skensemble._members.inputs import TrainingData
 from skensemble._members.rollback import unchanged_on_error
-from skensemble._members.spec import MemberSpec, spawn_seeds
+from skensemble._members.spec import MemberSpec, spawn_seeds, unwrapped
 from skensemble._numeric.combination import (
     average_variables,
     checkpoint_weights,
@@ -42,6 +52,7 @@ from skensemble._reweight import (
     warn_if_changed,
 )
 from skensemble._single_run import run_epochs, run_estimator
+from skensemble._trained import Reading, labelled, read_models
 from skensemble._typing import MatrixLike
 
 _WEIGHTINGS = ("uniform", "linear", "exponential")
@@ -137,14 +148,7 @@ class _BasePolyakWeight(BaseKerasEnsemble):
         weights = self._weighting if weights is None else weights
         decay = self._decay if decay is None else decay
         self._check_average(n_checkpoints, weights, decay, len(self._checkpoints))
-        if self._estimates_statistics() and n_checkpoints > 1:
-            if X is None:
-                raise ValueError(
-                    "`X` must hold the training rows: the network has BatchNormalization, whose statistics are "
-                    "estimated for each average. Pass them, or fit with update_batch_norm=False to average the "
-                    "statistics too."
-                )
-            X = encode_features(self._checkpoints.prototype, self._validate_X(X).floats)
+        X = self._training_rows(n_checkpoints, X)
         with unchanged_on_error(self):
             self._average(n_checkpoints, weights, decay, X)
             remember_parameters(self, {name for name, value in given.items() if value is not None})
@@ -177,6 +181,27 @@ class _BasePolyakWeight(BaseKerasEnsemble):
             given = np.append(self.weights_, np.zeros(len(self._checkpoints) - self.n_checkpoints_))
             weights = first_weights(given[indices], len(indices))
         return part.reweight(weights, n_checkpoints=len(indices), X=X)
+
+    @classmethod
+    def _from_models(cls, models, reading, n_checkpoints, X, **averaging):
+        trained = read_models(labelled(models), reading, apart=True)
+        checkpoints = _as_states(trained.members)
+        n_kept = len(checkpoints)
+        n_checkpoints = n_kept if n_checkpoints is None else n_checkpoints
+        polyak = cls(clone(checkpoints.prototype), n_checkpoints=n_checkpoints, **averaging)
+        polyak._check_parameters()
+        polyak._check_average(n_checkpoints, polyak.weights, polyak.decay, n_kept)
+        if reading.classifier:
+            polyak._validate_classes(trained.y)
+        polyak._row_shape, polyak.n_features_in_ = trained.row_shape, trained.row_shape[0]
+        if trained.feature_names is not None:
+            polyak.feature_names_in_ = trained.feature_names
+        polyak._checkpoints, polyak.checkpoints_ = checkpoints, checkpoints.members()
+        polyak._batch_size = DEFAULT_BATCH_SIZE
+        polyak.engine_, polyak.engine_reason_ = "none", "no network was trained"
+        polyak._average(n_checkpoints, polyak.weights, polyak.decay, polyak._training_rows(n_checkpoints, X))
+        remember_parameters(polyak, COMBINING)
+        return polyak
 
     def _fit(self, X, y, sample_weight, params, task, *, classifier):
         estimator = run_estimator(self.estimator, classifier=classifier)
@@ -263,6 +288,17 @@ class _BasePolyakWeight(BaseKerasEnsemble):
     def _estimates_statistics(self):
         return self.update_batch_norm and has_batch_norm(self._checkpoints.prototype.model_)
 
+    def _training_rows(self, n_checkpoints, X):
+        """Encoded rows for the statistics of an average, from those that the user gave; None where none are needed."""
+        if not self._estimates_statistics() or n_checkpoints == 1:
+            return None
+        if X is None:
+            raise ValueError(
+                "`X` must hold the training rows: the network has BatchNormalization, whose statistics are estimated "
+                "for each average. Pass them, or set update_batch_norm=False to average the statistics too."
+            )
+        return encode_features(self._checkpoints.prototype, self._validate_X(X).floats)
+
     def _average(self, n_checkpoints, weights, decay, X):
         """Average the newest checkpoints; `X` holds the encoded rows of the statistics, where they are estimated."""
         self._weighting = weights if isinstance(weights, str) else np.array(weights, dtype=np.float64)
@@ -338,6 +374,30 @@ class _BasePolyakWeight(BaseKerasEnsemble):
             n_checkpoints = int(np.argmin(losses)) + 1
             best = min(best, (losses[n_checkpoints - 1], n_checkpoints, weights), key=lambda candidate: candidate[0])
         return best[1:]
+
+
+def _as_states(members):
+    """Fitted networks of one architecture, oldest first, as the states of one run, newest first."""
+    networks = [unwrapped(member.estimator) for member in members]
+    for member, network in zip(members, networks, strict=True):
+        if not isinstance(network, BaseWrapper):
+            raise TypeError(f"Variables are averaged of networks: {member.label} is {type(network).__name__}.")
+        if describe_architecture(network.model_) != describe_architecture(networks[0].model_):
+            raise ValueError(
+                "Variables are averaged of checkpoints of one architecture: that of "
+                f"{member.label} differs from that of {members[0].label}. Average their predictions with "
+                "KerasAveragingClassifier or KerasAveragingRegressor."
+            )
+    values = [read_state(network.model_)[:2] for network in networks]
+    trainable, non_trainable = ([np.stack(v) for v in zip(*part, strict=True)] for part in zip(*values, strict=True))
+    states = EpochStates(
+        networks[-1],
+        [0] * len(networks),
+        Variables(trainable, non_trainable, []),
+        [network.history_ for network in networks],
+        list(range(len(networks))),
+    )
+    return states.take(range(len(networks))[::-1])
 
 
 class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
@@ -479,6 +539,65 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
         self.random_state = random_state
         self.verbose = verbose
         self.calibration = calibration
+
+    @classmethod
+    def from_models(
+        cls,
+        models: Iterable[keras.Model | str | os.PathLike | Any],
+        *,
+        classes: ArrayLike | None = None,
+        n_checkpoints: int | None = None,
+        weights: str | ArrayLike = "uniform",
+        decay: float = 2.0,
+        update_batch_norm: bool = True,
+        X: MatrixLike | None = None,
+        build: Callable[[], keras.Model] | None = None,
+        custom_objects: Mapping[str, Any] | None = None,
+        trusted: Sequence[str] | None = None,
+        row_shape: Sequence[int] | None = None,
+    ) -> Self:
+        """The average of checkpoints that a training saved, without training.
+
+        Checkpoints are loaded without what they were compiled with, those of Keras in its safe mode, which runs no code
+        of the file's.
+
+        Parameters
+        ----------
+        models : iterable of Keras model, path or fitted estimator
+            Checkpoints of one architecture in the order of the training, the newest last, in any mixture: Keras models;
+            files that end in ".keras"; files of `Model.save_weights`, ending in ".weights.h5", with `build`; files of
+            `skensemble.io`; fitted networks.
+        classes : array-like of shape (n_classes,), default=None
+            Labels in the order of the outputs of Keras models and files. None takes those that fitted members know;
+            without such, networks predict several labels per row, one for each output.
+        n_checkpoints : int, default=None
+            How many, the newest ones, are averaged; None means all.
+        weights, decay, update_batch_norm
+            As the parameters of the ensemble; weights are given newest first.
+        X : array-like of shape (n_samples, n_features, ...), default=None
+            The training rows, needed where the network has BatchNormalization and `update_batch_norm=True`.
+        build : callable, default=None
+            Function without arguments that returns the Keras model for the variables in files of `Model.save_weights`.
+        custom_objects : dict of str to object, default=None
+            Layers and functions of your own in the files, by their names.
+        trusted : list of str, default=None
+            Names that files of `skensemble.io` may import, see `skensemble.io.load`.
+        row_shape : tuple of int, default=None
+            Shape of a row of X, where the network does not tell it.
+
+        Returns
+        -------
+        PolyakWeightClassifier
+            Fitted; `reweight` averages the checkpoints otherwise. Its `fit` needs the function that built the network.
+
+        Raises
+        ------
+        FileNotFoundError, TypeError, ValueError
+            Where a checkpoint cannot be read, or does not go together with the others; names it.
+        """
+        reading = Reading(True, classes, build, custom_objects, trusted, row_shape)
+        averaging = {"weights": weights, "decay": decay, "update_batch_norm": update_batch_norm}
+        return cls._from_models(models, reading, n_checkpoints, X, **averaging)
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:
@@ -672,6 +791,61 @@ class PolyakWeightRegressor(KerasEnsembleRegressorMixin, _BasePolyakWeight):
         self.checkpoint_dir = checkpoint_dir
         self.random_state = random_state
         self.verbose = verbose
+
+    @classmethod
+    def from_models(
+        cls,
+        models: Iterable[keras.Model | str | os.PathLike | Any],
+        *,
+        n_checkpoints: int | None = None,
+        weights: str | ArrayLike = "uniform",
+        decay: float = 2.0,
+        update_batch_norm: bool = True,
+        X: MatrixLike | None = None,
+        build: Callable[[], keras.Model] | None = None,
+        custom_objects: Mapping[str, Any] | None = None,
+        trusted: Sequence[str] | None = None,
+        row_shape: Sequence[int] | None = None,
+    ) -> Self:
+        """The average of checkpoints that a training saved, without training.
+
+        Checkpoints are loaded without what they were compiled with, those of Keras in its safe mode, which runs no code
+        of the file's.
+
+        Parameters
+        ----------
+        models : iterable of Keras model, path or fitted estimator
+            Checkpoints of one architecture in the order of the training, the newest last, in any mixture: Keras models;
+            files that end in ".keras"; files of `Model.save_weights`, ending in ".weights.h5", with `build`; files of
+            `skensemble.io`; fitted networks.
+        n_checkpoints : int, default=None
+            How many, the newest ones, are averaged; None means all.
+        weights, decay, update_batch_norm
+            As the parameters of the ensemble; weights are given newest first.
+        X : array-like of shape (n_samples, n_features, ...), default=None
+            The training rows, needed where the network has BatchNormalization and `update_batch_norm=True`.
+        build : callable, default=None
+            Function without arguments that returns the Keras model for the variables in files of `Model.save_weights`.
+        custom_objects : dict of str to object, default=None
+            Layers and functions of your own in the files, by their names.
+        trusted : list of str, default=None
+            Names that files of `skensemble.io` may import, see `skensemble.io.load`.
+        row_shape : tuple of int, default=None
+            Shape of a row of X, where the network does not tell it.
+
+        Returns
+        -------
+        PolyakWeightRegressor
+            Fitted; `reweight` averages the checkpoints otherwise. Its `fit` needs the function that built the network.
+
+        Raises
+        ------
+        FileNotFoundError, TypeError, ValueError
+            Where a checkpoint cannot be read, or does not go together with the others; names it.
+        """
+        reading = Reading(False, None, build, custom_objects, trusted, row_shape)
+        averaging = {"weights": weights, "decay": decay, "update_batch_norm": update_batch_norm}
+        return cls._from_models(models, reading, n_checkpoints, X, **averaging)
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:

@@ -1,5 +1,6 @@
 """What ensembles of one run share: the network that is trained once."""
 
+from skensemble._adapters import as_member
 from skensemble._members.checks import check_member
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.spec import is_frozen
@@ -10,6 +11,7 @@ def run_estimator(estimator, *, classifier):
     """The estimator to train once: the default one for None, else the user's, checked."""
     if estimator is None:
         estimator = KerasClassifier() if classifier else KerasRegressor()
+    estimator = as_member(estimator)
     check_member(estimator, classifier=classifier)
     if is_frozen(estimator):
         raise TypeError(

@@ -2,12 +2,13 @@
 
 import numbers
 import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import keras
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import TransformerMixin
+from sklearn.base import TransformerMixin, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from skensemble._base import KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
@@ -22,8 +23,11 @@ from skensemble._compat.sklearn import (
     raise_for_params,
 )
 from skensemble._engine.progress import fit_task
-from skensemble._named import BaseNamedMembers, describe
+from skensemble._members.checks import check_kind
+from skensemble._members.spec import MemberSpec, draw_entropy, is_frozen, is_network, spawn_seeds
+from skensemble._named import BaseNamedMembers, describe, own_seed
 from skensemble._reweight import RULES, Reweighted, learned
+from skensemble._trained import Reading, labelled, read_models
 from skensemble._typing import MatrixLike
 
 
@@ -63,6 +67,23 @@ class _BaseKerasVoting(TransformerMixin, Reweighted, BaseNamedMembers):
         columns = names if n_columns == 1 else [f"{name}{i}" for name in names for i in range(n_columns)]
         return np.asarray(columns, dtype=object)
 
+    @classmethod
+    def _from_models(cls, models, reading, weights, **combining):
+        entries = _named_models(models)
+        trained = read_models([(repr(name), model) for name, model in entries], reading, apart=False)
+        names = [name for name, _ in entries]
+        named = list(zip(names, trained.estimators, strict=True))
+        ensemble = cls(named, weights=weights, **combining)
+        ensemble._entries()  # checks the names
+        if reading.classifier:
+            ensemble._validate_classes(trained.y)
+        ensemble._names, ensemble._entry_names = names, names
+        ensemble._n_outputs = 1 if trained.y.ndim == 1 else trained.y.shape[1]
+        ensemble._take_fitted(trained.estimators, trained.row_shape, trained.feature_names)
+        if combining.get("voting") == "soft":
+            ensemble._check_soft()
+        return ensemble
+
     def _fit(self, X, y, sample_weight, params, task, *, classifier):
         entries, metadata = self._check_estimators(X, sample_weight, params, classifier)
         self._n_outputs = 1 if y.ndim == 1 else y.shape[1]
@@ -71,6 +92,33 @@ class _BaseKerasVoting(TransformerMixin, Reweighted, BaseNamedMembers):
             self._check_frozen(members, X, y)
             self._fit_independent(members, X, y, sample_weight, task, checkpoint=checkpoint)
         return self
+
+    def _members_to_train_on(self, y, n_before):
+        """Members for `partial_fit`, which trains all of them on all rows."""
+        if self.checkpoint_dir is not None:
+            raise ValueError("`partial_fit` keeps nothing in a directory. Set checkpoint_dir=None.")
+        entries = self._entries()
+        for name, estimator in entries:
+            check_kind(estimator, classifier=is_classifier(self), name=name)
+            if is_frozen(estimator) or not is_network(estimator):
+                raise ValueError(
+                    f"`partial_fit` trains networks further: {describe(name, estimator)}, which is none or is fitted "
+                    f"already. Leave it out by set_params({name}='drop'), or use `fit`."
+                )
+        names = [name for name, _ in entries]
+        if n_before is not None and names != self._names:
+            raise ValueError(
+                f"`partial_fit` trains the members there are further, {self._names}: got {names}. `fit` begins again."
+            )
+        if n_before is None:
+            self._entropy = draw_entropy(self.random_state)
+        self._names, self._entry_names = names, [name for name, _ in self.estimators]
+        self._n_outputs = 1 if y.ndim == 1 else y.shape[1]
+        seeds = spawn_seeds(self._entropy, len(entries))
+        return [
+            MemberSpec(one, own_seed(one, seed), name=f"member {name!r}")
+            for (name, one), seed in zip(entries, seeds, strict=True)
+        ]
 
     def _learn_subset(self, indices):
         self._names = [self._names[i] for i in indices]
@@ -107,6 +155,18 @@ class _BaseKerasVoting(TransformerMixin, Reweighted, BaseNamedMembers):
     def _sk_visual_block_(self):
         names, estimators = zip(*self.estimators, strict=True)
         return VisualBlock("parallel", estimators, names=names)
+
+
+def _named_models(models):
+    """Models as a list of (name, model); raises where they are not given so."""
+    models = list(models.items()) if isinstance(models, Mapping) else [entry for _, entry in labelled(models)]
+    for entry in models:
+        if not isinstance(entry, tuple | list) or len(entry) != 2 or not isinstance(entry[0], str):
+            raise TypeError(
+                f"`models` must be a list of (name, model): got the entry {entry!r}. Models without names are averaged "
+                "by KerasAveragingClassifier and KerasAveragingRegressor."
+            )
+    return models
 
 
 def _side_by_side(predictions):
@@ -256,6 +316,73 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         self.verbose = verbose
         self.calibration = calibration
 
+    @classmethod
+    def from_models(
+        cls,
+        models: Iterable[tuple[str, Any]] | Mapping[str, Any],
+        *,
+        classes: ArrayLike | None = None,
+        voting: str = "soft",
+        combination: str = "mean",
+        trim_fraction: float = 0.2,
+        weights: ArrayLike | None = None,
+        build: Callable[[], keras.Model] | None = None,
+        custom_objects: Mapping[str, Any] | None = None,
+        trusted: Sequence[str] | None = None,
+        row_shape: Sequence[int] | None = None,
+        lazy: bool = False,
+    ) -> Self:
+        """An ensemble of networks that were trained before, without training.
+
+        Networks are not changed, and those of files are loaded without what they were compiled with: they predict, and
+        `partial_fit` of a member trains it further by the parameters of the member. Files of Keras are loaded in its
+        safe mode, which runs no code of the file's.
+
+        Parameters
+        ----------
+        models : list of (str, object)
+            Name and model of each member, or a dict of them, in any mixture: Keras models; files that end in ".keras";
+            files of `Model.save_weights`, ending in ".weights.h5", with `build`; files of `skensemble.io`; fitted
+            estimators, also those of scikit-learn. An ensemble is one member.
+        classes : array-like of shape (n_classes,), default=None
+            Labels in the order of the outputs of Keras models and files. None takes those that fitted members know;
+            without such, networks predict several labels per row, one for each output.
+        voting, combination, trim_fraction
+            As the parameters of the ensemble.
+        weights : array-like of shape (n_members,), default=None
+            How much each member counts.
+        build : callable, default=None
+            Function without arguments that returns the Keras model for the variables in files of `Model.save_weights`.
+        custom_objects : dict of str to object, default=None
+            Layers and functions of your own in the files, by their names.
+        trusted : list of str, default=None
+            Names that files of `skensemble.io` may import, see `skensemble.io.load`.
+        row_shape : tuple of int, default=None
+            Shape of a row of X, where a network does not tell it, such as one that takes sequences of any length.
+        lazy : bool, default=False
+            Whether networks stay in their files, which each prediction reads one at a time, so that all files need the
+            memory of one. Each file must hold one network, and stay where it is.
+
+        Returns
+        -------
+        KerasVotingClassifier
+            Fitted. `reweight` combines the members otherwise, also by greedy weights on rows that it is given; `fit`
+            looks at rows as well, and trains nothing.
+
+        Raises
+        ------
+        FileNotFoundError, TypeError, ValueError
+            Where a model cannot be read, or does not go together with `classes` and the others; names the model.
+
+        Warns
+        -----
+        UserWarning
+            Where members are equal.
+        """
+        reading = Reading(True, classes, build, custom_objects, trusted, row_shape, lazy)
+        combining = {"voting": voting, "combination": combination, "trim_fraction": trim_fraction}
+        return cls._from_models(models, reading, weights, **combining)
+
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:
         """Train the members.
@@ -303,6 +430,48 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=False)
             self._validate_classes(y)
             return self._fit(X, y, sample_weight, params, task, classifier=True)
+
+    def partial_fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        epochs: int = 1,
+    ) -> Self:
+        """Train all members further, on these rows; the first call builds them.
+
+        Members go on from where they are, also after `fit`, and with the variables of their optimizers. Where the
+        parameters of the member were changed since, the networks are built anew with these and get the values they had,
+        so that other layers are trained, or with another learning rate; an optimizer of other arguments or variables
+        starts anew. Many calls with `shuffle=False` give what one fit of as many epochs gives.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels.
+        classes : array-like of shape (n_classes,), default=None
+            All labels there will be, where the first call does not see them all.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row. Taken as it is, unlike in `fit`: rows of other calls count beside these.
+        epochs : int, default=1
+            Passes over these rows; `epochs` of the member is for `fit`.
+
+        Returns
+        -------
+        KerasVotingClassifier
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            Where parameters ask for what only one fit can do: rows or columns of each member's own, greedy weights,
+            `warm_start`, `checkpoint_dir`.
+        """
+        return self._partial_fit(X, y, classes, sample_weight, epochs)
 
     def transform(self, X: MatrixLike) -> np.ndarray:
         """What each member predicts.
@@ -456,6 +625,67 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         self.random_state = random_state
         self.verbose = verbose
 
+    @classmethod
+    def from_models(
+        cls,
+        models: Iterable[tuple[str, Any]] | Mapping[str, Any],
+        *,
+        combination: str = "mean",
+        trim_fraction: float = 0.2,
+        weights: ArrayLike | None = None,
+        build: Callable[[], keras.Model] | None = None,
+        custom_objects: Mapping[str, Any] | None = None,
+        trusted: Sequence[str] | None = None,
+        row_shape: Sequence[int] | None = None,
+        lazy: bool = False,
+    ) -> Self:
+        """An ensemble of networks that were trained before, without training.
+
+        Networks are not changed, and those of files are loaded without what they were compiled with: they predict, and
+        `partial_fit` of a member trains it further by the parameters of the member. Files of Keras are loaded in its
+        safe mode, which runs no code of the file's.
+
+        Parameters
+        ----------
+        models : list of (str, object)
+            Name and model of each member, or a dict of them, in any mixture: Keras models; files that end in ".keras";
+            files of `Model.save_weights`, ending in ".weights.h5", with `build`; files of `skensemble.io`; fitted
+            estimators, also those of scikit-learn. An ensemble is one member.
+        combination, trim_fraction
+            As the parameters of the ensemble.
+        weights : array-like of shape (n_members,), default=None
+            How much each member counts.
+        build : callable, default=None
+            Function without arguments that returns the Keras model for the variables in files of `Model.save_weights`.
+        custom_objects : dict of str to object, default=None
+            Layers and functions of your own in the files, by their names.
+        trusted : list of str, default=None
+            Names that files of `skensemble.io` may import, see `skensemble.io.load`.
+        row_shape : tuple of int, default=None
+            Shape of a row of X, where a network does not tell it, such as one that takes sequences of any length.
+        lazy : bool, default=False
+            Whether networks stay in their files, which each prediction reads one at a time, so that all files need the
+            memory of one. Each file must hold one network, and stay where it is.
+
+        Returns
+        -------
+        KerasVotingRegressor
+            Fitted. `reweight` combines the members otherwise, also by greedy weights on rows that it is given; `fit`
+            looks at rows as well, and trains nothing.
+
+        Raises
+        ------
+        FileNotFoundError, TypeError, ValueError
+            Where a model cannot be read, or does not go together with the others; names the model.
+
+        Warns
+        -----
+        UserWarning
+            Where members are equal.
+        """
+        reading = Reading(False, None, build, custom_objects, trusted, row_shape, lazy)
+        return cls._from_models(models, reading, weights, combination=combination, trim_fraction=trim_fraction)
+
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:
         """Train the members.
@@ -502,6 +732,45 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=True)
             return self._fit(X, y, sample_weight, params, task, classifier=False)
+
+    def partial_fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        epochs: int = 1,
+    ) -> Self:
+        """Train all members further, on these rows; the first call builds them.
+
+        Members go on from where they are, also after `fit`, and with the variables of their optimizers. Where the
+        parameters of the member were changed since, the networks are built anew with these and get the values they had,
+        so that other layers are trained, or with another learning rate; an optimizer of other arguments or variables
+        starts anew. Many calls with `shuffle=False` give what one fit of as many epochs gives.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row. Taken as it is, unlike in `fit`: rows of other calls count beside these.
+        epochs : int, default=1
+            Passes over these rows; `epochs` of the member is for `fit`.
+
+        Returns
+        -------
+        KerasVotingRegressor
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            Where parameters ask for what only one fit can do: rows or columns of each member's own, greedy weights,
+            `warm_start`, `checkpoint_dir`.
+        """
+        return self._partial_fit(X, y, None, sample_weight, epochs)
 
     def transform(self, X: MatrixLike) -> np.ndarray:
         """What each member predicts.

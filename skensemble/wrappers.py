@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import ClassifierTags, RegressorTags, check_array
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from skensemble._compat.keras import output_shape
+from skensemble._compat.keras import build_optimizer, output_shape
 from skensemble._compat.scikeras import (
     OLD_TAGS_HIDDEN,
     BaseWrapper,
@@ -222,10 +222,20 @@ class _Member(CheckedPickling):
     def _initialize_callbacks(self):
         self._fit_callbacks, self._predict_callbacks = own_callbacks(self, 0, copies=False)
 
+    def __deepcopy__(self, memo):
+        self._complete_optimizer()
+        return super().__deepcopy__(memo)
+
     def __reduce_ex__(self, protocol):
+        self._complete_optimizer()
         make, arguments, state, *rest = super().__reduce_ex__(protocol)
         names = [name for name in ("_fit_callbacks", "_predict_callbacks") if state.get(name)]
         return make, arguments, state | {name: picklable(state[name]) for name in names}, *rest
+
+    def _complete_optimizer(self):
+        """Give the optimizer its variables: Keras cannot copy or load a trained model without."""
+        if getattr(vars(self).get("model_"), "optimizer", None) is not None and self.model_.built:
+            build_optimizer(self.model_)
 
     def _build_keras_model(self):
         if isinstance(self.random_state, np.random.RandomState):
@@ -263,7 +273,9 @@ class _Member(CheckedPickling):
     def _fit(self, X, y, *args, **kwargs):
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
-        check_restored(self)
+        goes_on = (self.warm_start or kwargs.get("warm_start")) and self.initialized_
+        needed = [value for name, value in self.get_params(deep=False).items() if name != "model" or not goes_on]
+        check_restored(needed)
         with unchanged_on_error(self), plain_transforms():
             if not hasattr(self, "_fit_callbacks"):  # left out of a file
                 self._initialize_callbacks()

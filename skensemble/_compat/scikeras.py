@@ -51,9 +51,11 @@ __all__ = [
     "BaseWrapper",
     "ScikerasClassifier",
     "ScikerasRegressor",
+    "as_fitted",
     "build_from_rows",
     "built_before_checks",
     "built_on_columns",
+    "compiled",
     "decode_outputs",
     "decode_scales",
     "draws_new_values",
@@ -132,10 +134,49 @@ def initialize(estimator, X, y):
     """
     count_model()
     with without_own_seed(estimator), plain_transforms(), built_on_columns(estimator):
-        estimator.initialize(without_rows(X), y)
+        known = getattr(estimator, "classes_", None)  # forgotten by `initialize` of scikeras' classifier
+        (estimator.initialize if known is None else estimator._initialize)(without_rows(X), y)
     build_from_rows(estimator, estimator.model_)
     estimator._ensure_compiled_model()
     estimator._check_model_compatibility(encode_target(estimator, y))
+    return estimator
+
+
+def as_fitted(estimator, model, row_shape, y):
+    """Make an unfitted scikeras estimator one whose model was trained elsewhere, compiling the model where it is not.
+
+    Learns what `initialize` of scikeras 0.13 learns, without rows of X: those of 1000 classes may not fit the memory.
+
+    Parameters
+    ----------
+    estimator : scikeras estimator
+        Changed in place; without encoders of its own. A classifier may know `classes_`, in the order of the outputs.
+    model : keras.Model
+    row_shape : tuple of int
+        Shape of a row of X.
+    y : ndarray
+        Labels or targets such as the model was trained on: for classifiers one row for each class.
+    """
+    count_model()
+    with plain_transforms():
+        estimator._validate_data(y=y, reset=True)
+        estimator.X_shape_, estimator.X_dtype_ = (len(y), *row_shape), np.dtype(keras.config.floatx())
+        estimator.n_features_in_ = row_shape[0]
+        estimator.target_encoder_ = estimator.target_encoder.fit(y)
+        vars(estimator).update(estimator.target_encoder_.get_metadata())
+        estimator.feature_encoder_ = estimator.feature_encoder.fit(None)
+    estimator._random_state, estimator._fit_callbacks, estimator._predict_callbacks = None, [], []
+    estimator.history_ = history_of({})
+    estimator.model_ = model
+    build_from_rows(estimator, model)
+    estimator._ensure_compiled_model()
+    estimator._check_model_compatibility(encode_target(estimator, y))
+    return estimator
+
+
+def compiled(estimator):
+    """A fitted scikeras estimator, its model compiled by its parameters where it was not."""
+    estimator._ensure_compiled_model()
     return estimator
 
 

@@ -12,6 +12,7 @@ from skensemble._compat.python import find_stacklevel
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._engine.fitted import FittedMembers
 from skensemble._engine.stacked import BuiltMember, FittedMember, StackedMember
+from skensemble._members.loaded_anew import LoadedAnew
 from skensemble._members.spec import is_frozen, unwrapped
 
 
@@ -45,7 +46,7 @@ def warn_of_equal_members(members: FittedMembers, names: Sequence[str] | None = 
 def _identity(entry: FittedMember) -> Any:
     """What equal members share and others hardly do, found without looking at all of them; None for no comparison."""
     fitted = unwrapped(entry)
-    if not isinstance(fitted, StackedMember | BaseWrapper):
+    if not _has_values(fitted):
         try:
             return joblib.hash(fitted) if is_frozen(entry) else None
         except pickle.PicklingError:
@@ -54,6 +55,11 @@ def _identity(entry: FittedMember) -> Any:
     if not values:
         return None
     return tuple(value.shape for value in values), joblib.hash(np.asarray(values[0]))
+
+
+def _has_values(fitted: Any) -> bool:
+    """Whether a member is a network in memory; those in files are equal where the file is the same."""
+    return isinstance(fitted, StackedMember | BaseWrapper) and not isinstance(fitted, LoadedAnew)
 
 
 def _values_of(fitted: FittedMember) -> list:
@@ -66,6 +72,6 @@ def _values_of(fitted: FittedMember) -> list:
 
 def _have_equal_values(entry: FittedMember, other: FittedMember) -> bool:
     entry, other = unwrapped(entry), unwrapped(other)
-    if not isinstance(entry, StackedMember | BaseWrapper):
+    if not _has_values(entry):
         return True  # their hashes are equal
     return all(np.array_equal(*pair) for pair in zip(_values_of(entry), _values_of(other), strict=True))

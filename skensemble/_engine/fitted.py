@@ -22,6 +22,7 @@ from skensemble._engine.stacked import BuiltMember, FittedMember, StackedMember,
 from skensemble._members.architecture import signature
 from skensemble._members.distribution import check_all_or_none
 from skensemble._members.inputs import as_inputs
+from skensemble._members.loaded_anew import LoadedAnew
 from skensemble._members.other_estimators import known_labels, last_step, predict_distribution, predict_other
 from skensemble._members.pickling import CheckedPickling
 from skensemble._members.spec import unwrapped
@@ -187,7 +188,8 @@ class FittedMembers(CheckedPickling, Sequence):
         estimators = [unwrapped(self._current(i)) for i in indices]
         models = [estimator.model_ for estimator in estimators]
         X = encode_features(estimators[0], X)
-        if why_not_fusable(models[0]) is not None:
+        # A program would keep a second model in memory.
+        if isinstance(estimators[0], LoadedAnew) or why_not_fusable(models[0]) is not None:
             return estimators, [forward_alone(model, X) for model in models]
         values = [BuiltMember(estimator).values() for estimator in estimators]
         try:
@@ -205,7 +207,9 @@ class FittedMembers(CheckedPickling, Sequence):
 
 def _forward_key(fitted: BaseEstimator, i: int) -> Any:
     """What fitted members that share one forward pass have in common; `i` for a member that shares it with none."""
-    if not isinstance(fitted, BaseWrapper) or why_not_fusable(fitted.model_) is not None:
+    if not isinstance(fitted, BaseWrapper) or isinstance(fitted, LoadedAnew):
+        return i
+    if why_not_fusable(fitted.model_) is not None:
         return i
     try:
         return signature(fitted.model_), id(fitted) if encodes_features(fitted) else None

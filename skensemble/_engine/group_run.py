@@ -46,7 +46,7 @@ class GroupRun:
         rebuild = partial(rebuild_model, fit.prototype, fit.seeds[0])
         self.program = get_program(fit.prototype.model_, len(members), rebuild)
         self.state = self.program.stack([member.variables for member in members])
-        self._generators = [np.random.default_rng(seed) for seed in fit.seeds]
+        self._generators = [np.random.default_rng(member.spec.order_seed) for member in members]
 
     @property
     def is_over(self) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from skensemble._compat.keras import build_optimizer
 from skensemble._compat.scikeras import (
     BaseWrapper,
     built_before_checks,
@@ -20,8 +21,10 @@ from skensemble._compat.scikeras import (
 )
 from skensemble._compat.seeds import seeded
 from skensemble._compat.sklearn import plain_transforms
+from skensemble._engine.further import started
 from skensemble._engine.progress import KerasTask, Task
 from skensemble._engine.trajectory import KerasTrajectoryRecorder, TrajectoryRecorder
+from skensemble._engine.variables import read_state, write_state
 from skensemble._layers import put_columns
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.inputs import TrainingData
@@ -46,13 +49,16 @@ def fit_with_keras(
         Follows the run.
     """
     member = spec.new_estimator()
-    with seeded(spec.seed), without_own_seed(member), given_callbacks(member, spec.callbacks):
+    with seeded(spec.order_seed), without_own_seed(member), given_callbacks(member, spec.callbacks):
         own_fit = checks_itself(member) or fit_override(member) is not None
-        if own_fit and spec.takes_all_data and recorder is None and not task.is_watched:
+        if own_fit and spec.takes_all_data and spec.start is None and recorder is None and not task.is_watched:
             return _fit_itself(member, spec, data)
         # On all rows, so that the member knows classes which its own rows lack.
         initialize_checked(member, data.X.floats, data.y)
         put_columns(member.model_, spec.columns)
+        if spec.start is not None and spec.start.values is not None:
+            build_optimizer(member.model_)
+            write_state(member.model_, started(member.model_, read_state(member.model_), spec.start))
         arguments = FitArguments.of(member)
         indices = sample_indices_of(spec, member, arguments, data.y, spec.weights(data.sample_weight))
         callbacks = _own_callbacks(member, arguments, indices, task, recorder)

@@ -21,6 +21,7 @@ from skensemble._compat.scikeras import (
 from skensemble._engine.backend import may_differ_in_rows, why_not_fusable
 from skensemble._engine.callbacks import stops_on_nan, why_not_per_epoch
 from skensemble._engine.choice import members_at_once, why_keras, working_bytes
+from skensemble._engine.further import started
 from skensemble._engine.initial_values import initialize_members
 from skensemble._engine.records import Variables
 from skensemble._layers import with_columns
@@ -172,6 +173,7 @@ def _prepare_family(specs: Sequence[MemberSpec], data: TrainingData, engine: str
         key = id(spec.sample_indices), id(spec.validation_indices), spec.is_weighted
         if key not in indices:
             indices[key] = sample_indices_of(spec, prototype, arguments, y, spec.weights(data.sample_weight))
+        state = started(prototype.model_, state, spec.start)
         variables = Variables(*with_columns(state, prototype.model_, spec.columns))
         ready.append(ReadyMember(spec, prototype, arguments, indices[key], variables))
     return ready

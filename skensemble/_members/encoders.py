@@ -65,8 +65,18 @@ class _Indicators(_Numbers):
         return self.classes[np.asarray(indicators).argmax(axis=1)][:, np.newaxis]
 
 
+class _IndicatorsOfTwo(_Indicators):
+    """`_Indicators` of two classes, of which scikeras gives the predictions back as numbers."""
+
+    def inverse_transform(self, indicators: Any) -> Any:
+        """Labels of a column of numbers."""
+        return _Numbers.inverse_transform(self, indicators)
+
+
 class LabelEncoder(ClassifierLabelEncoder):
-    """scikeras' encoder of labels, with the same results, made of parts that no tool watches.
+    """scikeras' encoder of labels, made of parts that no tool watches.
+
+    Its results are the same, but for two classes with categorical cross-entropy, which scikeras does not make one-hot.
 
     mlflow's autologging takes any fit of one of scikit-learn's own estimators that no other one has called for the
     training of the user's model. With `transform_output="pandas"` they would return tables, too.
@@ -87,8 +97,10 @@ class LabelEncoder(ClassifierLabelEncoder):
         target_type = self._type_of_target(y)
         if target_type in ("binary", "multiclass"):
             self.classes_: Any = np.unique(y) if isinstance(self.categories, str) else np.asarray(self.categories[0])
-            one_hot = target_type == "multiclass" and is_categorical_crossentropy(self.loss)
-            self._final_encoder = (_Indicators if one_hot else _Numbers)(self.classes_)
+            kind: type = _Numbers
+            if is_categorical_crossentropy(self.loss):
+                kind = _Indicators if target_type == "multiclass" else _IndicatorsOfTwo
+            self._final_encoder = kind(self.classes_)
             self._final_encoder.check(y)
         elif target_type in ("multilabel-indicator", "multiclass-multioutput"):
             self.classes_ = np.arange(y.shape[1]) if target_type == "multilabel-indicator" else None

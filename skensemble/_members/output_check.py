@@ -49,6 +49,7 @@ _POINTWISE = {
     *("poisson", "squaredhinge"),
 }
 _BY_INDEX = "sparsecategoricalcrossentropy"
+_ONE_OUTPUT_A_CLASS = {_BY_INDEX, "categoricalcrossentropy", "categoricalfocalcrossentropy", "categoricalhinge"}
 
 
 def checks_itself(estimator: BaseEstimator) -> bool:
@@ -200,10 +201,9 @@ def _check_classes(units: int, activation: str | None, loss: Any, y: np.ndarray,
 
 def _check_loss(units: int, loss: Any, one_number: bool) -> None:
     name = _loss_name(loss)
-    if units == 1 and name == _BY_INDEX:
+    if units == 1 and name in _ONE_OUTPUT_A_CLASS:
         raise ValueError(
-            "The loss 'sparse_categorical_crossentropy' needs an output for each class: got 1 unit. Use "
-            "'binary_crossentropy'."
+            f"The loss {_shown(loss)} needs an output for each class: got 1 unit. Use 'binary_crossentropy'."
         )
     if units > 1 and one_number and name in _POINTWISE:
         raise ValueError(

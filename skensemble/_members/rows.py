@@ -57,13 +57,14 @@ def row_weights(
 ) -> np.ndarray | None:
     """Weight of each row of y in the loss of a member; None where all are 1.
 
-    That of the sample, scaled to mean 1 over the rows that the member trains on, times that of its class, which is
-    taken as it is.
+    That of the sample, scaled to mean 1 over the rows that the member trains on (not where the training goes on), times
+    that of its class, which is taken as it is.
     """
     weights = _class_weights(spec, estimator, y)
     if sample_weight is None:
         return weights
-    scaled = with_mean_one(sample_weight, indices.training)
+    # Rows of other calls of `partial_fit` count beside these.
+    scaled = sample_weight if spec.start is not None else with_mean_one(sample_weight, indices.training)
     return scaled if weights is None else weights * scaled
 
 

@@ -11,6 +11,7 @@ from sklearn.frozen import FrozenEstimator
 
 from skensemble._compat.scikeras import BaseWrapper, set_n_columns
 from skensemble._members.callback_factories import OwnCallbacks, check_paths, own_callbacks
+from skensemble._members.start import Start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,8 @@ class MemberSpec:
         None where they were not made yet, and for members that are no networks.
     name : str, default=None
         What progress calls it; None means by its number.
+    start : Start, default=None
+        Where it goes on; None begins a training of its own.
     """
 
     estimator: BaseEstimator
@@ -50,13 +53,23 @@ class MemberSpec:
     encodes_labels: bool = False
     callbacks: OwnCallbacks | None = None
     name: str | None = None
+    start: Start | None = None
 
     def new_estimator(self) -> BaseEstimator:
         """The estimator to train, not fitted."""
         member = clone(self.estimator).set_params(random_state=self.seed)
         if self.columns is not None:
             set_n_columns(member, len(self.columns))
+        if self.start is not None and self.start.classes is not None:
+            member.classes_ = self.start.classes
         return member
+
+    @property
+    def order_seed(self) -> int:
+        """Seed of the order of its rows, another where a training goes on."""
+        if self.start is None or self.start.epoch == 0:
+            return self.seed
+        return int(np.random.SeedSequence([self.seed, self.start.epoch]).generate_state(1)[0] >> 1)
 
     def weights(self, sample_weight: np.ndarray | None) -> np.ndarray | None:
         """What it is given of `sample_weight`."""

@@ -31,19 +31,23 @@ class NotRestored(functools.partial):
     ----------
     path : str
         Where it would be imported from.
+    parts : tuple of (function, args, keywords), default=None
+        Of a partial, in which a part was not restored: what it is made of, so that it can be saved again.
     """
 
-    def __new__(cls, path):
-        return super().__new__(cls, _refuse, path)
+    def __new__(cls, path, parts=None):
+        placeholder = super().__new__(cls, _refuse, path)
+        placeholder.parts = parts
+        return placeholder
 
     def __reduce__(self):
-        return type(self), self.args
+        return type(self), (self.path, self.parts)
 
     def __deepcopy__(self, memo):
         return self  # as of a function
 
     def __eq__(self, other):
-        return type(other) is type(self) and other.args == self.args
+        return type(other) is type(self) and (other.args, other.parts) == (self.args, self.parts)
 
     def __hash__(self):
         return hash(self.args)

@@ -143,15 +143,19 @@ class Encoder:
             (lambda v: type(v) is bytes, lambda v, at: _tagged("bytes", v.hex())),
             (lambda v: isinstance(v, np.random.RandomState), self._random_state),
             (lambda v: isinstance(v, stats.distributions.rv_frozen), self._distribution),
-            (lambda v: isinstance(v, NotRestored), lambda v, at: _not_restored(v.path)),
+            (lambda v: isinstance(v, NotRestored) and v.parts is None, lambda v, at: _not_restored(v.path)),
+            (lambda v: isinstance(v, NotRestored), lambda v, at: self._partial(v.parts, at)),
             (
                 lambda v: type(v) is functools.partial,
-                lambda v, at: _tagged("partial", [self.encode(part, at) for part in (v.func, v.args, v.keywords)]),
+                lambda v, at: self._partial((v.func, v.args, v.keywords), at),
             ),
             (lambda v: isinstance(v, type) or inspect.isroutine(v), self._callable),
             (lambda v: isinstance(v, np.ufunc), self._callable),
             (lambda v: isinstance(v, _KERAS_KINDS), self._keras_object),
         ]
+
+    def _partial(self, parts, where):
+        return _tagged("partial", [self.encode(part, where) for part in parts])
 
     def _pairs(self, value, where):
         return [[self.encode(k, where), self.encode(v, f"{where}[{k!r}]")] for k, v in value.items()]
@@ -422,6 +426,9 @@ class Decoder:
 
     def _partial(self, content):
         function, args, keywords = [self.decode(part) for part in content]
+        for part in (function, *args, *keywords.values()):
+            if isinstance(part, NotRestored):
+                return NotRestored(part.path, (function, args, keywords))
         return functools.partial(function, *args, **keywords)
 
     def _callable(self, content):

@@ -5,6 +5,8 @@ import numpy as np
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._engine.fitted import FittedMembers
 from skensemble._engine.stacked import estimator_of
+from skensemble._members.loaded_anew import in_memory
+from skensemble._members.spec import unwrapped
 from skensemble.io._container import Container
 from skensemble.io._errors import PersistenceError
 from skensemble.io._manifest import check_manifest
@@ -58,7 +60,8 @@ def _predict_alike(members, others):
     if shape is None:
         return True
     X = np.random.default_rng(0).random((_N_ROWS, *shape), dtype=np.float32)
-    pairs = zip(FittedMembers(members.entries()).predict(X), others.predict(X), strict=True)
+    entries = [in_memory(unwrapped(entry)) for entry in members.entries()]
+    pairs = zip(FittedMembers(entries).predict(X), others.predict(X), strict=True)
     return all(
         np.array_equal(first.values, second.values, equal_nan=True) and _same_scales(first.scales, second.scales)
         for first, second in pairs

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from skensemble._adapters import as_member
 from skensemble._base import BaseKerasEnsemble
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._engine.fitted import FittedMembers
@@ -14,6 +15,7 @@ from skensemble._engine.stacked import StackedMember, StackedMembers
 from skensemble._engine.trajectory import EpochStates
 from skensemble._engine.variables import write_state
 from skensemble._files.strict_json import write_json
+from skensemble._members.loaded_anew import in_memory
 from skensemble.io._architecture import canonical_config, untrusted_names
 from skensemble.io._container import digest
 from skensemble.io._errors import PersistenceError
@@ -110,12 +112,13 @@ class Writer:
             if number is None:
                 raise PersistenceError(f"{type(value).__name__} cannot be saved: it contains itself.")
             return number
-        write = self._method_for(value)
+        member = as_member(value)
+        write = self._method_for(member)
         if write is None:
             return None
         self._numbers[id(value)] = None
-        self._kept.append(value)  # its id must not be used again
-        node = write(value)
+        self._kept += [value, member]  # their ids must not be used again
+        node = write(member)
         self._numbers[id(value)] = len(self._objects)
         self._objects.append(node)
         return self._numbers[id(value)]
@@ -162,6 +165,7 @@ class Writer:
         return name
 
     def _network(self, estimator, *, prototype=False):
+        estimator = in_memory(estimator)
         where = type(estimator).__name__
         model = getattr(estimator, "model_", None)
         node = {"kind": "network", "class": self._class_path(estimator)}

@@ -6,6 +6,7 @@ from sklearn.datasets import make_blobs
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -35,8 +36,8 @@ def build(X, y):
 
 
 def keras_wrapped():
-    """A network in Keras' own wrapper."""
-    return keras.wrappers.SKLearnClassifier(build, fit_kwargs={"verbose": 0})
+    """A network in Keras' own wrapper, which an estimator of scikit-learn trains."""
+    return OneVsRestClassifier(keras.wrappers.SKLearnClassifier(build, fit_kwargs={"verbose": 0}))
 
 
 def averaged(**params):

@@ -29,6 +29,8 @@ TARGETS = {
 @pytest.mark.parametrize("name", TARGETS)
 def test_results_are_those_of_scikeras(name, loss):
     """Encoded labels, decoded outputs and what is known of the target are scikeras' own."""
+    if name in ("two numbers", "booleans", "objects") and loss == "categorical_crossentropy":
+        return  # the next test
     y = TARGETS[name]
     ours, theirs = LabelEncoder(loss=loss).fit(y), ClassifierLabelEncoder(loss=loss).fit(y)
     encoded = theirs.transform(y)
@@ -45,6 +47,17 @@ def test_results_are_those_of_scikeras(name, loss):
     decoded, expected = ours.inverse_transform(outputs), theirs.inverse_transform(outputs)
     np.testing.assert_array_equal(decoded, expected)
     assert decoded.dtype == expected.dtype
+
+
+@pytest.mark.parametrize("name", ["two numbers", "booleans", "objects"])
+def test_two_classes_are_one_hot(name):
+    """For categorical cross-entropy two classes are one-hot, as several are; scikeras gives them as numbers."""
+    y = TARGETS[name]
+    encoder = LabelEncoder(loss="categorical_crossentropy").fit(y)
+    np.testing.assert_array_equal(encoder.transform(y), (y[:, np.newaxis] == np.unique(y)).astype("float32"))
+    outputs = np.array([[0.9, 0.1], [0.2, 0.8]], dtype="float32")
+    assert encoder.inverse_transform(outputs).ravel().tolist() == np.unique(y).tolist()
+    np.testing.assert_array_equal(encoder.inverse_transform(outputs, return_proba=True), outputs)
 
 
 @pytest.mark.parametrize("classes", [np.array([0, 1, 2]), np.array(["b", "c", "a"])])

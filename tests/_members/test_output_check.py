@@ -112,7 +112,7 @@ WRONG = {
         {"compiles": CATEGORICAL},
         "'categorical_crossentropy' compares .* Use the loss 'sparse_categorical_crossentropy'",
     ),
-    "categorical loss, two classes": (TWO, dense(2, "softmax"), {"loss": CATEGORICAL}, "Use the loss 'sparse_cat"),
+    "categorical loss, one unit": (TWO, dense(1, "sigmoid"), {"loss": CATEGORICAL}, "Use 'binary_crossentropy'"),
     "loss as an object": (
         THREE,
         dense(3, "softmax"),
@@ -186,6 +186,7 @@ RIGHT = {
     "own activation": (THREE, dense(3, scaled_exponential), {}),
     "own activation with the name of another": (TWO, dense(1, tanh), {}),
     "lambda": (THREE, lambda: [layers.Dense(3), layers.Lambda(scaled_exponential, output_shape=(3,))], {}),
+    "one-hot by the loss, two classes": (TWO, dense(2, "softmax"), {"loss": CATEGORICAL}),
     "one-hot by the loss": (THREE, dense(3, "softmax"), {"loss": CATEGORICAL}),
     "one-hot y": (ONE_HOT, dense(3, "softmax"), {"loss": CATEGORICAL}),
     "one-hot y, sigmoids": (ONE_HOT, dense(3, "sigmoid"), {}),

@@ -1,4 +1,5 @@
 import copy
+import functools
 import json
 import os
 import pickle
@@ -209,6 +210,21 @@ def test_history_of_members(averaging):
         assert member.history_ == expected.history_
         assert_array_equal(member.predict_proba(X), expected.predict_proba(X))
         assert isinstance(member, KerasClassifier)
+
+
+def test_builder_with_arguments():
+    """A partial of a function is left out as the function is, and built again where both are trusted."""
+    member = KerasClassifier(functools.partial(build_softmax, units=2), epochs=1, batch_size=-1, random_state=0)
+    ensemble = KerasAveragingClassifier(member, 2, random_state=0).fit(X, INDEX)
+    data = dumps(ensemble)
+    loaded = loads(data)
+    assert_array_equal(loaded.predict_proba(X), ensemble.predict_proba(X))
+    assert_array_equal(loaded[0].predict_proba(X), ensemble[0].predict_proba(X))
+    assert dumps(loaded) == data
+    with pytest.raises(NotRestoredError, match="build_softmax"):
+        loaded.fit(X, INDEX)
+    trusted = loads(data, trusted=get_untrusted_types(data=data))
+    assert trusted.estimator.model.keywords == {"units": 2}
 
 
 def test_looking_at_members_does_not_change_the_file():

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import TransformerMixin, is_classifier
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skensemble._base import KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
@@ -29,6 +30,21 @@ from skensemble._named import BaseNamedMembers, describe, own_seed
 from skensemble._reweight import RULES, Reweighted, learned
 from skensemble._trained import Reading, labelled, read_models
 from skensemble._typing import MatrixLike
+
+
+def _has_networks_only(ensemble):
+    """Whether `partial_fit` can train all members further."""
+    try:
+        entries = ensemble._entries()
+    except (TypeError, ValueError):  # `estimators` is not as it must be, as `partial_fit` will say
+        return True
+    for name, estimator in entries:
+        if is_frozen(estimator) or not is_network(estimator):
+            raise AttributeError(
+                f"`partial_fit` trains networks further: {describe(name, estimator)}, which is none or is fitted "
+                f"already. Leave it out by set_params({name}='drop'), or use `fit`."
+            )
+    return True
 
 
 class _BaseKerasVoting(TransformerMixin, Reweighted, BaseNamedMembers):
@@ -100,11 +116,6 @@ class _BaseKerasVoting(TransformerMixin, Reweighted, BaseNamedMembers):
         entries = self._entries()
         for name, estimator in entries:
             check_kind(estimator, classifier=is_classifier(self), name=name)
-            if is_frozen(estimator) or not is_network(estimator):
-                raise ValueError(
-                    f"`partial_fit` trains networks further: {describe(name, estimator)}, which is none or is fitted "
-                    f"already. Leave it out by set_params({name}='drop'), or use `fit`."
-                )
         names = [name for name, _ in entries]
         if n_before is not None and names != self._names:
             raise ValueError(
@@ -431,6 +442,7 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
             self._validate_classes(y)
             return self._fit(X, y, sample_weight, params, task, classifier=True)
 
+    @available_if(_has_networks_only)
     def partial_fit(
         self,
         X: MatrixLike,
@@ -733,6 +745,7 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=True)
             return self._fit(X, y, sample_weight, params, task, classifier=False)
 
+    @available_if(_has_networks_only)
     def partial_fit(
         self,
         X: MatrixLike,

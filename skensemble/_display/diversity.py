@@ -57,8 +57,8 @@ class DiversityDisplay:
     >>> from skensemble import DiversityDisplay, KerasAveragingClassifier, KerasClassifier
     >>> X, y = load_iris(return_X_y=True)
     >>> ensemble = KerasAveragingClassifier(KerasClassifier(epochs=3), n_estimators=3, random_state=0).fit(X, y)
-    >>> DiversityDisplay.from_estimator(ensemble, X, y).image_.get_size()
-    [3, 3]
+    >>> DiversityDisplay.from_estimator(ensemble, X, y).diversity.disagreement.shape
+    (3, 3)
     """
 
     def __init__(

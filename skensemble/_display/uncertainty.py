@@ -26,8 +26,10 @@ class UncertaintyDisplay:
         As of `predict_uncertainty`, one number a row.
     is_right : array-like of bool of shape (n_samples,), default=None
         Which predictions were right; None draws all points alike.
-    right_name, wrong_name : str, default="right", "wrong"
-        What the legend calls both.
+    right_name : str, default="right"
+        What the legend calls those that were right.
+    wrong_name : str, default="wrong"
+        What it calls the others.
     unit : str, default="nats"
         Unit of the axes.
 

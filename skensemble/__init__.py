@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what `__getattr__` gives, for editors and type checkers
     from skensemble._averaging import KerasAveragingClassifier, KerasAveragingRegressor
+    from skensemble._display.diversity import DiversityDisplay
     from skensemble._display.learning_rate import LearningRateDisplay
     from skensemble._display.member_weights import MemberWeightsDisplay
     from skensemble._display.members import MembersDisplay
     from skensemble._display.score_spread import ScoreSpreadDisplay
     from skensemble._display.training_history import TrainingHistoryDisplay
+    from skensemble._display.uncertainty import UncertaintyDisplay
     from skensemble._heads import KerasHeadClassifier, KerasHeadRegressor
     from skensemble._layers import SelectColumns, WeightedAverage
     from skensemble._losses import NormalNLL
@@ -22,6 +24,7 @@ if TYPE_CHECKING:  # what `__getattr__` gives, for editors and type checkers
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "DiversityDisplay",
     "KerasAveragingClassifier",
     "KerasAveragingRegressor",
     "KerasClassifier",
@@ -43,11 +46,13 @@ __all__ = [
     "StackedKerasClassifier",
     "StackedKerasRegressor",
     "TrainingHistoryDisplay",
+    "UncertaintyDisplay",
     "WeightedAverage",
 ]
 
 # Keras and TensorFlow take seconds to import. `skensemble.io` reads the manifests of files without them.
 _MODULES = {
+    "DiversityDisplay": "_display.diversity",
     "KerasAveragingClassifier": "_averaging",
     "KerasAveragingRegressor": "_averaging",
     "KerasClassifier": "wrappers",
@@ -69,6 +74,7 @@ _MODULES = {
     "StackedKerasClassifier": "_stacking",
     "StackedKerasRegressor": "_stacking",
     "TrainingHistoryDisplay": "_display.training_history",
+    "UncertaintyDisplay": "_display.uncertainty",
     "WeightedAverage": "_layers",
 }
 

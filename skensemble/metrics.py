@@ -1,13 +1,73 @@
-"""Scores of predictive distributions."""
+"""Scores of predictive distributions, and the diversity of the members of an ensemble."""
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils.validation import check_consistent_length
 
+from skensemble._base import BaseKerasEnsemble, KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
+from skensemble._numeric.diversity import Diversity, diversity_of_classes, diversity_of_values
 from skensemble._typing import MatrixLike
 
-__all__ = ["neg_normal_nll"]
+__all__ = ["diversity", "neg_normal_nll"]
+
+
+def diversity(ensemble: BaseKerasEnsemble, X: MatrixLike, y: ArrayLike) -> Diversity:
+    """How different the members of a fitted ensemble are, and what the ensemble gains by it.
+
+    The loss of a mean of predictions is that of its members less their ambiguity [1]_: what members gain by being
+    averaged is how much they differ. For regressors the loss is the squared error, and the ambiguity the variance of
+    the members around their mean, whatever y is. For classifiers it is the log-loss, and the ambiguity its analogue,
+    log of the mean probability of y less the mean of the logarithms.
+
+    Parameters
+    ----------
+    ensemble : fitted averaging, voting or snapshot ensemble or Polyak average
+        Its members are taken with their weights, and the mean of their predictions, whatever `combination`, `voting`
+        and `calibration` are. Those of a Polyak average are its checkpoints.
+    X : array-like of shape (n_samples, n_features, ...)
+        As in `fit`; best rows that no member was trained on.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        True labels or values.
+
+    Returns
+    -------
+    Diversity
+        Named tuple of `disagreement` and `error_correlation`, each an ndarray of shape (n_members, n_members), and of
+        the numbers `member_loss`, `ensemble_loss` and `ambiguity`, their difference.
+
+    Raises
+    ------
+    TypeError
+        Where it is another estimator. A stacking ensemble takes no mean of its members.
+
+    References
+    ----------
+    .. [1] Krogh and Vedelsby, "Neural Network Ensembles, Cross Validation, and Active Learning", NIPS 1994.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skensemble import KerasAveragingClassifier, KerasClassifier
+    >>> from skensemble.metrics import diversity
+    >>> X, y = load_iris(return_X_y=True)
+    >>> ensemble = KerasAveragingClassifier(KerasClassifier(epochs=3), n_estimators=2, random_state=0).fit(X, y)
+    >>> diversity(ensemble, X, y).disagreement.shape
+    (2, 2)
+    """
+    if not isinstance(ensemble, KerasEnsembleClassifierMixin | KerasEnsembleRegressorMixin):
+        raise TypeError(
+            "`ensemble` must be an averaging, voting or snapshot ensemble or a Polyak average of skensemble: got "
+            f"{type(ensemble).__name__}. Pass the fitted ensemble itself, such as search.best_estimator_ or "
+            "pipeline[-1]."
+        )
+    predictions = ensemble.predict_members(X)
+    y = np.asarray(y)
+    check_consistent_length(predictions[0], y)
+    if not is_classifier(ensemble):
+        return diversity_of_values(predictions, y.reshape(predictions.shape[1:]), ensemble.weights_)
+    choices, labels = ensemble._choose_indices(predictions), ensemble._encode(y)
+    return diversity_of_classes(predictions, choices, labels, ensemble.weights_, multilabel=ensemble._multilabel)
 
 
 def neg_normal_nll(

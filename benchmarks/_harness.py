@@ -103,7 +103,9 @@ class Benchmark:
         bound = None
         if at_least is not None or at_most is not None:
             bound = f"<= {at_most:g}" if at_most is not None else f">= {at_least:g}"
-        self.rows.append({"name": name, "ours": _spread(ours), **more, "value": value, "bound": bound, "holds": bool(holds)})
+        self.rows.append(
+            {"name": name, "ours": _spread(ours), **more, "value": value, "bound": bound, "holds": bool(holds)}
+        )
 
     def finish(self):
         """Print everything, assert the bounds, write the results."""

@@ -73,6 +73,15 @@ def test_chart_shows_the_results():
     assert chart["CHART"].read_text(encoding="utf-8") == chart["draw"](), "Run `python docs/speed_chart.py`."
 
 
+def test_tables_of_accuracy_show_the_results(monkeypatch):
+    """The tables of accuracies in the guide are written from the results file."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    script = runpy.run_path(str(ROOT / "benchmarks" / "bench_accuracy.py"))
+    page = script["PAGE"].read_text(encoding="utf-8")
+    assert script["MARK"] in page
+    assert script["with_table"](page) == page, "Run `python benchmarks/bench_accuracy.py --table`."
+
+
 # The built site
 
 

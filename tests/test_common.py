@@ -182,7 +182,9 @@ def test_seed_repeats_the_fit(name):
 def test_fits_without_a_seed_differ(name):
     """Without a seed, each fit gives another result."""
     estimator = unfitted(name, random_state=None)
-    assert differ(copy.deepcopy(fit(estimator)), fit(estimator))
+    first = copy.deepcopy(fit(estimator))
+    # Several: of networks whose ReLUs are all dead a stack predicts the mean, whatever their seeds.
+    assert any(differ(first, fit(estimator)) for _ in range(4))
 
 
 @every_estimator

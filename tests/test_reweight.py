@@ -314,7 +314,8 @@ def test_subsets_of_members(ensemble):
     proba = ensemble.predict_members(X)
     pair = ensemble.subset([3, -5])
     np.testing.assert_allclose(pair.predict_proba(X), (proba[0] + proba[3]) / 2, **FLOAT32)
-    np.testing.assert_array_equal(pair.predict_members(X)[0], proba[3])
+    # Not bit for bit: two members are multiplied in other blocks than five, which rounds otherwise on some processors.
+    np.testing.assert_allclose(pair.predict_members(X), proba[[3, 0]], **FLOAT32)
     assert len(ensemble) == 5
     ensemble.reweight([0, 1, 3, 0, 0])
     np.testing.assert_array_equal(ensemble.subset(ensemble.weights_ > 0).weights_, [0.25, 0.75])
@@ -324,7 +325,7 @@ def test_subsets_of_members(ensemble):
     assert ensemble.estimator.epochs == 1
     with pytest.raises(ValueError, match="is a `subset` of another"):
         pair.set_params(warm_start=True).fit(X, Y)
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(pair)).predict_members(X), proba[[3, 0]])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(pair)).predict_members(X), pair.predict_members(X))
 
 
 def test_subset_of_bagged_members():

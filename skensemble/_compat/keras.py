@@ -171,7 +171,7 @@ def copy_with_new_values(model):
     for (layer, twin), is_drawn in zip(layers, drawn, strict=True):
         for variable, twin_variable, draws in zip(own_variables(layer), own_variables(twin), is_drawn, strict=True):
             if not draws:
-                twin_variable.assign(variable)
+                twin_variable.assign(keras.ops.copy(variable))
         _copy_assets(layer, twin)
     return copied
 
@@ -270,11 +270,15 @@ def _own_objects(layers):
 
 
 def copy_values(model, copied):
-    """Give a built copy of a Keras model its values, what preprocessing layers were adapted to included."""
+    """Give a built copy of a Keras model its values, what preprocessing layers were adapted to included.
+
+    On JAX, variables hold the array that they are assigned, and Keras' `fit`, `evaluate` and `predict` give the arrays
+    of a model away: a model that shares them would be lost.
+    """
     for layer, twin in zip(all_layers(model), all_layers(copied), strict=True):
         values = {}
         layer.save_own_variables(values)
-        twin.load_own_variables(values)
+        twin.load_own_variables({name: keras.ops.copy(value) for name, value in values.items()})
         _copy_assets(layer, twin)
 
 

@@ -538,3 +538,29 @@ def test_an_ensemble_is_fused():
     assert fused.engine_ == "fused"
     np.testing.assert_allclose(fused.predict_proba(X), by_keras.predict_proba(X), rtol=1e-5)
     assert program.Program is type(get_program(fused.estimators_[0].model_, 3))
+
+
+def test_an_ensemble_shares_no_arrays_with_what_it_exports():
+    """Keras gives the arrays of a model away when that predicts: those of the ensemble stay where they are."""
+    X, y = make_data()
+    member = KerasClassifier(hidden_layer_sizes=(4,), epochs=1)
+    ensemble = KerasAveragingClassifier(member, 2, random_state=0).fit(X, y)
+    expected = ensemble.predict_proba(X)
+    exported = ensemble.to_keras()
+    for _ in range(2):
+        np.testing.assert_allclose(exported.predict(X, verbose=0), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(ensemble.predict_proba(X), expected, rtol=0, atol=1e-6)
+
+
+def test_a_network_given_as_model_shares_no_arrays():
+    """A model of the user's and the members that are copies of it are used side by side."""
+    X, y = make_data()
+    model = keras.Sequential([keras.Input(X.shape[1:]), layers.BatchNormalization(), layers.Dense(3, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.optimizer.build(model.trainable_variables)  # Keras warns when it loads a model whose optimizer was not built
+    ensemble = KerasAveragingClassifier(KerasClassifier(model, epochs=1), 2, random_state=0).fit(X, y)
+    expected = ensemble.predict_proba(X)
+    model.fit(X, y, verbose=0)
+    np.testing.assert_allclose(ensemble.predict_proba(X), expected, rtol=0, atol=1e-6)
+    ensemble.estimators_[0].partial_fit(X, y)
+    assert np.isfinite(model.predict(X, verbose=0)).all()

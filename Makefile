@@ -44,8 +44,8 @@ test-jax: $(VENV)/.installed  ## Run the tests that know a backend with Keras on
 test-oldest: $(OLDEST)/.installed  ## Run the tests with the oldest supported versions (Python 3.11 or 3.12)
 	$(QUIET) $(OLDEST)/bin/python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
 
-test-clients: $(CLIENTS)/.installed  ## Run the tests with packages that build on scikit-learn (mlflow, Optuna, XGBoost, ...)
-	$(QUIET) $(CLIENTS)/bin/python -m pytest -n $(WORKERS) tests/test_clients.py $(ARGS)
+test-clients: $(CLIENTS)/.installed  ## Run the tests with packages that build on scikit-learn (mlflow, Optuna, Dask, Ray, ...)
+	$(QUIET) $(CLIENTS)/bin/python -m pytest -n $(WORKERS) --dist loadscope tests/test_clients.py tests/test_clusters.py $(ARGS)
 
 environments: $(VENV)/.installed $(DOCS)/.installed $(CLIENTS)/.installed  ## Set up what `.ci/run` uses
 

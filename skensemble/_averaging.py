@@ -470,8 +470,8 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         Each fit needs a directory of its own: other data, parameters or versions are an error. To start anew, delete
         it. None keeps nothing.
     n_jobs : int, default=None
-        Number of joblib workers that train members side by side; None means 1 unless in a `joblib.parallel_backend`
-        context, -1 all processors.
+        The most joblib workers that train members side by side; where more do not pay, fewer are used, or none. None
+        means 1 unless in a `joblib.parallel_config` context, and always 1 inside of a worker; -1 means all.
     random_state : int, RandomState instance or None, default=None
         Seed from which every member's own seed is spawned; that of member i does not depend on `n_estimators`.
     verbose : int, default=0
@@ -868,8 +868,8 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         Each fit needs a directory of its own: other data, parameters or versions are an error. To start anew, delete
         it. None keeps nothing.
     n_jobs : int, default=None
-        Number of joblib workers that train members side by side; None means 1 unless in a `joblib.parallel_backend`
-        context, -1 all processors.
+        The most joblib workers that train members side by side; where more do not pay, fewer are used, or none. None
+        means 1 unless in a `joblib.parallel_config` context, and always 1 inside of a worker; -1 means all.
     random_state : int, RandomState instance or None, default=None
         Seed from which every member's own seed is spawned; that of member i does not depend on `n_estimators`.
     verbose : int, default=0

@@ -258,7 +258,12 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
     def _in_folds(self, members, splits, sample_weight):
         """Copies of the members to train in each fold, one fold after the other."""
         in_folds = [
-            dataclasses.replace(member, sample_indices=rows, name=f"{member.name or f'member {i}'} in fold {fold}")
+            dataclasses.replace(
+                member,
+                sample_indices=rows,
+                name=f"{member.name or f'member {i}'} in fold {fold}",
+                keeps_optimizer=False,
+            )
             for fold, (rows, _) in enumerate(splits)
             for i, member in enumerate(members)
             if not is_frozen(member.estimator)
@@ -438,8 +443,8 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
         So is the final estimator. Each fit needs a directory of its own: other data, parameters or versions are an
         error. To start anew, delete it. None keeps nothing.
     n_jobs : int, default=None
-        Number of joblib workers that train members side by side; None means 1 unless in a `joblib.parallel_backend`
-        context, -1 all processors.
+        The most joblib workers that train members side by side; where more do not pay, fewer are used, or none. None
+        means 1 unless in a `joblib.parallel_config` context, and always 1 inside of a worker; -1 means all.
     random_state : int, RandomState instance or None, default=None
         Seed from which the seeds of members, of the final estimator and of the splitter are spawned where they have
         none of their own. A member starts from the same seed in all folds.
@@ -721,8 +726,8 @@ class StackedKerasRegressor(RegressorMixin, _BaseStackedKeras):
         So is the final estimator. Each fit needs a directory of its own: other data, parameters or versions are an
         error. To start anew, delete it. None keeps nothing.
     n_jobs : int, default=None
-        Number of joblib workers that train members side by side; None means 1 unless in a `joblib.parallel_backend`
-        context, -1 all processors.
+        The most joblib workers that train members side by side; where more do not pay, fewer are used, or none. None
+        means 1 unless in a `joblib.parallel_config` context, and always 1 inside of a worker; -1 means all.
     random_state : int, RandomState instance or None, default=None
         Seed from which the seeds of members, of the final estimator and of the splitter are spawned where they have
         none of their own. A member starts from the same seed in all folds.

@@ -227,8 +227,8 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         Each fit needs a directory of its own: other data, parameters or versions are an error. To start anew, delete
         it. None keeps nothing.
     n_jobs : int, default=None
-        Number of joblib workers that train members side by side; None means 1 unless in a `joblib.parallel_backend`
-        context, -1 all processors.
+        The most joblib workers that train members side by side; where more do not pay, fewer are used, or none. None
+        means 1 unless in a `joblib.parallel_config` context, and always 1 inside of a worker; -1 means all.
     random_state : int, RandomState instance or None, default=None
         Seed from which the seeds of members that have none of their own are spawned.
     flatten_transform : bool, default=True
@@ -564,8 +564,8 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         Each fit needs a directory of its own: other data, parameters or versions are an error. To start anew, delete
         it. None keeps nothing.
     n_jobs : int, default=None
-        Number of joblib workers that train members side by side; None means 1 unless in a `joblib.parallel_backend`
-        context, -1 all processors.
+        The most joblib workers that train members side by side; where more do not pay, fewer are used, or none. None
+        means 1 unless in a `joblib.parallel_config` context, and always 1 inside of a worker; -1 means all.
     random_state : int, RandomState instance or None, default=None
         Seed from which the seeds of members that have none of their own are spawned.
     verbose : int, default=0

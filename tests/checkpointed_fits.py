@@ -23,6 +23,7 @@ from skensemble import (
 from skensemble._checkpoint import state_file as _state_file
 from skensemble._checkpoint import store as _checkpoint
 from skensemble._engine import fused as _fused
+from skensemble._engine import parts as _parts
 from skensemble._files import atomic as _atomic
 
 N_EPOCHS = 9
@@ -153,6 +154,7 @@ def fit_in_this_process(news, name, directory, n_jobs, n_epochs, point, number):
     global N_EPOCHS
     os.setsid()  # a group of its own, so that workers can be killed with it
     N_EPOCHS = n_epochs
+    _parts.WORKER_SECONDS = 1e-9  # `n_jobs` workers, however little they train
     _checkpoint.MAX_SHARE, _fused._LOOK_SECONDS = 1.0, 0.0  # write at every chance, after each epoch
     if number:
         kill_at(point, number)

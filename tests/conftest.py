@@ -24,6 +24,14 @@ def regression():
     return X.astype("float32"), (y / y.std()).astype("float32")
 
 
+@pytest.fixture
+def workers_pay(monkeypatch):
+    """However little they train, members are split over as many workers as `n_jobs` allows."""
+    from skensemble._engine import parts
+
+    monkeypatch.setattr(parts, "WORKER_SECONDS", 1e-9)
+
+
 @pytest.fixture(scope="session")
 def counts():
     """Tells how often to try what random tests try: `counts(some, all)`, all of it where `make test-fuzz` asks."""

@@ -419,6 +419,9 @@ def test_notebook(tmp_path):
         """
         from sklearn.datasets import load_iris
 
+        from skensemble._engine import parts
+
+        parts.WORKER_SECONDS = 1e-9  # two workers for all that
         X, y = load_iris(return_X_y=True)
         ensemble = KerasAveragingClassifier(KerasClassifier(build, epochs=2), n_estimators=2, n_jobs=2, random_state=0)
         ensemble.fit(X, y)

@@ -538,7 +538,7 @@ def test_columns_as_a_frame():
 
 
 @pytest.mark.slow
-def test_workers_train_the_same_members():
+def test_workers_train_the_same_members(workers_pay):
     """Two worker processes give what one gives, but for rounding."""
     members = [("narrow", mlp(3)), ("wide", mlp(5)), ("nb", GaussianNB())]
     one, two = (stacked(*members, final=head(), n_jobs=n_jobs, cv=2).fit(X, LABELS) for n_jobs in (None, 2))

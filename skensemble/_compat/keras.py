@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import math
 import tempfile
 import types
 import warnings
@@ -39,6 +40,7 @@ __all__ = [
     "output_shape",
     "own_variables",
     "recorded_initializers",
+    "row_products",
     "traces_steps",
 ]
 
@@ -122,6 +124,38 @@ def layer_output_shapes(model):
     for layer in getattr(model, "layers", ()):
         yield from layer_output_shapes(layer)
         yield from (tuple(output.shape) for node in layer._inbound_nodes for output in node.output_tensors)
+
+
+def row_products(layer, n_places=1):
+    """About how many multiplications a layer or model needs for one row: its values, in each place they are applied to.
+
+    Parameters
+    ----------
+    layer : keras.Layer
+        Built.
+    n_places : int, default=1
+        Places of the layer that it is a part of: pixels of a convolution, steps of a recurrent layer.
+    """
+    if isinstance(layer, keras.layers.Embedding):  # looks values up
+        return 0
+    n_places = max(n_places, _count_places(layer))
+    own = sum(math.prod(variable.shape) for variable in layer._trainable_variables)
+    within = 1 if isinstance(layer, keras.Model) else n_places  # layers of a model know their own shapes
+    parts = layer._flatten_layers(recursive=False, include_self=False)
+    return own * n_places + sum(row_products(part, within) for part in parts)
+
+
+def _count_places(layer):
+    """To how many places of a row a layer applies its values; 1 where its calls are not known."""
+    places = [1]
+    for node in layer._inbound_nodes:
+        if isinstance(layer, keras.layers.RNN):
+            places.append(node.input_tensors[0].shape[1] or 1)
+        first = 2 if getattr(layer, "data_format", None) == "channels_first" else 1
+        for output in node.output_tensors:
+            shape = output.shape[first : len(output.shape) - (first == 1)]
+            places.append(math.prod(d or 1 for d in shape))
+    return max(places)
 
 
 def copy_from_config(model):

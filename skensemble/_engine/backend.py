@@ -1,9 +1,10 @@
 """The contract between the engine and what Keras runs on: which models can be fused, and the programs that train them.
 
-A backend is a package that has `why_not_fusable`, `get_program`, `load_data`, `may_differ_in_rows`, `stack` and
-`training_forward`, as documented here, and whose programs have ``stack``, ``restore``, ``unstack``, ``finalize``,
-``set_learning_rates``, ``run`` and ``predict`` (see `_engine/tensorflow/program.py`). It is imported when it is first
-asked, and by this module alone: without a fused program for it, Keras' own fit trains and predicts on any backend.
+A backend is a package that has `why_not_fusable`, `get_program`, `load_data`, `may_differ_in_rows`, `stack`,
+`training_forward` and `limit_cores`, as documented here, and whose programs have ``stack``, ``restore``, ``unstack``,
+``finalize``, ``set_learning_rates``, ``run`` and ``predict`` (see `_engine/tensorflow/program.py`). It is imported when
+it is first asked, and by this module alone: without a fused program for it, Keras' own fit trains and predicts on any
+backend.
 """
 
 import functools
@@ -13,6 +14,8 @@ from typing import Any
 
 import keras
 
+from skensemble._compat.joblib import worker_cores
+from skensemble._engine import limits
 from skensemble._engine.records import Array, Data
 from skensemble.exceptions import NotFusableError
 
@@ -124,3 +127,15 @@ def training_forward(model: keras.Model) -> Callable[[Array], Any]:
     if backend is None:
         return lambda batch: model(batch, training=True)
     return backend.training_forward(model)
+
+
+def use_share_of_cores() -> None:
+    """In a worker, let the backend use the cores that the worker was given (`limit_cores`), not all of the machine.
+
+    Nothing changes in the user's own process.
+    """
+    n_cores = worker_cores()
+    backend, _ = (None, None) if n_cores is None else _find_backend()
+    if backend is not None:
+        limits.CORES = min(limits.CORES, n_cores)
+        backend.limit_cores(limits.CORES)

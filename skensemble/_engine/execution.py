@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+from skensemble._engine.backend import use_share_of_cores
 from skensemble._engine.checkpoints import Checkpoint
 from skensemble._engine.fused import run_fused
+from skensemble._engine.initial_values import BuiltNetwork
 from skensemble._engine.keras_fit import fit_with_keras
 from skensemble._engine.other_fit import fit_other_member
 from skensemble._engine.plan import FusedGroup, plan_training, reason_for_keras
@@ -27,6 +29,7 @@ def fit_here(
     task: Task,
     recorder: TrajectoryRecorder | None = None,
     checkpoint: Checkpoint | None = None,
+    networks: Mapping[int, BuiltNetwork] | None = None,
 ) -> Results:
     """Fit members in this process.
 
@@ -41,12 +44,15 @@ def fit_here(
     recorder : TrajectoryRecorder, default=None
         Follows the run of a single member.
     checkpoint : Checkpoint, default=None
+    networks : dict of int to BuiltNetwork, default=None
+        Those of members that were built already.
 
     Returns
     -------
     dict of int to MemberResult
     """
-    plan = plan_training(members, data, engine)
+    use_share_of_cores()  # also in the workers of a search
+    plan = plan_training(members, data, engine, networks)
     groups = [count_members(group.members) for group in plan.groups]
     tasks = task.parts([*groups, *(type(members[i].estimator).__name__ for i in plan.alone)])
     of_alone = dict(zip(plan.alone, tasks[len(groups) :], strict=True))

@@ -6,6 +6,7 @@ builder would give under another seed. That is checked against a second model wh
 differs (values set by the builder, random architectures, initializers that Keras does not know), every copy is built.
 """
 
+import dataclasses
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -25,8 +26,50 @@ from skensemble.exceptions import NotFusableError
 _LARGEST_SEED = 10**9  # keras.src.random.seed_generator.make_default_seed draws randint(1, 1e9)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class BuiltNetwork:
+    """A network that was built under a seed, and where its values come from.
+
+    Attributes
+    ----------
+    estimator : scikeras estimator
+        Initialized, not trained.
+    seed : int
+    initializers : dict of int to Initializer
+        As of `recorded_initializers`.
+    drawn : list of int
+        Seeds that Keras drew.
+    is_keras_alone : bool
+        Whether nothing else drew random numbers.
+    """
+
+    estimator: BaseWrapper
+    seed: int
+    initializers: Mapping[int, Any]
+    drawn: Sequence[int]
+    is_keras_alone: bool
+
+
+def build_network(estimator: BaseWrapper, seed: int, X: Any, y: np.ndarray) -> BuiltNetwork:
+    """Initialize `estimator`, a clone, under a seed."""
+    with recorded_initializers() as initializers, seeded(seed) as drawn:
+        python_state: Any = random.getstate()
+        numpy_state: Any = np.random.get_state()
+        initialize_checked(estimator, X, y)
+        numpy_now: Any = np.random.get_state()
+        is_keras_alone = random.getstate() == python_state and all(
+            map(np.array_equal, numpy_state[1:3], numpy_now[1:3])
+        )
+    return BuiltNetwork(estimator, seed, initializers, drawn, is_keras_alone)
+
+
 def initialize_members(
-    estimator: BaseWrapper, seeds: Sequence[int], X: Any, y: np.ndarray, check: Callable[[], None] | None = None
+    estimator: BaseWrapper,
+    seeds: Sequence[int],
+    X: Any,
+    y: np.ndarray,
+    check: Callable[[], None] | None = None,
+    built: BuiltNetwork | None = None,
 ) -> list[Variables]:
     """Initialize `estimator` under the first seed and give the starting values of a member for each seed.
 
@@ -39,6 +82,8 @@ def initialize_members(
         What the estimator is initialized with.
     check : callable, optional
         Called when the estimator is initialized, before anything is drawn for the others; may raise.
+    built : BuiltNetwork, optional
+        The estimator, built under the first seed already.
 
     Returns
     -------
@@ -51,13 +96,8 @@ def initialize_members(
     NotFusableError
         Where the builder gives other architectures for other seeds.
     """
-    with recorded_initializers() as initializers, seeded(seeds[0]) as drawn:
-        python_state: Any = random.getstate()
-        numpy_state: Any = np.random.get_state()
-        initialize_checked(estimator, X, y)
-        python_untouched = random.getstate() == python_state
-        numpy_now: Any = np.random.get_state()
-        numpy_untouched = all(map(np.array_equal, numpy_state[1:3], numpy_now[1:3]))
+    if built is None:
+        built = build_network(estimator, seeds[0], X, y)
     if check is not None:
         check()
     states = [read_state(estimator.model_)]
@@ -65,8 +105,8 @@ def initialize_members(
         states.append(_built(estimator, seeds[1]))
     if len(seeds) <= 2:
         return states
-    if python_untouched and numpy_untouched:
-        recipe = _Recipe(estimator.model_, initializers, drawn)
+    if built.is_keras_alone:
+        recipe = _Recipe(estimator.model_, built.initializers, built.drawn)
         if recipe.gives(seeds[1], states[1]):
             return states + [recipe.draw(seed) for seed in seeds[2:]]
     return states + [_built(estimator, seed) for seed in seeds[2:]]

@@ -37,6 +37,11 @@ def check_own_fits(members: Sequence[MemberSpec], engine: str) -> None:
             )
 
 
+def trains_networks(estimator: BaseEstimator) -> bool:
+    """Whether a fit of an estimator trains networks."""
+    return next(_networks_in(estimator), None) is not None
+
+
 def engine_of(estimator: BaseEstimator) -> tuple[str | None, str | None]:
     """(engine, reason) of networks in a fitted estimator that is none itself; None twice where it trained none."""
     networks = list(_networks_in(estimator))

@@ -22,7 +22,7 @@ from skensemble._engine.backend import may_differ_in_rows, why_not_fusable
 from skensemble._engine.callbacks import stops_on_nan, why_not_per_epoch
 from skensemble._engine.choice import members_at_once, why_keras, working_bytes
 from skensemble._engine.further import started
-from skensemble._engine.initial_values import initialize_members
+from skensemble._engine.initial_values import BuiltNetwork, initialize_members
 from skensemble._engine.records import Variables
 from skensemble._layers import with_columns
 from skensemble._members.architecture import signature
@@ -63,7 +63,7 @@ class ReadyMember:
     @property
     def n_values(self) -> int:
         """Trainable values of its network."""
-        return _n_values(self.prototype.model_)
+        return count_values(self.prototype.model_)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,7 +92,12 @@ class TrainingPlan:
     reasons: dict[int, str]
 
 
-def plan_training(members: Mapping[int, MemberSpec], data: TrainingData, engine: str) -> TrainingPlan:
+def plan_training(
+    members: Mapping[int, MemberSpec],
+    data: TrainingData,
+    engine: str,
+    networks: Mapping[int, BuiltNetwork] | None = None,
+) -> TrainingPlan:
     """Plan the training of members.
 
     Parameters
@@ -102,6 +107,8 @@ def plan_training(members: Mapping[int, MemberSpec], data: TrainingData, engine:
     data : TrainingData
     engine : {"auto", "fused", "keras"}
         With "auto", networks for which a program does not pay are trained by Keras, too.
+    networks : dict of int to BuiltNetwork, default=None
+        Those of members that were built already.
 
     Raises
     ------
@@ -118,7 +125,8 @@ def plan_training(members: Mapping[int, MemberSpec], data: TrainingData, engine:
             reasons.update(dict.fromkeys(family, "Keras' own fit, as asked"))
             continue
         try:
-            ready.update(zip(family, _prepare_family(specs, data, engine), strict=True))
+            built = None if networks is None else networks.get(family[0])
+            ready.update(zip(family, _prepare_family(specs, data, engine, built), strict=True))
         except NotFusableError as error:
             reasons.update(dict.fromkeys(family, reason_for_keras(engine, error)))
     groups = [FusedGroup(numbers, [ready[i] for i in numbers]) for numbers in _group_by_program(ready, data)]
@@ -158,15 +166,19 @@ def _is_same(estimator: BaseEstimator, other: BaseEstimator) -> bool:
         return False
 
 
-def _prepare_family(specs: Sequence[MemberSpec], data: TrainingData, engine: str) -> list[ReadyMember]:
+def _prepare_family(
+    specs: Sequence[MemberSpec], data: TrainingData, engine: str, built: BuiltNetwork | None
+) -> list[ReadyMember]:
     """Members that have the same estimator, ready for the fused engine; raises `NotFusableError` with the reason."""
-    prototype = specs[0].new_estimator()
+    if built is not None and built.seed != specs[0].seed:  # of another member
+        built = None
+    prototype = specs[0].new_estimator() if built is None else built.estimator
     arguments = FitArguments.of(prototype)
-    _check_fusable_estimator(prototype, arguments)
+    check_fusable_estimator(prototype, arguments)
     X, y = data.X.floats, data.y
     with given_callbacks(prototype, specs[0].callbacks):
-        check = partial(_check_fusable_network, prototype, specs, X, engine)
-        states = initialize_members(prototype, [spec.seed for spec in specs], X, y, check)
+        check = partial(check_fusable_network, prototype, specs, X, engine)
+        states = initialize_members(prototype, [spec.seed for spec in specs], X, y, check, built)
     indices: dict[Any, SampleIndices] = {}
     ready = []
     for spec, state in zip(specs, states, strict=True):
@@ -179,7 +191,8 @@ def _prepare_family(specs: Sequence[MemberSpec], data: TrainingData, engine: str
     return ready
 
 
-def _check_fusable_estimator(estimator: BaseWrapper, arguments: FitArguments) -> None:
+def check_fusable_estimator(estimator: BaseWrapper, arguments: FitArguments) -> None:
+    """Raise `NotFusableError` where an estimator, which is not built yet, trains in a way that no program knows."""
     override = fit_override(estimator)
     if override is not None:
         raise NotFusableError(f"{override} trains in a way of its own")
@@ -191,19 +204,21 @@ def _check_fusable_estimator(estimator: BaseWrapper, arguments: FitArguments) ->
         raise NotFusableError(f"rows are shuffled all together or not at all: got shuffle={arguments.shuffle!r}")
 
 
-def _check_fusable_network(prototype: BaseWrapper, specs: Sequence[MemberSpec], X: Any, engine: str) -> None:
+def check_fusable_network(prototype: BaseWrapper, specs: Sequence[MemberSpec], X: Any, engine: str) -> None:
+    """Raise `NotFusableError` where the network of members is not to be trained by a program."""
     callbacks = [callback for spec in specs if spec.callbacks is not None for callback in spec.callbacks.fit]
     reason = why_not_fusable(prototype.model_) or why_not_per_epoch(callbacks)
     if reason is None and isinstance(encode_features(prototype, X[:1]), list | tuple | dict):
         reason = "the network takes several inputs"
     if reason is None and engine == "auto":
-        reason = why_keras(_n_values(prototype.model_))
+        reason = why_keras(count_values(prototype.model_))
     if reason is not None:
         raise NotFusableError(reason)
     signature(prototype.model_)  # raises where a loss, metric or optimizer cannot be described
 
 
-def _n_values(model: keras.Model) -> int:
+def count_values(model: keras.Model) -> int:
+    """Trainable values of a network."""
     return sum(math.prod(variable.shape) for variable in model.trainable_variables)
 
 

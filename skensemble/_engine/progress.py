@@ -79,6 +79,12 @@ class Task:
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self._data, self._to_attributes = {"X": X, "y": y, "metadata": metadata}, to_attributes
 
+    def without_data(self) -> "Task":
+        """The same task on its way to a worker, without what is trained on: that travels once for all tasks."""
+        bare = copy.copy(self)
+        bare._data, bare._to_attributes = {}, None
+        return bare
+
     def mapped(self, function: Callable[[Any], Any]) -> "Task":
         """The same task, `end` of which takes what `function` makes into what it took before."""
         mapped = copy.copy(self)

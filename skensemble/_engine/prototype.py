@@ -121,17 +121,20 @@ def widest_output(model: keras.Model) -> int:
 def refuse_global_random_numbers() -> Iterator[None]:
     """Raise where the block draws from the global generators of Python or NumPy; their states stay as they were.
 
-    Keras' own graphs keep such numbers as well, but draw them anew for each network.
+    Keras' own graphs keep such numbers as well, but draw them anew for each network. Other threads of the process, such
+    as those of a server or of a Dask worker, may draw at any time.
     """
     of_python, of_numpy = random.getstate(), np.random.get_state()
     try:
-        yield
+        with LOCK, _drawing_threads(random) as by_python, _drawing_threads(np.random) as by_numpy:
+            yield
         (_, keys, position, *_), (_, now, position_now, *_) = of_numpy, np.random.get_state()
-        for name, is_same in (
-            ("Python", random.getstate() == of_python),
-            ("NumPy", position == position_now and np.array_equal(keys, now)),
+        for name, is_same, threads in (
+            ("Python", random.getstate() == of_python, by_python),
+            ("NumPy", position == position_now and np.array_equal(keys, now), by_numpy),
         ):
-            if not is_same:
+            are_others = threads and threading.get_ident() not in threads
+            if not is_same and not are_others:
                 raise NotFusableError(
                     f"a layer, loss or metric draws random numbers of {name}, not of a keras.random.SeedGenerator: "
                     "they would be the same in all members"
@@ -139,3 +142,32 @@ def refuse_global_random_numbers() -> Iterator[None]:
     finally:
         random.setstate(of_python)
         np.random.set_state(of_numpy)
+
+
+@contextmanager
+def _drawing_threads(module: types.ModuleType) -> Iterator[set[int]]:
+    """Identifiers of the threads that call functions of a module's global generator, as `random.random`."""
+    threads: set[int] = set()
+    names = vars(module)
+    generator = names["getstate" if "getstate" in names else "get_state"].__self__
+
+    def watched(function: Callable[..., Any]) -> Callable[..., Any]:
+        def draw(*args: Any, **options: Any) -> Any:
+            threads.add(threading.get_ident())
+            return function(*args, **options)
+
+        draw.__self__ = generator  # type: ignore[attr-defined]  # for blocks inside of this one
+        return draw
+
+    functions = {
+        name: value
+        for name, value in vars(module).items()
+        if getattr(value, "__self__", None) is generator and not name.endswith("state")
+    }
+    for name, function in functions.items():
+        setattr(module, name, watched(function))
+    try:
+        yield threads
+    finally:
+        for name, function in functions.items():
+            setattr(module, name, function)

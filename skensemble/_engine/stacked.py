@@ -28,20 +28,22 @@ class StackedMembers(CheckedPickling):
     Attributes
     ----------
     prototype : scikeras estimator
-        Initialized; its model stands for the architecture, its values are not those of any member.
+        Initialized; its model stands for the architecture, its values are not those of any member. None on the way from
+        a worker to where it is known.
     seeds : list of int
     variables : Variables
         Stacked: arrays of shape (n_copies, ...).
     histories : list of dict of str to list of float
     """
 
-    prototype: BaseEstimator
+    prototype: Any
     seeds: list[int]
     variables: Variables
     histories: list[History]
 
     def __getstate__(self) -> dict[str, Any]:
-        build_optimizer(self.prototype.model_)
+        if self.prototype is not None:
+            build_optimizer(self.prototype.model_)
         return vars(self)
 
     def values(self, k: int) -> Variables:

@@ -41,7 +41,7 @@ def fit_members(
     engine : {"auto", "fused", "keras"}, default="auto"
         "auto" falls back to "keras" where the fused program cannot give Keras' result; "fused" raises then.
     n_jobs : int, default=None
-        Number of joblib workers.
+        Number of joblib workers at most; fewer where more do not pay.
     task : Task, default=None
         What tells how far the training is; it has not begun. `Task.end` takes `TrainedMembers`.
     checkpoint : Checkpoint, default=None
@@ -70,9 +70,9 @@ def fit_members(
     results: Results = {}
     if checkpoint is not None:
         results = checkpoint.begin(members, data, engine, first=first)
-    parts = parts_of(dict(enumerate(members)), results, n_jobs)
+    parts = parts_of(dict(enumerate(members)), data, engine, results, n_jobs)
     task = (Task() if task is None else task).mapped(lambda fitted: _gather(members, results | fitted))
-    trained = _gather(members, results | fit_parts(parts, data, engine, task, checkpoint, n_jobs))
+    trained = _gather(members, results | fit_parts(parts, data, engine, task, checkpoint))
     if checkpoint is not None:
         checkpoint.clean(members)
     _warn_of_divergence(trained.estimators)

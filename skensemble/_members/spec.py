@@ -41,6 +41,9 @@ class MemberSpec:
         What progress calls it; None means by its number.
     start : Start, default=None
         Where it goes on; None begins a training of its own.
+    keeps_optimizer : bool, default=True
+        Whether the values of its optimizer are wanted, with which it could be trained on; they are as many as its own
+        or more, and a worker leaves them out of what it sends back.
     """
 
     estimator: BaseEstimator
@@ -54,6 +57,7 @@ class MemberSpec:
     callbacks: OwnCallbacks | None = None
     name: str | None = None
     start: Start | None = None
+    keeps_optimizer: bool = True
 
     def new_estimator(self) -> BaseEstimator:
         """The estimator to train, not fitted."""

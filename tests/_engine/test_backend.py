@@ -15,7 +15,7 @@ from keras.src.optimizers.base_optimizer import BaseOptimizer
 import skensemble
 from skensemble import KerasAveragingClassifier, KerasClassifier
 from skensemble import _engine as engine_package
-from skensemble._engine import backend
+from skensemble._engine import backend, limits
 from skensemble.exceptions import NotFusableError
 
 PACKAGE = Path(skensemble.__file__).parent
@@ -152,3 +152,19 @@ def test_unknown_keras(unknown_keras):
     assert reason in ensemble.engine_reason_
     with pytest.raises(NotFusableError, match="does not know Keras"):
         ensemble.set_params(engine="fused").fit(X, y)
+
+
+# Cores
+
+
+def test_own_process_uses_all_cores(monkeypatch):
+    """Only a worker is limited to the cores it was given."""
+    cores = limits.CORES
+    backend.use_share_of_cores()
+    assert cores == limits.CORES
+    for given, used in ((1, 1), (cores + 1, cores)):
+        monkeypatch.setattr(limits, "CORES", cores)
+        monkeypatch.setattr(backend, "worker_cores", lambda given=given: given)
+        monkeypatch.setenv("NPROC", str(cores))  # what a worker on JAX is told
+        backend.use_share_of_cores()
+        assert used == limits.CORES

@@ -204,7 +204,7 @@ def test_stack_has_members_and_a_final_estimator():
 
 
 @pytest.mark.slow
-def test_workers():
+def test_workers(workers_pay):
     """With workers, callbacks see the parts there; scikit-learn's own take the news back to this process."""
     monitor, recorder = callback.ScoringMonitor(scoring="accuracy"), Recorder()
     ensemble = averaging(n_estimators=4, n_jobs=2).set_callbacks(monitor, recorder).fit(X, Y)

@@ -388,7 +388,7 @@ def test_number_of_members_changes_nothing():
 
 
 @pytest.mark.slow
-def test_number_of_jobs_changes_nothing():
+def test_number_of_jobs_changes_nothing(workers_pay):
     """Members trained in two processes are those trained in one."""
     one, two = (ensemble_of(classifier(), n_estimators=3, n_jobs=n).fit(X, LABELS) for n in (1, 2))
     np.testing.assert_allclose(one.predict_members(X), two.predict_members(X), **TRAINED_FLOAT32)

@@ -372,7 +372,7 @@ def test_cross_validation():
 
 
 @pytest.mark.slow
-def test_workers(tmp_path):
+def test_workers(tmp_path, workers_pay):
     """Callbacks come back from workers with what they recorded, without their open files."""
     callbacks = [Losses, lambda i: kc.CSVLogger(tmp_path / f"{i}.csv")]
     fitted = ensemble_of(member(callbacks, "keras"), n_jobs=2, engine="keras").fit(X, Y)

@@ -1,5 +1,6 @@
 """The fused program on JAX. See `_engine/backend.py` for what it has to offer."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +15,15 @@ from skensemble._engine.jax.fusable import why_not_fusable
 from skensemble._engine.jax.program import get_program
 from skensemble._engine.records import Array
 
-__all__ = ["get_program", "load_data", "may_differ_in_rows", "stack", "training_forward", "why_not_fusable"]
+__all__ = [
+    "get_program",
+    "limit_cores",
+    "load_data",
+    "may_differ_in_rows",
+    "stack",
+    "training_forward",
+    "why_not_fusable",
+]
 
 
 def stack(values: Sequence[Array]) -> Array:
@@ -39,3 +48,8 @@ def training_forward(model: keras.Model) -> Callable[[Any], Any]:
         return output
 
     return call
+
+
+def limit_cores(n_cores: int) -> None:
+    """Let XLA compute in so many threads, where JAX has not started them."""
+    os.environ.setdefault("NPROC", str(n_cores))  # XLA's own name for the cores that a process may use

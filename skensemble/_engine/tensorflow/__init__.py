@@ -1,6 +1,7 @@
 """The fused program on TensorFlow. See `_engine/backend.py` for what it has to offer."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import keras
@@ -13,7 +14,15 @@ from skensemble._engine.tensorflow.data import load_data
 from skensemble._engine.tensorflow.estimates import may_differ_in_rows
 from skensemble._engine.tensorflow.fusable import why_not_fusable
 
-__all__ = ["get_program", "load_data", "may_differ_in_rows", "stack", "training_forward", "why_not_fusable"]
+__all__ = [
+    "get_program",
+    "limit_cores",
+    "load_data",
+    "may_differ_in_rows",
+    "stack",
+    "training_forward",
+    "why_not_fusable",
+]
 
 
 def stack(values: Sequence[Array]) -> tf.Tensor:
@@ -27,3 +36,18 @@ def training_forward(model: keras.Model) -> Callable[[Any], Any]:
     """The forward pass in training mode, as a TensorFlow function."""
     forward = tf.function(lambda batch: model(batch, training=True), reduce_retracing=True)
     return lambda batch: forward(tf.convert_to_tensor(batch))
+
+
+def limit_cores(n_cores: int) -> None:
+    """Let TensorFlow compute in so many threads, in which XLA computes too.
+
+    They stay as they are where it has started them, or where their number was set.
+    """
+    threads = tf.config.threading
+    for now, limit in (
+        (threads.get_intra_op_parallelism_threads, threads.set_intra_op_parallelism_threads),
+        (threads.get_inter_op_parallelism_threads, threads.set_inter_op_parallelism_threads),
+    ):
+        if now() == 0:
+            with suppress(RuntimeError):
+                limit(n_cores)

@@ -1,0 +1,200 @@
+"""Workers of joblib's backends, which tell what they are in different ways: loky's, Dask's and Ray's; private names."""
+
+import multiprocessing
+import os
+import sys
+from contextlib import contextmanager
+from multiprocessing.pool import Pool
+
+import numpy as np
+from joblib.parallel import MultiprocessingBackend, get_active_backend
+from joblib.pool import PicklingPool
+
+from skensemble._compat.private import is_missing, private
+
+__all__ = [
+    "count_workers",
+    "died",
+    "forks",
+    "how_to_return",
+    "in_memory",
+    "is_worker",
+    "lost_data",
+    "open_memmap",
+    "received",
+    "spread",
+    "worker_cores",
+]
+
+# joblib 1.4 to 1.6: what it does itself with an array that is a part of a memory map, for the workers of loky.
+backing_memmap = private("joblib._memmapping_reducer", "_get_backing_memmap")
+reduce_memmap = private("joblib._memmapping_reducer", "_reduce_memmap_backed")
+# joblib 1.4 to 1.6 with its loky: raised where a worker was killed.
+TerminatedWorkerError = private("joblib.externals.loky.process_executor", "TerminatedWorkerError", OSError)
+_loky = private("joblib.externals.loky", "process_executor", object())
+
+# distributed 2024 to 2026, ray 2: what they raise when workers died too often, or took data with them.
+_DIED = (
+    ("distributed", ("KilledWorker",)),
+    ("distributed.client", ("FutureCancelledError",)),
+    ("ray.exceptions", ("ActorDiedError", "ActorUnavailableError", "NodeDiedError", "RayActorError")),
+    ("ray.exceptions", ("ObjectLostError", "OutOfMemoryError", "WorkerCrashedError")),
+)
+
+
+def forks(n_jobs):
+    """Whether workers would be forks of this process.
+
+    Told by what the backend does: that of Ray is a subclass of the one that forks, but starts actors.
+    """
+    backend, _ = get_active_backend()
+    method = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
+    starts_pool = getattr(type(backend), "configure", None) is MultiprocessingBackend.configure
+    # Ray, once used, has joblib's pool start actors in this process, whichever of the two backends is active.
+    return starts_pool and issubclass(PicklingPool, Pool) and method == "fork" and count_workers(n_jobs) > 1
+
+
+def count_workers(n_jobs):
+    """How many processes beside this one may train members at once; 1 where this process does it.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        As of joblib. None inside a worker means 1: a fit in a search, say, does not fan out again.
+    """
+    backend, of_context = get_active_backend()
+    if n_jobs is None:
+        n_jobs = 1 if is_worker() else of_context
+    if n_jobs == 1:
+        return 1
+    if n_jobs == 0:
+        raise ValueError("n_jobs == 0 has no meaning: use None or 1 for this process alone, -1 for all workers.")
+    n_workers = backend.effective_n_jobs(n_jobs)
+    if getattr(backend, "uses_threads", False):
+        return 1  # a program has its own
+    client = getattr(backend, "client", None)
+    if hasattr(client, "ncores"):  # Dask counts the cores of all workers, whatever `n_jobs` is
+        n_workers = len(client.ncores())
+    elif _is_rays(backend):
+        n_workers = min(n_workers, _ray_workers(backend))
+    return max(1, n_workers if n_jobs is None or n_jobs < 0 else min(n_workers, n_jobs))
+
+
+def _ray_workers(backend):
+    """How many of its actors a Ray cluster has room for."""
+    needed = (getattr(backend, "ray_remote_args", None) or {}).get("num_cpus") or 1
+    return max(1, int(sys.modules["ray"].cluster_resources().get("CPU", 1) // needed))
+
+
+def is_worker():
+    """Whether this is a task in a worker of loky, Dask or Ray."""
+    return getattr(_loky, "_CURRENT_DEPTH", 0) > 0 or _dask_worker() is not None or _is_ray_worker()
+
+
+def worker_cores():
+    """How many cores a worker was given; None in the user's own process, and where nobody says."""
+    dask_worker = _dask_worker()
+    if dask_worker is not None:
+        # A worker without a nanny may be a thread of the user's own process.
+        return dask_worker.state.nthreads if dask_worker.nanny is not None else None
+    if is_worker():  # joblib and Ray say it to OpenMP
+        given = os.environ.get("OMP_NUM_THREADS", "")
+        return int(given) if given.isdecimal() and int(given) > 0 else None
+    return None
+
+
+def _dask_worker():
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return None
+    try:
+        return distributed.get_worker()
+    except (AttributeError, ValueError):  # not in a task
+        return None
+
+
+def _is_ray_worker():
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return False
+    return ray.get_runtime_context().worker.mode == ray.WORKER_MODE  # ray 2
+
+
+@contextmanager
+def spread(values, n_workers):
+    """Put values where so many workers find them, once each, for the calls of joblib in the block.
+
+    joblib sends a large argument to one Dask worker alone: if that dies with it, the tasks of all others are lost. The
+    backend of Ray sends arguments with each task, since joblib 1.4.
+
+    Yields
+    ------
+    dict
+        id of a value to what stands for it as an argument, if not itself; `received` gives the value back.
+    """
+    backend, _ = get_active_backend()
+    client, known = getattr(backend, "client", None), getattr(backend, "data_futures", None)
+    values = [value for value in values if value is not None]
+    if _is_rays(backend):
+        yield {id(value): sys.modules["ray"].put(value) for value in values}
+        return
+    if not hasattr(client, "scatter") or not isinstance(known, dict) or not values:
+        yield {}
+        return
+    futures = client.scatter(values, broadcast=max(2, n_workers), hash=False)
+    ours = {id(value): future for value, future in zip(values, futures, strict=True)}
+    known.update(ours)
+    try:
+        yield {}
+    finally:
+        for key in ours:
+            known.pop(key, None)
+
+
+def received(value):
+    """An argument in a worker, as it was before `spread`."""
+    ray = sys.modules.get("ray")
+    return ray.get(value) if ray is not None and isinstance(value, ray.ObjectRef) else value
+
+
+def _is_rays(backend):
+    ray = sys.modules.get("ray")
+    return "ray" in type(backend).__module__.split(".") and ray is not None and ray.is_initialized()
+
+
+def open_memmap(array):
+    """(function, arguments) that open the file again which an array is a part of; None where it is in memory."""
+    if is_missing(backing_memmap) or is_missing(reduce_memmap):
+        return None
+    memmap = backing_memmap(array)
+    return None if memmap is None or memmap.filename is None else reduce_memmap(array, memmap)
+
+
+def in_memory(array):
+    """An array as it is, but a copy-on-write memory map in memory: joblib would open its file, without the changes."""
+    memmap = None if is_missing(backing_memmap) else backing_memmap(array)
+    return np.array(array) if memmap is not None and memmap.mode == "c" else array
+
+
+def how_to_return():
+    """How `joblib.Parallel` is to return results: one by one as they come, where the backend can do that."""
+    backend, _ = get_active_backend()
+    return "generator_unordered" if getattr(backend, "supports_return_generator", False) else "list"
+
+
+def lost_data(error):
+    """Whether an error says that what was sent to Dask workers is gone with one that died.
+
+    Dask itself trains again what was trained there, but knows nothing of how to get back what was scattered.
+    """
+    kind = getattr(sys.modules.get("distributed.client"), "FutureCancelledError", None)  # distributed 2024 to 2026
+    return kind is not None and isinstance(error, kind)
+
+
+def died(error):
+    """Whether an error says that a worker died."""
+    kinds = [TerminatedWorkerError] if TerminatedWorkerError is not OSError else []
+    for module, names in _DIED:
+        if module in sys.modules:
+            kinds += [getattr(sys.modules[module], name) for name in names if hasattr(sys.modules[module], name)]
+    return isinstance(error, tuple(kinds))

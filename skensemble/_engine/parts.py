@@ -1,0 +1,146 @@
+"""What pays: how many parts the members of a fit are split into for workers, and which member goes into which part.
+
+Pure functions of numbers that follow from the networks, the parameters and the data, as in `choice.py`: never of the
+number of cores, of measured time, nor of which members are finished already. `benchmarks/bench_workers.py` measures
+what follows from them.
+
+A worker is a process that starts, imports, traces and compiles before it trains; whether it has a machine of its own or
+shares the cores of this one is not known. A part of members is worth a worker where that start is little beside its
+training. A fused program uses all cores, so two workers on one machine share out the same work: there its part must be
+so long that the start is lost in it. A fit of Keras leaves cores idle, and two of them beside each other gain.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+#: Seconds that a worker takes before it trains: its start, its imports, a program traced and compiled.
+WORKER_SECONDS = 8.0
+#: A part is worth a worker where its training takes so many times as long: of members that fill the cores, of others.
+TIMES_FILLING, TIMES_IDLE = 10, 2
+
+# Seconds on one machine of two cores, about; only their order of magnitude matters.
+#: Of a multiplication in a forward pass, together with those of the backward pass that it leads to.
+PRODUCT_SECONDS = 1e-10
+#: Of the update of one variable's value in a step.
+UPDATE_SECONDS = 2e-8
+#: Of Keras' own fit, beside its arithmetic: tracing, an epoch, a step.
+OWN_FIT_SECONDS, OWN_EPOCH_SECONDS, OWN_STEP_SECONDS = 1.0, 0.05, 1e-3
+#: A step of so many multiplications fills the cores by itself.
+FILLING_PRODUCTS = 10**7
+#: An estimator that is no network counts as so many multiplications for each number in its rows.
+OTHER_PRODUCTS = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What training the members of one estimator takes.
+
+    Attributes
+    ----------
+    numbers : tuple of int
+        Of the members in the ensemble.
+    seconds : float
+        Of each, about.
+    is_fused : bool
+        Whether one program trains them, which parts tear apart.
+    fills_cores : bool
+        Whether their training uses all cores of a machine.
+    """
+
+    numbers: tuple[int, ...]
+    seconds: float
+    is_fused: bool
+    fills_cores: bool
+
+    @property
+    def workers_worth(self) -> float:
+        """How many workers their training is worth."""
+        times = TIMES_FILLING if self.fills_cores else TIMES_IDLE
+        return len(self.numbers) * self.seconds / (times * WORKER_SECONDS)
+
+
+def network_work(
+    numbers: Sequence[int],
+    *,
+    n_values: int,
+    row_products: int,
+    n_rows: int,
+    epochs: int,
+    batch_size: int,
+    is_fused: bool,
+) -> Work:
+    """The training of networks of one estimator.
+
+    Parameters
+    ----------
+    numbers : list of int
+        Of the members.
+    n_values : int
+        Trainable values of a member.
+    row_products : int
+        Multiplications of its forward pass for one row.
+    n_rows, epochs, batch_size : int
+        Of the training of a member.
+    is_fused : bool
+        Whether one program trains all of them; else each has a fit of Keras of its own.
+    """
+    n_steps = epochs * -(-n_rows // max(1, batch_size))
+    seconds = PRODUCT_SECONDS * row_products * n_rows * epochs + UPDATE_SECONDS * n_values * n_steps
+    if not is_fused:
+        seconds += OWN_FIT_SECONDS + OWN_EPOCH_SECONDS * epochs + OWN_STEP_SECONDS * n_steps
+    fills_cores = is_fused or row_products * min(batch_size, n_rows) >= FILLING_PRODUCTS
+    return Work(tuple(numbers), seconds, is_fused, fills_cores)
+
+
+def other_work(number: int, *, n_numbers: int, has_network: bool) -> Work:
+    """The fit of a member that is no network.
+
+    Parameters
+    ----------
+    number : int
+        Of the member.
+    n_numbers : int
+        Numbers in the rows that it is trained on.
+    has_network : bool
+        Whether it trains networks by a fit of its own, as a pipeline does that ends in one.
+    """
+    seconds = PRODUCT_SECONDS * OTHER_PRODUCTS * n_numbers + (OWN_FIT_SECONDS if has_network else 0.0)
+    return Work((number,), seconds, is_fused=False, fills_cores=False)
+
+
+def split(works: Sequence[Work], n_workers: int) -> list[list[int]]:
+    """Numbers of the members in each part, in order; a part for each worker that pays, at most `n_workers`.
+
+    Members of one program stay together where tearing them apart does not pay.
+
+    Parameters
+    ----------
+    works : list of Work
+    n_workers : int
+    """
+    n_parts = max(1, min(n_workers, int(sum(work.workers_worth for work in works))))
+    pieces = sorted(_pieces(works, n_parts), key=lambda piece: -piece.seconds * len(piece.numbers))
+    n_parts = min(n_parts, len(pieces))
+    parts: list[list[int]] = [[] for _ in range(n_parts)]
+    seconds = [0.0] * n_parts
+    for piece in pieces:  # the longest first, each to the part that has least to do
+        least = min(range(n_parts), key=seconds.__getitem__)
+        parts[least] += piece.numbers
+        seconds[least] += piece.seconds * len(piece.numbers)
+    return sorted(sorted(part) for part in parts)
+
+
+def _pieces(works: Sequence[Work], n_parts: int) -> list[Work]:
+    """The members that go together into a part, whichever it is."""
+    pieces = []
+    for work in works:
+        n_members = len(work.numbers)
+        n_pieces = n_members
+        if work.is_fused:
+            n_pieces = max(1, min(n_members, n_parts, int(work.workers_worth)))
+        ends = [n_members * k // n_pieces for k in range(n_pieces + 1)]
+        pieces += [
+            dataclasses.replace(work, numbers=work.numbers[first:last]) for first, last in itertools.pairwise(ends)
+        ]
+    return pieces

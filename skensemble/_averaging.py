@@ -27,6 +27,7 @@ from skensemble._members.spec import MemberSpec, draw_columns, draw_entropy, is_
 from skensemble._numeric.conformal import adaptive_scores, jackknife_interval, jackknife_sets
 from skensemble._numeric.mixture import PredictionInterval, check_coverage
 from skensemble._reweight import RULES, Reweighted, calibrates
+from skensemble._stopping import LEARNED_OF_STOPPING, STOPPING_CONSTRAINTS, check_stopping, stops_together
 from skensemble._trained import Reading, labelled, read_models
 from skensemble._typing import MatrixLike
 from skensemble.wrappers import KerasClassifier, KerasRegressor
@@ -38,22 +39,24 @@ _ALL_ROWS_AND_COLUMNS = {
     "max_features": 1.0,
     "oob_score": False,
     "oob_validation": False,
+    "early_stopping": None,
     "warm_start": False,
     "checkpoint_dir": None,
 }
-#: What only a fit leaves behind whose members drew rows or columns.
-_LEARNED_OF_DRAWS = (
+#: What only a fit leaves behind whose members drew rows or columns, or were stopped together.
+_LEARNED_OF_FIT = (
     "estimators_samples_",
     "estimators_features_",
     "oob_score_",
     "oob_decision_function_",
     "oob_prediction_",
     "_conformity",
+    *LEARNED_OF_STOPPING,
 )
 
 
 class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
-    _fitted_state = ("estimators_", "estimator_", *_LEARNED_OF_DRAWS, "_data", "_entropy", "_n_drawn")
+    _fitted_state = ("estimators_", "estimator_", *_LEARNED_OF_FIT, "_data", "_entropy", "_n_drawn")
     _parameter_constraints = {
         "estimator": [HasMethods(["fit", "predict"]), callable, list, None],
         "n_estimators": [Interval(numbers.Integral, 1, None, closed="left")],
@@ -72,6 +75,7 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
         "oob_score": ["boolean", callable],
         "oob_validation": ["boolean"],
         "validation_fraction": [Interval(RealNotInt, 0, 1, closed="neither")],
+        **STOPPING_CONSTRAINTS,
         "warm_start": ["boolean"],
         "engine": [StrOptions({"auto", "fused", "keras"})],
         "checkpoint_dir": [str, os.PathLike, None],
@@ -114,13 +118,14 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
         self._check_members(classifier)
         metadata = self._member_metadata(sample_weight, params)
         draws = self._check_row_parameters(len(X))
+        check_stopping(self, draws=draws, is_fitted_already=self._is_fitted_already())
         n_columns = self._check_column_parameters(X.row_shape)
         fitted = self._kept_members()
         self._remember_data(X, y, draws, n_columns, must_agree=bool(fitted))
         with open_checkpoint(self.checkpoint_dir) as checkpoint:
             if not fitted:
                 self._entropy = keep_entropy(checkpoint, self.random_state)
-            for name in (*_LEARNED_OF_DRAWS, "_is_subset"):
+            for name in (*_LEARNED_OF_FIT, "_is_subset"):
                 vars(self).pop(name, None)
             members, left_out = self._make_members(len(X), draws, classifier, metadata)
             members = self._draw_columns(members, X.row_shape, n_columns)
@@ -188,7 +193,7 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
                 f"`partial_fit` trains the {n_before} members there are further: got n_estimators={self.n_estimators}. "
                 "Add members with `warm_start` and `fit`, or begin again with `fit`."
             )
-        for name in (*_LEARNED_OF_DRAWS, "_data"):
+        for name in (*_LEARNED_OF_FIT, "_data"):
             vars(self).pop(name, None)
         if n_before is None:
             self._entropy = draw_entropy(self.random_state)
@@ -232,7 +237,7 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
 
     def _remember_data(self, X, y, draws, n_columns, *, must_agree):
         """Keep what members of a later `warm_start` must share with those of now, and compare it with the earlier."""
-        holds_out = (isinstance(self.weights, str) or calibrates(self)) and not draws
+        holds_out = (isinstance(self.weights, str) or calibrates(self) or stops_together(self)) and not draws
         known = {
             "shape of X": (len(X), *X.row_shape),
             "shape of y": y.shape,
@@ -254,7 +259,7 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
         for name in drawn:
             if hasattr(self, name):
                 setattr(self, name, [getattr(self, name)[i] for i in indices])
-        for name in set(_LEARNED_OF_DRAWS).difference(drawn):
+        for name in set(_LEARNED_OF_FIT).difference(drawn):
             vars(self).pop(name, None)
 
     def _warn_of_equal_members(self):
@@ -456,7 +461,8 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         Whether the rows that a member left out are its validation rows, for its `val_loss`, early stopping and the
         like. Every member has as many as the one with the fewest, spread over those that it left out.
     validation_fraction : float, default=0.2
-        Fraction of the rows, stratified by class, that no member is trained on where `weights="greedy"` needs them.
+        Fraction of the rows, stratified by class, that no member is trained on where `weights="greedy"`, `calibration`
+        or `early_stopping` needs them.
     warm_start : bool, default=False
         Whether `fit` keeps the members there are and trains only those that a larger `n_estimators` adds. The result is
         that of training all at once, provided that the data are the same.
@@ -481,6 +487,15 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         labels, each with a temperature of its own) are divided by a number that is fitted by the log-loss on rows that
         no member was trained on: out-of-bag rows where members draw their rows, else
         `validation_fraction` of the rows. `predict` stays the same. None: as they are combined.
+    early_stopping : {"ensemble"}, default=None
+        "ensemble" ends the training of all members together, when the log-loss of their combined prediction on
+        `validation_fraction` of the rows no longer improves, and all members keep the variables of the best epoch. It
+        needs the fused engine, and members without Keras callbacks; all members are trained in this process. None:
+        each member is trained to its end, or stopped alone by Keras' EarlyStopping in its `callbacks`.
+    n_iter_no_change : int, default=10
+        With `early_stopping`: training ends after more epochs than this without an improvement.
+    tol : float, default=1e-4
+        With `early_stopping`: what the loss must fall by to count as an improvement.
 
     Attributes
     ----------
@@ -507,6 +522,10 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         with all columns: the first layer of each network selects its own.
     temperature_ : float or ndarray of shape (n_labels,)
         Temperature of the combined probabilities; only with `calibration`. Above 1, they were too sure.
+    validation_losses_ : ndarray of shape (n_epochs,)
+        Loss of the combined prediction on the held-out rows after each epoch; only with `early_stopping`.
+    best_epoch_ : int
+        Epoch, counted from 1, whose variables the members have; only with `early_stopping`.
     engine_ : str
         The engine that trained the members: "fused", "keras", or "none" where all were fitted already.
     engine_reason_ : str
@@ -575,6 +594,9 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         random_state=None,
         verbose=0,
         calibration=None,
+        early_stopping=None,
+        n_iter_no_change=10,
+        tol=1e-4,
     ):
         self.estimator = estimator
         self.n_estimators = n_estimators
@@ -595,6 +617,9 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         self.random_state = random_state
         self.verbose = verbose
         self.calibration = calibration
+        self.early_stopping = early_stopping
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
 
     @classmethod
     def from_models(
@@ -854,7 +879,7 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         Whether the rows that a member left out are its validation rows, for its `val_loss`, early stopping and the
         like. Every member has as many as the one with the fewest, spread over those that it left out.
     validation_fraction : float, default=0.2
-        Fraction of the rows that no member is trained on where `weights="greedy"` needs them.
+        Fraction of the rows that no member is trained on where `weights="greedy"` or `early_stopping` needs them.
     warm_start : bool, default=False
         Whether `fit` keeps the members there are and trains only those that a larger `n_estimators` adds. The result is
         that of training all at once, provided that the data are the same.
@@ -874,6 +899,16 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         Seed from which every member's own seed is spawned; that of member i does not depend on `n_estimators`.
     verbose : int, default=0
         Above 0, a line is printed for each member that is trained.
+    early_stopping : {"ensemble"}, default=None
+        "ensemble" ends the training of all members together, when the squared error of their combined prediction (with
+        a `distribution`, its negative log-likelihood) on `validation_fraction` of the rows no longer improves, and all
+        members keep the variables of the best epoch. It needs the fused engine, and members without Keras callbacks;
+        all members are trained in this process. None: each member is trained to its end, or stopped alone by Keras'
+        EarlyStopping in its `callbacks`.
+    n_iter_no_change : int, default=10
+        With `early_stopping`: training ends after more epochs than this without an improvement.
+    tol : float, default=1e-4
+        With `early_stopping`: what the loss must fall by to count as an improvement.
 
     Attributes
     ----------
@@ -895,6 +930,10 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
     estimators_features_ : list of ndarray of int
         Columns of each member; only where members draw columns. Unlike those of scikit-learn's bagging, members take X
         with all columns: the first layer of each network selects its own.
+    validation_losses_ : ndarray of shape (n_epochs,)
+        Loss of the combined prediction on the held-out rows after each epoch; only with `early_stopping`.
+    best_epoch_ : int
+        Epoch, counted from 1, whose variables the members have; only with `early_stopping`.
     engine_ : str
         The engine that trained the members: "fused", "keras", or "none" where all were fitted already.
     engine_reason_ : str
@@ -947,6 +986,9 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         n_jobs=None,
         random_state=None,
         verbose=0,
+        early_stopping=None,
+        n_iter_no_change=10,
+        tol=1e-4,
     ):
         self.estimator = estimator
         self.n_estimators = n_estimators
@@ -965,6 +1007,9 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+        self.early_stopping = early_stopping
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
 
     @classmethod
     def from_models(

@@ -62,6 +62,7 @@ from skensemble._reweight import (
     warn_if_changed,
 )
 from skensemble._routing import fit_metadata, make_router, split_metadata
+from skensemble._stopping import ensemble_stopping, learn_stopping, stops_together
 from skensemble._typing import MatrixLike
 
 
@@ -202,9 +203,12 @@ class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
         weights = None if selects else normalize_weights(self._given_weights(), n_members)
         self._check_combination(weights, n_members)
         self._check_targets([member.estimator for member in members])
-        judged = None
-        if selects or calibrates(self):
+        judged = stopping = None
+        if selects or calibrates(self) or stops_together(self):
             members, judged = self._hold_out(members, y, sample_weight, left_out)
+        if stops_together(self):
+            rows = TrainingData(X, y, sample_weight).take(judged)
+            stopping = ensemble_stopping(self, normalize_weights(None, n_members) if selects else weights, rows)
         check_weights_of_rows(members, sample_weight)
         members = with_callbacks(members, first=len(fitted), fitted=fitted)
 
@@ -229,8 +233,10 @@ class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
             task=task,
             checkpoint=checkpoint,
             first=len(fitted),
+            stopping=stopping,
         )
         learn(self, trained)
+        learn_stopping(self, stopping)
         self._warn_of_equal_members()
 
     def _check_parameters(self):

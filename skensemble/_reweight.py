@@ -23,7 +23,7 @@ from skensemble._typing import MatrixLike
 
 RULES = ("mean", "median", "geometric_mean", "trimmed_mean")
 #: Parameters that change how members are combined, and not the members.
-COMBINING = ("voting", "combination", "trim_fraction", "weights", "n_last", "n_checkpoints", "decay")
+COMBINING = ("voting", "combination", "trim_fraction", "weights", "n_last", "n_checkpoints", "decay", "calibration")
 
 
 def learned(ensemble, name, default=None):
@@ -105,9 +105,12 @@ def warn_if_changed(ensemble):
     ]
     if changed:
         names = ", ".join(f"`{name}`" for name in changed)
+        arguments = [f"{name}=..." for name in changed if name != "calibration"]
+        if "calibration" in changed and calibrates(ensemble):
+            arguments.append("X=..., y=...")  # the parameter itself says whether to calibrate
         warnings.warn(
             f"{names} {'was' if len(changed) == 1 else 'were'} set after fit. Predictions use what fit or reweight "
-            f"learned: call reweight({', '.join(f'{name}=...' for name in changed)}), or fit again.",
+            f"learned: call reweight({', '.join(arguments)}), or fit again.",
             stacklevel=find_stacklevel(),
         )
 
@@ -261,10 +264,11 @@ class Reweighted:
         check_combination(*how, changed["weights_"], n_counted)
         with unchanged_on_error(self):
             vars(self).update(changed)
-            vars(self).pop("_conformity", None)  # that of the earlier combination
+            for name in ("_conformity", "temperature_"):  # of the earlier combination
+                vars(self).pop(name, None)
             if calibrates(self):
                 self._calibrate_on(X, y, sample_weight)
-            remember_parameters(self, {*given, *([] if weights is None else ["weights"])})
+            remember_parameters(self, {*given, "calibration", *([] if weights is None else ["weights"])})
             return self
 
     def subset(self, members: ArrayLike) -> Self:

@@ -132,6 +132,22 @@ def test_fit_without_calibration_forgets_the_temperature():
     np.testing.assert_allclose(ensemble.predict_proba(X), ensemble.predict_members(X).mean(axis=0), **FLOAT32)
 
 
+def test_calibration_that_is_set_after_fit():
+    """Predictions stay as they are and say so, until `reweight` calibrates, or no longer does."""
+    ensemble = clone(ENSEMBLES["averaging"]).fit(X, NAMES)
+    before = ensemble.predict_proba(X)
+    ensemble.set_params(calibration="temperature")
+    with pytest.warns(UserWarning, match=r"`calibration` was set after fit.*reweight\(X=..., y=...\)"):
+        np.testing.assert_array_equal(ensemble.predict_proba(X), before)
+    assert ensemble.reweight(X=X, y=NAMES).temperature_ != 1
+    calibrated = ensemble.predict_proba(X)
+    assert np.abs(calibrated - before).max() > 1e-3
+    ensemble.set_params(calibration=None)
+    with pytest.warns(UserWarning, match=r"`calibration` was set after fit.*reweight\(\)"):
+        np.testing.assert_array_equal(ensemble.predict_proba(X), calibrated)
+    np.testing.assert_array_equal(ensemble.reweight().predict_proba(X), before)
+
+
 def test_reweight_fits_the_temperature_again():
     """On rows that are given; without them there would be none that fits."""
     ensemble = clone(ENSEMBLES["averaging"]).set_params(calibration="temperature").fit(X, NAMES)

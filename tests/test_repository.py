@@ -39,7 +39,7 @@ LAYERS = [
     {"_engine"},
     {"_checkpoint"},
     {"wrappers", "_heads", "_adapters"},
-    {"_export", "_routing", "_reweight"},
+    {"_export", "_routing", "_reweight", "_stopping"},
     {"_base", "_named", "_single_run"},
     {"io", "metrics"},
     {"_trained"},

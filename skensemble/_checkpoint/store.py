@@ -133,7 +133,7 @@ class Checkpoint:
             self._set_aside(self.path / name, error)
             return None
 
-    def begin(self, members, data, engine, *, first=0, trajectory=None):
+    def begin(self, members, data, engine, *, first=0, run=None):
         """Compare what the fit follows from with what the directory was begun with, and read what was finished.
 
         Parameters
@@ -143,8 +143,8 @@ class Checkpoint:
         engine : str
         first : int, default=0
             Position of the first of `members` in the ensemble.
-        trajectory : Trajectory, default=None
-            Of a single run.
+        run : Trajectory or StoppingRule, default=None
+            What a single run keeps, or what ends the training of all members.
 
         Returns
         -------
@@ -156,8 +156,7 @@ class Checkpoint:
         ValueError
             With what differs.
         """
-        run = None if trajectory is None else _describe_run(trajectory)
-        now = fingerprint(members, *data, engine, first=first, run=run)
+        now = fingerprint(members, *data, engine, first=first, run=None if run is None else describe(run.facts()))
         before = self.read_json("fit.json")
         if before is not None and self._is_same(before, now):
             for part in ("members", "estimators"):
@@ -240,12 +239,6 @@ class Checkpoint:
             for i, entry in entries.items():
                 found[i] = MemberResult(entry, record["engine"], record["reason"], record["recorder"])
         return found
-
-
-def _describe_run(trajectory):
-    """The parts of a trajectory that can be compared; the learning rates by what they are for a made-up run."""
-    rates = None if trajectory.rates is None else trajectory.rates(1.0, 7)
-    return describe([trajectory.n_kept, trajectory.ends, trajectory.keeps_optimizer, rates])
 
 
 class GroupCheckpoint:

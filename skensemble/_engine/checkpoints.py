@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from skensemble._engine.ensemble_stopping import EnsembleStopping, StoppingRule
 from skensemble._engine.results import MemberResult
 from skensemble._engine.trajectory import Trajectory, TrajectoryRecorder
 from skensemble._members.inputs import TrainingData
@@ -21,7 +22,7 @@ class GroupCheckpoint(Protocol):
     def save(self, make_state: Callable[[], Mapping[str, Any]]) -> None:
         """Write what `make_state` gives if it is time for that."""
 
-    def finish(self, results: Sequence[MemberResult], recorder: TrajectoryRecorder | None) -> None:
+    def finish(self, results: Sequence[MemberResult], recorder: TrajectoryRecorder | EnsembleStopping | None) -> None:
         """Write the results of the members."""
 
 
@@ -35,7 +36,7 @@ class Checkpoint(Protocol):
         engine: str,
         *,
         first: int = 0,
-        trajectory: Trajectory | None = None,
+        run: Trajectory | StoppingRule | None = None,
     ) -> dict[int, MemberResult]:
         """Results of the members that were finished, by their numbers; raises where the fit is another one."""
 

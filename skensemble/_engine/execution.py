@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from skensemble._engine.backend import use_share_of_cores
 from skensemble._engine.checkpoints import Checkpoint
+from skensemble._engine.ensemble_stopping import EnsembleStopping, check_one_program, stopped_by_nothing
 from skensemble._engine.fused import run_fused
 from skensemble._engine.initial_values import BuiltNetwork
 from skensemble._engine.keras_fit import fit_with_keras
@@ -30,6 +31,7 @@ def fit_here(
     recorder: TrajectoryRecorder | None = None,
     checkpoint: Checkpoint | None = None,
     networks: Mapping[int, BuiltNetwork] | None = None,
+    stopping: EnsembleStopping | None = None,
 ) -> Results:
     """Fit members in this process.
 
@@ -46,6 +48,8 @@ def fit_here(
     checkpoint : Checkpoint, default=None
     networks : dict of int to BuiltNetwork, default=None
         Those of members that were built already.
+    stopping : EnsembleStopping, default=None
+        Ends the training of all members together.
 
     Returns
     -------
@@ -53,6 +57,8 @@ def fit_here(
     """
     use_share_of_cores()  # also in the workers of a search
     plan = plan_training(members, data, engine, networks)
+    if stopping is not None:
+        check_one_program(plan)
     groups = [count_members(group.members) for group in plan.groups]
     tasks = task.parts([*groups, *(type(members[i].estimator).__name__ for i in plan.alone)])
     of_alone = dict(zip(plan.alone, tasks[len(groups) :], strict=True))
@@ -62,8 +68,10 @@ def fit_here(
     reasons = dict(plan.reasons)
     for group, of_group in zip(plan.groups, tasks[: len(groups)], strict=True):
         try:
-            results |= _fit_group(group, data, of_group, recorder, checkpoint)
+            results |= _fit_group(group, data, of_group, recorder, checkpoint, stopping)
         except NotFusableError as error:  # found in tracing only
+            if stopping is not None:
+                raise stopped_by_nothing(str(error)) from error
             reasons |= dict.fromkeys(group.numbers, reason_for_keras(engine, error))
     for i, reason in sorted(reasons.items()):
         member = fit_with_keras(members[i], data, of_alone.get(i, Task()), recorder)
@@ -81,6 +89,7 @@ def _fit_group(
     task: Task,
     recorder: TrajectoryRecorder | None,
     checkpoint: Checkpoint | None,
+    stopping: EnsembleStopping | None,
 ) -> Results:
     """Fit the members of a group by one program."""
     reason = "members of one architecture share one program" if recorder is None else "the run is one program"
@@ -89,7 +98,7 @@ def _fit_group(
         return {i: MemberResult(one, "fused", reason) for i, one in zip(group.numbers, fitted, strict=True)}
 
     part = None if checkpoint is None else checkpoint.part(group.numbers)
-    fitted = results(run_fused(group, data, task.mapped(results), recorder, part))
+    fitted = results(run_fused(group, data, task.mapped(results), recorder, part, stopping))
     if part is not None:
-        part.finish(list(fitted.values()), recorder)
+        part.finish(list(fitted.values()), recorder or stopping)
     return fitted

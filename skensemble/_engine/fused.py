@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from skensemble._engine.checkpoints import GroupCheckpoint
+from skensemble._engine.ensemble_stopping import EnsembleStopping
 from skensemble._engine.group_fit import group_fit
 from skensemble._engine.group_run import GroupRun, Logs, log_values
 from skensemble._engine.plan import FusedGroup
@@ -29,6 +30,7 @@ def run_fused(
     task: Task,
     recorder: TrajectoryRecorder | None = None,
     checkpoint: GroupCheckpoint | None = None,
+    stopping: EnsembleStopping | None = None,
 ) -> list[FittedMember]:
     """The members of a group, trained by one program.
 
@@ -42,6 +44,8 @@ def run_fused(
         Follows the run of a single member.
     checkpoint : GroupCheckpoint, default=None
         Where the members go on from what they had reached.
+    stopping : EnsembleStopping, default=None
+        Ends the training, of members without Keras callbacks.
     """
     run = GroupRun(group.members, group_fit(group.members, data), recorder)
     saved = None
@@ -56,18 +60,24 @@ def run_fused(
     if group.members[0].is_watched:
         members = run_watched([member.spec for member in group.members], run, task, checkpoint, saved)
     else:
-        members = _run_unwatched(run, task, checkpoint, saved)
+        members = _run_unwatched(run, task, checkpoint, saved, stopping)
     task.end(lambda: members)
     return members
 
 
 def _run_unwatched(
-    run: GroupRun, task: Task, checkpoint: GroupCheckpoint | None, saved: Mapping[str, Any] | None
+    run: GroupRun,
+    task: Task,
+    checkpoint: GroupCheckpoint | None,
+    saved: Mapping[str, Any] | None,
+    stopping: EnsembleStopping | None,
 ) -> list[FittedMember]:
     """Train without Keras callbacks; report and save between segments of epochs."""
     fit = run.fit
+    if stopping is not None and saved is not None:
+        stopping.resume(saved["stopping"])
     histories: list[dict[str, list]] = [{} for _ in fit.seeds] if saved is None else saved["histories"]
-    n_reports = fit.epochs if task.is_watched else _REPORTS if task.verbose else 1
+    n_reports = fit.epochs if task.is_watched or stopping is not None else _REPORTS if task.verbose else 1
     for n_epochs in _segments(run, n_reports, None if checkpoint is None else _LOOK_SECONDS):
         step = task.step("epoch")
         logs = run.advance(n_epochs)
@@ -76,11 +86,13 @@ def _run_unwatched(
         if task.verbose:
             means = {name: values.mean(axis=1) for name, values in logs.items()}
             print_progress(f"{count_members(fit.seeds)}, epoch {run.epoch} of {fit.epochs}, mean", means)
-        if checkpoint is not None and not run.is_over:
-            checkpoint.save(partial(run.saved, histories=histories))
-        if step.end(partial(run.members, histories)):
+        is_last = stopping is not None and stopping.end_epoch(run.members(histories), run.variables())
+        if checkpoint is not None and not run.is_over and not is_last:
+            known = {} if stopping is None else {"stopping": stopping.state()}
+            checkpoint.save(partial(run.saved, histories=histories, **known))
+        if step.end(partial(run.members, histories)) or is_last:
             break
-    return list(run.members(histories))
+    return list(run.members(histories, None if stopping is None else stopping.best(run.variables())))
 
 
 def _segments(run: GroupRun, n_reports: int, look_seconds: float | None) -> Iterator[int]:

@@ -80,19 +80,23 @@ class GroupRun:
             variables = self.program.unstack(self.program.finalize(self.state), 0)
             self.recorder.record(self.epoch - 1, variables, callbacks)
 
-    def members(self, histories: Sequence[Mapping[str, list]]) -> list[StackedMember]:
-        """The members as if the training ended now; `histories` holds Keras' of each."""
-        arrays = Variables(*([np.asarray(v) for v in part] for part in self.program.finalize(self.state).variables))
+    def variables(self) -> Variables:
+        """Those of all members as if the training ended now, as arrays."""
+        return Variables(*([np.asarray(v) for v in part] for part in self.program.finalize(self.state).variables))
+
+    def members(
+        self, histories: Sequence[Mapping[str, list]], variables: Variables | None = None
+    ) -> list[StackedMember]:
+        """The members as if the training ended now, or with the `variables` that they had; `histories` are Keras'."""
+        arrays = self.variables() if variables is None else variables
         prototypes, seeds = self.fit.prototypes, self.fit.seeds
         trained: dict[int, StackedMember] = {}
         for prototype in {id(prototype): prototype for prototype in prototypes}.values():
             own = [k for k, other in enumerate(prototypes) if other is prototype]
-            variables = arrays
+            values = arrays
             if len(own) < len(prototypes):
-                variables = Variables(*([v[own] for v in part] for part in arrays))
-            stack = StackedMembers(
-                prototype, [seeds[k] for k in own], variables, [history_of(histories[k]) for k in own]
-            )
+                values = Variables(*([v[own] for v in part] for part in arrays))
+            stack = StackedMembers(prototype, [seeds[k] for k in own], values, [history_of(histories[k]) for k in own])
             trained |= {k: StackedMember(stack, i) for i, k in enumerate(own)}
         return [trained[k] for k in range(len(prototypes))]
 

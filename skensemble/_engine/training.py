@@ -9,6 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skensemble._compat.python import find_stacklevel
 from skensemble._engine.checkpoints import Checkpoint
+from skensemble._engine.ensemble_stopping import EnsembleStopping
 from skensemble._engine.execution import Results, fit_here
 from skensemble._engine.fitted import FittedMembers
 from skensemble._engine.own_fits import check_own_fits, engine_of
@@ -31,6 +32,7 @@ def fit_members(
     task: Task | None = None,
     checkpoint: Checkpoint | None = None,
     first: int = 0,
+    stopping: EnsembleStopping | None = None,
 ) -> TrainedMembers:
     """Train every member that is not frozen.
 
@@ -48,6 +50,8 @@ def fit_members(
         Where the state of the fit is kept, and taken from.
     first : int, default=0
         Position of the first of `members` in the ensemble; for the checkpoint, and the number that callbacks get.
+    stopping : EnsembleStopping, default=None
+        Ends the training of all members together; they are trained in this process then.
 
     Returns
     -------
@@ -56,7 +60,7 @@ def fit_members(
     Raises
     ------
     NotFusableError
-        With `engine="fused"`: the reason in words.
+        With `engine="fused"`, and with `stopping`: the reason in words.
     """
     check_backend(n_jobs)
     check_own_fits(members, engine)
@@ -67,12 +71,19 @@ def fit_members(
         member if member.name else dataclasses.replace(member, name=f"member {i}")
         for i, member in enumerate(members, first)
     ]
-    results: Results = {}
+    kept: Results = {}
     if checkpoint is not None:
-        results = checkpoint.begin(members, data, engine, first=first)
-    parts = parts_of(dict(enumerate(members)), data, engine, results, n_jobs)
-    task = (Task() if task is None else task).mapped(lambda fitted: _gather(members, results | fitted))
-    trained = _gather(members, results | fit_parts(parts, data, engine, task, checkpoint))
+        kept = checkpoint.begin(members, data, engine, first=first, run=None if stopping is None else stopping.rule)
+    task = (Task() if task is None else task).mapped(lambda fitted: _gather(members, kept | fitted))
+    numbered = dict(enumerate(members))
+    if stopping is None:
+        results = fit_parts(parts_of(numbered, data, engine, kept, n_jobs), data, engine, task, checkpoint)
+    elif kept:
+        stopping.resume(kept[0].recorded or {})
+        results = {}
+    else:
+        results = fit_here(numbered, data, engine, task, None, checkpoint, stopping=stopping)
+    trained = _gather(members, kept | results)
     if checkpoint is not None:
         checkpoint.clean(members)
     _warn_of_divergence(trained.estimators)
@@ -123,7 +134,7 @@ def fit_trajectory(
     (member,) = with_callbacks([member])
     kept: Results = {}
     if checkpoint is not None:
-        kept = checkpoint.begin([member], data, engine, trajectory=trajectory)
+        kept = checkpoint.begin([member], data, engine, run=trajectory)
     if kept:
         result = kept[0]
         recorder.resume(result.recorded or {})

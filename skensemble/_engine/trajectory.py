@@ -41,6 +41,11 @@ class Trajectory:
     rates: Callable | None = None
     keeps_optimizer: bool = False
 
+    def facts(self) -> list:
+        """What can be compared with another one; the learning rates by what they are for a made-up run."""
+        rates = None if self.rates is None else self.rates(1.0, 7)
+        return [self.n_kept, self.ends, self.keeps_optimizer, rates]
+
 
 class TrajectoryRecorder:
     """Follows one run of a member.

@@ -84,9 +84,11 @@ def parts_of(
 
 def fit_parts(parts: Parts, data: TrainingData, engine: str, task: Task, checkpoint: Checkpoint | None) -> Results:
     """Fit parts of members, as of `parts_of`, each in a worker; where there is one part, in this process."""
+    if not parts.unfinished:
+        task.begin(0)
+        return {}
     if parts.n_workers == 1:
-        fitted = [fit_here(part, data, engine, task, None, checkpoint, parts.networks) for part in parts.unfinished]
-        return {i: result for of_part in fitted for i, result in of_part.items()}
+        return fit_here(parts.unfinished[0], data, engine, task, None, checkpoint, parts.networks)
     tasks = task.parts([count_members(part) for part in parts.unfinished])
     to_train = {i: member for part in parts.unfinished for i, member in part.items()}
     arguments = needed(as_arguments(data), to_train, is_watched=task.is_watched)

@@ -73,6 +73,11 @@ class TrainingData(NamedTuple):
     y: np.ndarray
     sample_weight: np.ndarray | None = None
 
+    def take(self, rows: np.ndarray) -> "TrainingData":
+        """Some rows."""
+        weights = None if self.sample_weight is None else self.sample_weight[rows]
+        return TrainingData(self.X.take(rows), self.y[rows], weights)
+
 
 def as_inputs(X: Any) -> Inputs:
     """`Inputs` as they are; an array is both forms."""

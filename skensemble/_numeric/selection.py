@@ -1,5 +1,7 @@
 """Greedy weights of members on held-out predictions, and the rows that are held out for them."""
 
+from functools import partial
+
 import numpy as np
 from scipy.special import log_softmax
 from sklearn.model_selection import train_test_split
@@ -45,9 +47,9 @@ def check_judged_rows(rows, sample_weight):
     """Raise where all rows that members, or checkpoints, are to be judged on have weight 0."""
     if sample_weight is not None and not sample_weight[rows].any():
         raise ValueError(
-            "At least one of the rows that are held out, for weights or calibration, must have a `sample_weight` above "
-            f"0: it is 0 for all {len(rows)} of them. Hold out more rows, weigh other rows, or pass weights and "
-            "calibration=None."
+            "At least one of the rows that are held out, for weights, calibration or early stopping, must have a "
+            f"`sample_weight` above 0: it is 0 for all {len(rows)} of them. Hold out more rows, weigh other rows, or "
+            "pass weights, calibration=None and early_stopping=None."
         )
 
 
@@ -114,7 +116,9 @@ def greedy_weights(
     unknown = ~valid.any(axis=1)
     row_weights = None if sample_weight is None else sample_weight[covered]
     if how.rule == "median":
-        growing = _GrowingMedian(predictions, _loss_of(y, multilabel, regression), valid, row_weights, how)
+        growing = _GrowingMedian(
+            predictions, partial(row_losses, y=y, multilabel=multilabel, regression=regression), valid, row_weights, how
+        )
     else:
         geometric = how.rule == "geometric_mean"
         parts = _log_pool_parts if geometric else _linear_parts
@@ -194,7 +198,7 @@ class _GrowingMedian:
 
     def _score(self, weights):
         values = self._loss(combine_where(self._predictions, self._valid, weights, self._how))
-        return np.average(values.reshape(len(values), -1).sum(axis=-1), weights=self._row_weights)
+        return np.average(values, weights=self._row_weights)
 
 
 def _linear_parts(predictions, y, *, multilabel, regression):
@@ -215,14 +219,21 @@ def _log_pool_parts(proba, y, *, multilabel, regression):
     return parts, lambda logs: -log_softmax(logs, axis=-1)[..., np.arange(len(y)), y]
 
 
-def _loss_of(y, multilabel, regression):
-    """Loss of each row from a whole prediction."""
+def row_losses(prediction, y, *, multilabel=False, regression=False):
+    """Loss of each row, as of `greedy_weights`.
 
-    def loss(prediction):
-        parts, of_parts = _linear_parts(prediction[np.newaxis], y, multilabel=multilabel, regression=regression)
-        return of_parts(parts)[0]
+    Parameters
+    ----------
+    prediction : ndarray of shape (n_samples, n_classes) or (n_samples[, n_outputs])
+    y, multilabel, regression
+        As of `greedy_weights`.
 
-    return loss
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+    """
+    parts, of_parts = _linear_parts(prediction[np.newaxis], y, multilabel=multilabel, regression=regression)
+    return of_parts(parts)[0].reshape(len(y), -1).sum(axis=-1)
 
 
 def _log_loss(part):

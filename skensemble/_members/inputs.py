@@ -99,5 +99,6 @@ def refuse_streams(X: Any) -> None:
     ):
         raise TypeError(
             f"X must be an array, whose rows can be read in any order: got {type(X).__name__}. Give X and y as arrays; "
-            "where X is larger than the memory, as a memory map (`numpy.load(path, mmap_mode='r')`)."
+            "where X is larger than the memory, as a memory map (`numpy.load(path, mmap_mode='r')`): the guide, under "
+            "\"Data\", writes a Dataset or a folder of images into one in five lines."
         )

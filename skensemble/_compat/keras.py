@@ -10,6 +10,7 @@ import weakref
 from contextlib import contextmanager
 
 import keras
+import numpy as np
 
 from skensemble._compat.private import is_missing, private
 from skensemble._compat.seeds import SEED_LOCK, get_keras_global, set_keras_global
@@ -270,6 +271,36 @@ def traces_steps(callback):
 def is_default_hook(hook):
     """Whether a hook of a callback is the empty one of Keras' base class, which Keras marks."""
     return getattr(hook, "_is_default", False)
+
+
+def shuffled_orders(n_rows, n_epochs):
+    """Orders of rows in the next epochs of Keras' `fit`, drawn as Keras 3.8 to 3.15 draws them.
+
+    `begin_shuffling` comes before the first epoch. Without a seed, orders are as random as those that Keras would draw.
+
+    Parameters
+    ----------
+    n_rows, n_epochs : int
+
+    Returns
+    -------
+    ndarray of int32 of shape (n_epochs, n_rows)
+    """
+    if keras.backend.backend() == "tensorflow":
+        from skensemble._compat.tensorflow import seeded_order
+
+        order = seeded_order(n_rows)
+        if order is not None:
+            return np.broadcast_to(order, (n_epochs, n_rows))
+        orders = np.broadcast_to(np.arange(n_rows, dtype="int32"), (n_epochs, n_rows))
+        return np.random.default_rng().permuted(orders, axis=1)
+    return np.reshape([np.random.permutation(n_rows) for _ in range(n_epochs)], (n_epochs, n_rows)).astype("int32")
+
+
+def begin_shuffling(model, n_rows):
+    """Draw what Keras' `fit` draws before the first epoch: on JAX a model that was not trained yet looks at a batch."""
+    if keras.backend.backend() != "tensorflow" and getattr(model, "history", None) is None:
+        np.random.permutation(n_rows)
 
 
 def batch_norm_layers(model):

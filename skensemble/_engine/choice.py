@@ -42,6 +42,16 @@ def why_keras(n_values: int) -> str | None:
     return None
 
 
+def why_keras_alone(n_values: int) -> str | None:
+    """`why_keras` for a network that is trained by itself."""
+    if n_values >= LARGE_MEMBER:
+        return (
+            f"the network is large ({n_values:,} trainable values): a program would take as long and need more memory "
+            "(engine='fused' trains it in one all the same)"
+        )
+    return None
+
+
 def working_bytes(n_values: int, n_activations: int, batch_size: int) -> int:
     """Bytes that a program needs at most for a member in training.
 

@@ -32,6 +32,7 @@ from skensemble._compat.scikeras import (
 )
 from skensemble._compat.seeds import seeded
 from skensemble._compat.sklearn import check_feature_names, check_sample_weight, plain_transforms
+from skensemble._engine.backend import use_share_of_cores
 from skensemble._engine.callbacks import acts_in_prediction
 from skensemble._engine.records import Data
 from skensemble._engine.single import fit_single, predict_single
@@ -324,6 +325,8 @@ class _Member(CheckedPickling):
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         if self.engine not in ("auto", "fused", "keras"):
             raise ValueError(f"`engine` must be 'auto', 'fused' or 'keras': got {self.engine!r}.")
+        if self.engine != "keras":
+            use_share_of_cores()  # before anything is computed
         goes_on = (self.warm_start or kwargs.get("warm_start")) and self.initialized_
         needed = [value for name, value in self.get_params(deep=False).items() if name != "model" or not goes_on]
         check_restored(needed)

@@ -10,7 +10,7 @@ import numpy as np
 from skensemble._compat.keras import begin_shuffling, shuffled_orders
 from skensemble._compat.scikeras import BaseWrapper, fit_callbacks, rebuild_model
 from skensemble._compat.seeds import count_model, seeded
-from skensemble._engine.backend import load_data, use_share_of_cores, why_not_fusable
+from skensemble._engine.backend import load_data, why_not_fusable
 from skensemble._engine.callbacks import MemberCallbacks, why_not_per_epoch
 from skensemble._engine.choice import why_keras_alone
 from skensemble._engine.forward import forward, stack_values
@@ -78,7 +78,6 @@ def fit_single(
     """
     if engine == "keras":
         return SingleFit(None, "keras", "Keras' own fit, as asked")
-    use_share_of_cores()
     count_model()
     try:
         arguments = _with_all_rows(arguments, len(data.y))
@@ -123,7 +122,9 @@ class _KerasOrders(GroupFit):
 
 def _with_all_rows(arguments: FitArguments, n_rows: int) -> FitArguments:
     """Arguments with the number of rows for -1, as scikeras counts them: those for validation included."""
-    sizes = {name: n_rows for name in ("batch_size", "validation_batch_size") if getattr(arguments, name) == -1}
+    sizes: dict[str, Any] = {
+        name: n_rows for name in ("batch_size", "validation_batch_size") if getattr(arguments, name) == -1
+    }
     return dataclasses.replace(arguments, **sizes)
 
 

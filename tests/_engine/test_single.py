@@ -67,7 +67,24 @@ class Halve(keras.callbacks.Callback):
             self.model.set_weights([value / 2 for value in self.model.get_weights()])
 
 
+def convolutions(meta):
+    """Convolutions and batch normalization, the last batch smaller than the others."""
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input(meta["X_shape_"][1:]),
+            layers.Reshape((3, 1)),
+            layers.Conv1D(3, 2, padding="same"),
+            layers.BatchNormalization(),
+            layers.SpatialDropout1D(0.3),
+            layers.Flatten(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+
+
 def partly(estimator):
+    """Fit in three calls."""
     for part in (slice(20), slice(20), slice(20, None)):
         estimator.partial_fit(X[part], Y[part], classes=list("abc"))
 
@@ -96,6 +113,7 @@ CASES = {
         network(warm_start=True, validation_split=0.2, fit__validation_freq=2),
         lambda one: one.fit(X, Y).fit(X, Y, epochs=2, initial_epoch=3),
     ),
+    "convolutions": (network(model=convolutions, hidden_layer_sizes=None), None),
     "another fit": (network(optimizer="sgd"), lambda one: one.fit(X[:20], Y[:20] != "a").fit(X, Y)),
     "a regressor": (
         KerasRegressor(**SMALL, distribution="normal"),
@@ -239,7 +257,7 @@ class CountPredictions(keras.callbacks.Callback):
 
 
 def test_predictions():
-    """They are those of Keras' `predict`, also of other rows and changed values, and which Keras is asked where it must."""
+    """They are those of Keras' `predict`, also of other rows and changed values; callbacks for it are called."""
     fitted = network().fit(X, Y)
     other = np.concatenate([X, X])[::-3]
     np.testing.assert_allclose(fitted.predict_proba(other), fitted.model_.predict(other, verbose=0), **TRAINED_FLOAT32)

@@ -306,8 +306,8 @@ class _Member(CheckedPickling):
         with plain_transforms():
             outputs = None
             if self._predicts_by_program() and not kwargs:
-                X, _ = self._validate_data(X)
-                outputs = predict_single(self, self.feature_encoder_.transform(X))
+                checked, _ = self._validate_data(X)
+                outputs = predict_single(self, self.feature_encoder_.transform(checked))
             return super()._predict_raw(X, **kwargs) if outputs is None else outputs
 
     def _predicts_by_program(self):

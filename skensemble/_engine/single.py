@@ -1,15 +1,16 @@
 """A network by itself: trained and run by a program for one member, in place of `Model.fit` and `Model.predict`."""
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
-from skensemble._compat.keras import begin_shuffling, shuffled_orders
+from skensemble._compat.keras import row_orders
 from skensemble._compat.scikeras import BaseWrapper, fit_callbacks, rebuild_model
-from skensemble._compat.seeds import count_model, seeded
+from skensemble._compat.seeds import count_model
 from skensemble._engine.backend import load_data, why_not_fusable
 from skensemble._engine.callbacks import MemberCallbacks, why_not_per_epoch
 from skensemble._engine.choice import why_keras_alone
@@ -66,7 +67,7 @@ def fit_single(
     arguments : FitArguments
         With `epochs` as `Model.fit` counts them, those before `initial_epoch` included.
     seed : int or None
-        Of the training; None leaves all generators of random numbers as they are.
+        Of the order of the rows; None follows the generators of the process, as Keras does.
     engine : {"auto", "fused", "keras"}
     verbose : int or str
         Keras'.
@@ -82,8 +83,7 @@ def fit_single(
     try:
         arguments = _with_all_rows(arguments, len(data.y))
         _check_fusable(estimator, data, arguments, engine, verbose)
-        with seeded(seed):
-            logs = _train(estimator, data, arguments, verbose)
+        logs = _train(estimator, data, arguments, seed, verbose)
     except NotFusableError as error:
         return SingleFit(None, "keras", reason_for_keras(engine, error))
     return SingleFit(logs, "fused", "the network is trained by one program")
@@ -111,13 +111,21 @@ def predict_single(estimator: BaseWrapper, X: Any) -> np.ndarray | None:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _KerasOrders(GroupFit):
-    """What a network is trained on, its rows in the orders that Keras draws."""
+    """What a network is trained on, its rows in the orders that Keras draws.
+
+    Attributes
+    ----------
+    draw_orders : callable
+        As of `row_orders`.
+    """
+
+    draw_orders: Callable[[int], np.ndarray]
 
     def orders(self, generators: Any, n_epochs: int) -> np.ndarray:
         """Rows in the order in which they are visited in the next epochs, (n_epochs, 1, n_rows)."""
         if not self.arguments.shuffle:
             return super().orders(generators, n_epochs)
-        return shuffled_orders(self.indices.shape[1], n_epochs)[:, None]
+        return self.draw_orders(n_epochs)[:, None]
 
 
 def _with_all_rows(arguments: FitArguments, n_rows: int) -> FitArguments:
@@ -142,9 +150,16 @@ def _check_fusable(estimator: BaseWrapper, data: Data, arguments: FitArguments, 
     if reason is None and _is_limited():
         reason = "keras.config limits the epochs or steps"
     if reason is None and engine == "auto":
-        reason = why_keras_alone(count_values(model))
+        reason = _why_keras(estimator, len(data.y), arguments)
     if reason is not None:
         raise NotFusableError(reason)
+
+
+def _why_keras(estimator: BaseWrapper, n_rows: int, arguments: FitArguments) -> str | None:
+    """Why Keras' own fit pays, in words; None where the program does."""
+    first_epoch = arguments.initial_epoch or 0
+    first_rows = estimator.X_shape_[0] if first_epoch else None
+    return why_keras_alone(count_values(estimator.model_), arguments.epochs - first_epoch, n_rows, first_rows)
 
 
 def _is_rows(X: Any) -> bool:
@@ -163,15 +178,15 @@ def _is_limited() -> bool:
     return any(limit is not None and limit() is not None for limit in limits)
 
 
-def _train(estimator: BaseWrapper, data: Data, arguments: FitArguments, verbose: int) -> dict[str, list]:
+def _train(
+    estimator: BaseWrapper, data: Data, arguments: FitArguments, seed: int | None, verbose: int
+) -> dict[str, list]:
     """Keras' history of the training of the model, whose values are then those at its end."""
     model, callbacks = estimator.model_, fit_callbacks(estimator)
     indices = SampleIndices(*arguments.split(np.arange(len(data.y), dtype="int32")))
-    fit = _fit_of(estimator, data, arguments, indices)
-    spec = MemberSpec(estimator, _ANY_SEED)
-    ready = ReadyMember(spec, estimator, arguments, indices, read_state(model))
+    fit = _fit_of(estimator, data, arguments, indices, seed)
+    ready = ReadyMember(MemberSpec(estimator, _ANY_SEED), estimator, arguments, indices, read_state(model))
     run = GroupRun([ready], fit, first_epoch=arguments.initial_epoch or 0)
-    begin_shuffling(model, len(indices.training))
     if callbacks or verbose:
         watched = WatchedRun(run, [estimator], verbose)
         while watched.running and not run.is_over:
@@ -183,7 +198,9 @@ def _train(estimator: BaseWrapper, data: Data, arguments: FitArguments, verbose:
     return dict(model.history.history)
 
 
-def _fit_of(estimator: BaseWrapper, data: Data, arguments: FitArguments, indices: SampleIndices) -> GroupFit:
+def _fit_of(
+    estimator: BaseWrapper, data: Data, arguments: FitArguments, indices: SampleIndices, seed: int | None
+) -> GroupFit:
     loaded = load_data(dense_or_rows(data.X), data.y, data.sample_weight)
     batch_size, validation = arguments.evaluation_batch_size(len(indices.training)), None
     if indices.validation is not None:
@@ -192,7 +209,9 @@ def _fit_of(estimator: BaseWrapper, data: Data, arguments: FitArguments, indices
         X, *others = arguments.validation_data
         held_out = load_data(dense_or_rows(X), *others)
         validation = ValidationData(held_out, np.arange(X.shape[0])[None], batch_size)
-    return _KerasOrders([estimator], [_ANY_SEED], arguments, loaded, indices.training[None], None, validation)
+    draw_orders = row_orders(estimator.model_, len(indices.training), seed)
+    rows = indices.training[None]
+    return _KerasOrders([estimator], [_ANY_SEED], arguments, loaded, rows, None, validation, draw_orders)
 
 
 def _run_to_the_end(run: GroupRun, model: keras.Model) -> None:

@@ -85,7 +85,7 @@ def convolutions(meta):
 
 def partly(estimator):
     """Fit in three calls."""
-    for part in (slice(20), slice(20), slice(20, None)):
+    for part in (slice(20), slice(20), slice(20, 40)):
         estimator.partial_fit(X[part], Y[part], classes=list("abc"))
 
 
@@ -221,8 +221,11 @@ def test_engine_by_name():
     """Other engines are refused; of a large network alone the steps take as long in a program."""
     with pytest.raises(ValueError, match="`engine` must be 'auto', 'fused' or 'keras': got 'tensorflow'"):
         network(engine="tensorflow").fit(X, Y)
-    assert why_keras_alone(LARGE_MEMBER - 1) is None
-    assert "the network is large" in why_keras_alone(LARGE_MEMBER)
+    assert why_keras_alone(LARGE_MEMBER - 1, 5, 50) is None
+    assert "the network is large" in why_keras_alone(LARGE_MEMBER, 5, 50)
+    streamed = network().partial_fit(X, Y).partial_fit(X[::-1], Y[::-1])
+    assert streamed.engine_ == "fused"
+    assert "the epoch has 20 rows, others than the 50 at first" in streamed.partial_fit(X[:20], Y[:20]).engine_reason_
     head = KerasHeadClassifier(epochs=1, engine="keras", run_eagerly=True)
     assert clone(head).fit(X, Y).engine_reason_ == "Keras' own fit, as asked"
 

@@ -5,7 +5,7 @@ PYTHON ?= python3
 # Test processes. Each loads TensorFlow, so memory runs out long before the cores do.
 WORKERS ?= 2
 # Tests that know a backend: `make test-jax`.
-ON_JAX := tests/_engine/jax tests/_engine/test_single.py
+ON_JAX := tests/_engine/jax
 # More arguments for pytest.
 ARGS ?=
 

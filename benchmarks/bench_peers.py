@@ -92,7 +92,7 @@ def voting(n_members, epochs):
     from sklearn.base import clone
     from sklearn.ensemble import VotingClassifier
 
-    member = ensemble(epochs=epochs).estimator
+    member = ensemble(epochs=epochs).estimator.set_params(engine="keras")
 
     def fit(X, y, seed):
         seeds = range(seed * n_members, (seed + 1) * n_members)

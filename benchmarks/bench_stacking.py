@@ -9,6 +9,7 @@ fit" is in a fresh process, tracing and compiling included.
 
 import numpy as np
 from _harness import run, seconds
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.ensemble import StackingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -76,7 +77,8 @@ def one_repeat(data, seed, epochs, head_epochs, n_folds):
         "average of members": scores(y_test, voting.predict_proba(X_test)),
     }
 
-    peer = StackingClassifier(named, logistic(), cv=n_folds)
+    by_keras = [(name, clone(network).set_params(engine="keras")) for name, network in named]
+    peer = StackingClassifier(by_keras, logistic(), cv=n_folds)
     times = {"scikit-learn": seconds(peer.fit, X_train, y_train)}
     by_way["scikit-learn's stacking"] = scores(y_test, peer.predict_proba(X_test))
     for final, estimator in final_estimators(head_epochs).items():

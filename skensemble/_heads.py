@@ -231,6 +231,8 @@ class KerasHeadClassifier(Head, KerasClassifier):
         Seed of initial values, dropout and the order of rows.
     verbose : int, default=0
         Keras' verbosity; 0 prints nothing.
+    engine : {"auto", "fused", "keras"}, default="auto"
+        How a head is trained by itself, as of `KerasClassifier`; as a final estimator, by the engine of the ensemble.
     **kwargs : dict
         Routed parameters, as of `KerasClassifier`.
 
@@ -238,6 +240,10 @@ class KerasHeadClassifier(Head, KerasClassifier):
     ----------
     model_ : keras.Model
         The trained network.
+    engine_ : str
+        The engine that trained the network: "fused" or "keras". Not there where an ensemble trained it.
+    engine_reason_ : str
+        Why this engine.
     history_ : dict of str to list of float
         Loss, metrics and their validation values after each epoch.
     classes_ : ndarray of shape (n_classes,)
@@ -293,6 +299,7 @@ class KerasHeadClassifier(Head, KerasClassifier):
         run_eagerly=False,
         random_state=None,
         verbose=0,
+        engine="auto",
         **kwargs,
     ):
         super().__init__(
@@ -314,6 +321,7 @@ class KerasHeadClassifier(Head, KerasClassifier):
             run_eagerly=run_eagerly,
             random_state=random_state,
             verbose=verbose,
+            engine=engine,
             **kwargs,
         )
         self.merge = merge
@@ -382,6 +390,8 @@ class KerasHeadRegressor(Head, KerasRegressor):
         Seed of initial values, dropout and the order of rows.
     verbose : int, default=0
         Keras' verbosity; 0 prints nothing.
+    engine : {"auto", "fused", "keras"}, default="auto"
+        How a head is trained by itself, as of `KerasClassifier`; as a final estimator, by the engine of the ensemble.
     **kwargs : dict
         Routed parameters, as of `KerasRegressor`.
 
@@ -389,6 +399,10 @@ class KerasHeadRegressor(Head, KerasRegressor):
     ----------
     model_ : keras.Model
         The trained network.
+    engine_ : str
+        The engine that trained the network: "fused" or "keras". Not there where an ensemble trained it.
+    engine_reason_ : str
+        Why this engine.
     history_ : dict of str to list of float
         Loss, metrics and their validation values after each epoch.
     n_outputs_ : int
@@ -441,6 +455,7 @@ class KerasHeadRegressor(Head, KerasRegressor):
         run_eagerly=False,
         random_state=None,
         verbose=0,
+        engine="auto",
         **kwargs,
     ):
         super().__init__(
@@ -461,6 +476,7 @@ class KerasHeadRegressor(Head, KerasRegressor):
             run_eagerly=run_eagerly,
             random_state=random_state,
             verbose=verbose,
+            engine=engine,
             **kwargs,
         )
         self.merge = merge

@@ -22,14 +22,20 @@ from skensemble._compat.scikeras import (
     decode_outputs,
     decode_scales,
     encode_validation_data,
+    fit_arguments,
     fit_callbacks,
     given_model,
     has_scales,
+    history_of,
     new_values,
     without_own_seed,
 )
 from skensemble._compat.seeds import seeded
 from skensemble._compat.sklearn import check_feature_names, check_sample_weight, plain_transforms
+from skensemble._engine.backend import use_share_of_cores
+from skensemble._engine.callbacks import acts_in_prediction
+from skensemble._engine.records import Data
+from skensemble._engine.single import fit_single, predict_single
 from skensemble._losses import NormalNLL
 from skensemble._members.callback_factories import own_callbacks, picklable
 from skensemble._members.checks import check_restored
@@ -37,6 +43,7 @@ from skensemble._members.distribution import N_UNITS, check_distribution
 from skensemble._members.encoders import LabelEncoder, Unchanged
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.inputs import refuse_streams
+from skensemble._members.inside import is_inside_ensemble
 from skensemble._members.model_instance import initializer_seeds, set_initializer_seeds
 from skensemble._members.output_check import check_output
 from skensemble._members.pickling import CheckedPickling
@@ -107,7 +114,7 @@ class _Member(CheckedPickling):
     """What scikeras 0.13 gets wrong for classifiers and regressors alike; stands left of its classes."""
 
     # What is saved beside the parameters and what scikeras learns.
-    _fitted_state = ("_n_columns",)
+    _fitted_state = ("_n_columns", "engine_", "engine_reason_")
     _builder_parameters = ("hidden_layer_sizes", "activation", "dropout")
     # scikeras 0.13 takes parameters of callbacks as arguments only, not from `set_params` and searches.
     _routing_prefixes = BaseWrapper._routing_prefixes | {"callbacks"}
@@ -258,21 +265,68 @@ class _Member(CheckedPickling):
             super()._check_model_compatibility(y)
         check_output(self, y)
 
-    def _fit_keras_model(self, *args, **kwargs):
+    def _fit_keras_model(self, X, y, sample_weight, warm_start, epochs, initial_epoch, **kwargs):
         given = kwargs.get("validation_data", getattr(self, "fit__validation_data", None))
         if isinstance(given, _FromUser) or ("validation_data" not in kwargs and given is not None):
             kwargs["validation_data"] = encode_validation_data(self, given)
+        if not is_inside_ensemble():
+            before = getattr(self, "history_", {}) if warm_start and initial_epoch > 0 else {}
+            counted = {"epochs": initial_epoch + epochs, "initial_epoch": initial_epoch}
+            if self._fit_by_program(Data(X, y, sample_weight), before, {**kwargs, **counted}):
+                return
         seed = self._random_state
         with seeded(seed), without_own_seed(self):
-            super()._fit_keras_model(*args, **kwargs)
+            super()._fit_keras_model(X, y, sample_weight, warm_start, epochs, initial_epoch, **kwargs)
+
+    def _fit_by_program(self, data, before, given):
+        """Train by the fused program, and tell whether that was done.
+
+        Parameters
+        ----------
+        data : Data
+        before : dict of str to list
+            History of the training that goes on.
+        given : dict
+            Arguments of `Model.fit`, beside those of the parameters.
+        """
+        given = {name: value for name, value in given.items() if not name.startswith("callbacks")}  # as scikeras 0.13
+        verbose = {**fit_arguments(self), **given}["verbose"]
+        fit = fit_single(
+            self, data, FitArguments.of(self, **given), seed=self._random_state, engine=self.engine, verbose=verbose
+        )
+        self.engine_, self.engine_reason_ = fit.engine, fit.reason
+        if fit.logs is None:
+            return False
+        self.history_ = history_of(before)
+        for name, values in history_of(fit.logs).items():
+            self.history_[name] += values
+        return True
 
     def _predict_raw(self, X, **kwargs):
         with plain_transforms():
-            return super()._predict_raw(X, **kwargs)
+            outputs = None
+            if self._predicts_by_program() and not kwargs:
+                checked, _ = self._validate_data(X)
+                outputs = predict_single(self, self.feature_encoder_.transform(checked))
+            return super()._predict_raw(X, **kwargs) if outputs is None else outputs
+
+    def _predicts_by_program(self):
+        """Whether the program that trained the network predicts, too, and there is nothing that it cannot do there."""
+        return (
+            getattr(self, "engine_", None) == "fused"
+            and self.engine != "keras"
+            and not self.verbose
+            and not any(name.startswith("predict__") for name in vars(self))
+            and not acts_in_prediction(self._predict_callbacks)
+        )
 
     def _fit(self, X, y, *args, **kwargs):
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
+        if self.engine not in ("auto", "fused", "keras"):
+            raise ValueError(f"`engine` must be 'auto', 'fused' or 'keras': got {self.engine!r}.")
+        if self.engine != "keras":
+            use_share_of_cores()  # before anything is computed
         goes_on = (self.warm_start or kwargs.get("warm_start")) and self.initialized_
         needed = [value for name, value in self.get_params(deep=False).items() if name != "model" or not goes_on]
         check_restored(needed)
@@ -402,7 +456,13 @@ class KerasClassifier(_Member, ScikerasClassifier, *OLD_TAGS_HIDDEN):
     random_state : int, RandomState instance or None, default=None
         Seed of initial values, dropout and the order of rows.
     verbose : int, default=0
-        Keras' verbosity; 0 prints nothing. The fused program of an ensemble prints by `verbose` of the ensemble.
+        Keras' verbosity; 0 prints nothing, and 1 needs Keras' own fit. The fused program of an ensemble prints by
+        `verbose` of the ensemble.
+    engine : {"auto", "fused", "keras"}, default="auto"
+        How a network is trained and predicts by itself. "fused": by a program that is traced once for all networks of
+        one architecture, with Keras' result; an error where that is not possible. "keras": by Keras' `Model.fit` and
+        `Model.predict`, which trace each network anew. "auto": fused where possible, else keras; `engine_reason_` says
+        why. Members of an ensemble are trained by the engine of the ensemble.
     build_fn : callable, default=None
         Old name of `model` in scikeras.
     **kwargs : dict
@@ -413,6 +473,10 @@ class KerasClassifier(_Member, ScikerasClassifier, *OLD_TAGS_HIDDEN):
     ----------
     model_ : keras.Model
         The trained network.
+    engine_ : str
+        The engine that trained the network: "fused" or "keras". Not there where an ensemble trained it.
+    engine_reason_ : str
+        Why this engine.
     history_ : dict of str to list of float
         Loss, metrics and their validation values after each epoch.
     callbacks_ : list of keras.callbacks.Callback
@@ -464,6 +528,7 @@ class KerasClassifier(_Member, ScikerasClassifier, *OLD_TAGS_HIDDEN):
         run_eagerly=False,
         random_state=None,
         verbose=0,
+        engine="auto",
         build_fn=None,
         **kwargs,
     ):
@@ -490,6 +555,7 @@ class KerasClassifier(_Member, ScikerasClassifier, *OLD_TAGS_HIDDEN):
         self.activation = activation
         self.dropout = dropout
         self.reinitialize = reinitialize
+        self.engine = engine
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -649,7 +715,13 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
     random_state : int, RandomState instance or None, default=None
         Seed of initial values, dropout and the order of rows.
     verbose : int, default=0
-        Keras' verbosity; 0 prints nothing. The fused program of an ensemble prints by `verbose` of the ensemble.
+        Keras' verbosity; 0 prints nothing, and 1 needs Keras' own fit. The fused program of an ensemble prints by
+        `verbose` of the ensemble.
+    engine : {"auto", "fused", "keras"}, default="auto"
+        How a network is trained and predicts by itself. "fused": by a program that is traced once for all networks of
+        one architecture, with Keras' result; an error where that is not possible. "keras": by Keras' `Model.fit` and
+        `Model.predict`, which trace each network anew. "auto": fused where possible, else keras; `engine_reason_` says
+        why. Members of an ensemble are trained by the engine of the ensemble.
     build_fn : callable, default=None
         Old name of `model` in scikeras.
     distribution : {"normal"}, default=None
@@ -666,6 +738,10 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
     ----------
     model_ : keras.Model
         The trained network.
+    engine_ : str
+        The engine that trained the network: "fused" or "keras". Not there where an ensemble trained it.
+    engine_reason_ : str
+        Why this engine.
     history_ : dict of str to list of float
         Loss, metrics and their validation values after each epoch.
     callbacks_ : list of keras.callbacks.Callback
@@ -725,6 +801,7 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
         run_eagerly=False,
         random_state=None,
         verbose=0,
+        engine="auto",
         build_fn=None,
         distribution=None,
         **kwargs,
@@ -751,6 +828,7 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
         self.activation = activation
         self.dropout = dropout
         self.reinitialize = reinitialize
+        self.engine = engine
         self.distribution = distribution
 
     def __sklearn_tags__(self):

@@ -47,9 +47,10 @@ def classifier(member=None, **params):
 
 
 def alone(ensemble, X, y, **params):
-    """Predictions of networks that are fitted on the columns of the members, without an ensemble."""
+    """Predictions of networks that Keras' own fit trains on the columns of the members, without an ensemble."""
     seeds = spawn_seeds(ensemble.random_state, ensemble.n_estimators)
-    members = [clone(ensemble.estimator).set_params(random_state=seed, **params) for seed in seeds]
+    own = {"engine": "keras", **params}
+    members = [clone(ensemble.estimator).set_params(random_state=seed, **own) for seed in seeds]
     columns = ensemble.estimators_features_
     method = "predict_proba" if hasattr(ensemble, "classes_") else "predict"
     return [getattr(one.fit(X[:, own], y), method)(X[:, own]) for one, own in zip(members, columns, strict=True)]

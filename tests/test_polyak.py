@@ -48,7 +48,7 @@ class Keep(keras.callbacks.Callback):
 def fit_keras(member, X, y, seed=0, callbacks=()):
     """Keras' own fit under the seed of the ensemble's run; the fitted member and its variables after each epoch."""
     member = clone(member).set_params(random_state=spawn_seeds(seed, 1)[0], callbacks=[*callbacks, Keep()])
-    member.fit(X, y)
+    member.set_params(engine="keras").fit(X, y)
     return member, member.callbacks[-1].kept
 
 

@@ -3,7 +3,6 @@ import pickle
 import keras
 import numpy as np
 import pytest
-from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import cross_val_score
@@ -66,7 +65,7 @@ def test_snapshots_are_those_of_kerass_own_fit(blobs, engine, update):
     X, y = blobs
     ensemble = SnapshotEnsembleClassifier(classifier(), 3, update=update, engine=engine, random_state=0).fit(X, y)
     by_hand = RatesByHand(update)
-    alone = clone(classifier()).set_params(random_state=spawn_seeds(0, 1)[0], callbacks=[by_hand]).fit(X, y)
+    alone = classifier(engine="keras", random_state=spawn_seeds(0, 1)[0], callbacks=[by_hand]).fit(X, y)
     by_hand = alone.callbacks[0]
 
     assert ensemble.engine_ == engine
@@ -215,7 +214,8 @@ def test_initial_rate_of_its_own(blobs):
         classifier(), 1, schedule=lambda fraction: 0.5, initial_learning_rate=0.03, random_state=0
     ).fit(X, y)
     np.testing.assert_allclose(ensemble.learning_rates_, np.full(EPOCHS * 3, 0.015), rtol=1e-12)
-    alone = classifier(optimizer__learning_rate=0.015, random_state=spawn_seeds(0, 1)[0]).fit(X, y)
+    own = {"engine": "keras", "random_state": spawn_seeds(0, 1)[0]}
+    alone = classifier(optimizer__learning_rate=0.015, **own).fit(X, y)
     np.testing.assert_allclose(ensemble.predict_proba(X), alone.predict_proba(X), **TRAINED)
 
 

@@ -10,9 +10,10 @@ import weakref
 from contextlib import contextmanager
 
 import keras
+import numpy as np
 
 from skensemble._compat.private import is_missing, private
-from skensemble._compat.seeds import SEED_LOCK, get_keras_global, set_keras_global
+from skensemble._compat.seeds import SEED_LOCK, get_keras_global, seeded, set_keras_global
 
 __all__ = [
     "KERAS_WRAPPERS",
@@ -270,6 +271,37 @@ def traces_steps(callback):
 def is_default_hook(hook):
     """Whether a hook of a callback is the empty one of Keras' base class, which Keras marks."""
     return getattr(hook, "_is_default", False)
+
+
+def row_orders(model, n_rows, seed):
+    """Function that draws the orders of rows in the next epochs of Keras' `fit` as Keras 3.8 to 3.15 draws them.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Before the training.
+    n_rows : int
+    seed : int or None
+        As of `seeded`, under which Keras would train. Where Keras has none at all, orders are as random as its own.
+
+    Returns
+    -------
+    callable
+        Takes the number of epochs, gives an ndarray of int of shape (n_epochs, n_rows).
+    """
+    if keras.backend.backend() == "tensorflow":
+        from skensemble._compat.tensorflow import seeded_order
+
+        with seeded(seed):
+            order = seeded_order(n_rows)
+        if order is not None:
+            return lambda n_epochs: np.broadcast_to(order, (n_epochs, n_rows))
+        rows, generator = np.arange(n_rows, dtype="int32"), np.random.default_rng()
+        return lambda n_epochs: generator.permuted(np.broadcast_to(rows, (n_epochs, n_rows)), axis=1)
+    draw = (np.random if seed is None else np.random.RandomState(seed)).permutation
+    if getattr(model, "history", None) is None:
+        draw(n_rows)  # Keras looks at a batch of what an untrained model is to be trained on
+    return lambda n_epochs: np.reshape([draw(n_rows) for _ in range(n_epochs)], (n_epochs, n_rows)).astype("int32")
 
 
 def batch_norm_layers(model):

@@ -15,6 +15,7 @@ _BATCH_HOOKS = (
     "on_test_batch_begin",
     "on_test_batch_end",
 )
+_PREDICT_HOOKS = ("on_predict_begin", "on_predict_end", "on_predict_batch_begin", "on_predict_batch_end")
 # Callbacks that look at nothing but logs and the learning rate: the other variables need not be in the model for them.
 _LOGS_ONLY = (
     keras.callbacks.ReduceLROnPlateau,
@@ -59,6 +60,11 @@ def _batch_hooks(callback: keras.callbacks.Callback) -> list[str]:
     return [hook for hook in _BATCH_HOOKS if not is_default_hook(getattr(callback, hook))]
 
 
+def acts_in_prediction(callbacks: Sequence[keras.callbacks.Callback]) -> bool:
+    """Whether some of these callbacks do something in `Model.predict`."""
+    return any(not is_default_hook(getattr(one, hook)) for one in callbacks for hook in _PREDICT_HOOKS)
+
+
 def stops_on_nan(callbacks: Sequence[keras.callbacks.Callback]) -> bool:
     """Whether `TerminateOnNaN` is among the callbacks."""
     return any(isinstance(callback, keras.callbacks.TerminateOnNaN) for callback in callbacks)
@@ -87,6 +93,8 @@ class MemberCallbacks:
         The member's own.
     epochs, steps : int
         Epochs of the training, steps of an epoch.
+    verbose : int, default=0
+        As of `Model.fit`; lines of progress are printed at the ends of epochs only.
 
     Attributes
     ----------
@@ -102,7 +110,12 @@ class MemberCallbacks:
     """
 
     def __init__(
-        self, callbacks: Sequence[keras.callbacks.Callback], model: keras.Model, epochs: int, steps: int
+        self,
+        callbacks: Sequence[keras.callbacks.Callback],
+        model: keras.Model,
+        epochs: int,
+        steps: int,
+        verbose: int = 0,
     ) -> None:
         self.model, self.callbacks = model, callbacks
         self.reads_variables = follows_schedule(model.optimizer) or not all(
@@ -112,7 +125,13 @@ class MemberCallbacks:
         self.stopped = False
         self.has_state = all(type(callback) in _STATES for callback in callbacks)
         self._list = keras.callbacks.CallbackList(
-            callbacks, add_history=True, add_progbar=False, verbose=0, epochs=epochs, steps=steps, model=model
+            callbacks,
+            add_history=True,
+            add_progbar=verbose != 0,
+            verbose=verbose,
+            epochs=epochs,
+            steps=steps,
+            model=model,
         )
         self._logs: Mapping[str, Any] | None = None
 

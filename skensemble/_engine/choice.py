@@ -5,9 +5,11 @@ what was traced before, so that the same fit chooses the same on every machine. 
 measures what follows from them.
 
 Tracing a network takes a program about as long as it takes Keras' `fit`, which traces each member anew, so small
-networks are always fused. Two things do not pay:
+networks are always fused. Three things do not pay:
 
 - Networks so large that their steps are all arithmetic take as long in a program as in Keras' fit, and more memory.
+- A program is traced for each number of rows. A call of `partial_fit` is but an epoch, and Keras' fit goes on with any
+  number of rows.
 - Mapping a loop over the members (recurrent layers) takes four times as long to trace as the loop itself, although its
   steps are faster then. For few members, the step of one is traced once and called for each.
 """
@@ -38,6 +40,31 @@ def why_keras(n_values: int) -> str | None:
         return (
             f"the network is large ({n_values:,} trainable values): a program for all members would take as long and "
             "need more memory (engine='fused' trains them in one all the same)"
+        )
+    return None
+
+
+def why_keras_alone(n_values: int, n_epochs: int, n_rows: int, first_rows: int | None = None) -> str | None:
+    """`why_keras` for a network that is trained by itself.
+
+    Parameters
+    ----------
+    n_values : int
+        Trainable values.
+    n_epochs, n_rows : int
+        Of this call.
+    first_rows : int, default=None
+        Where the training goes on: how many rows the network was first trained on.
+    """
+    if first_rows not in (None, n_rows) and n_epochs == 1:
+        return (
+            f"the epoch has {n_rows} rows, others than the {first_rows} at first, for which a program would be traced "
+            "anew (engine='fused' does so all the same)"
+        )
+    if n_values >= LARGE_MEMBER:
+        return (
+            f"the network is large ({n_values:,} trainable values): a program would take as long and need more memory "
+            "(engine='fused' trains it in one all the same)"
         )
     return None
 

@@ -28,6 +28,8 @@ class GroupRun:
         Of these members.
     recorder : TrajectoryRecorder, default=None
         Follows the run of a single member.
+    first_epoch : int, default=0
+        Number of the epoch that the training begins with.
 
     Attributes
     ----------
@@ -35,11 +37,18 @@ class GroupRun:
     state : State
         Variables of all members after `epoch` epochs, as the program has them.
     epoch : int
-        How many epochs were trained.
+        Number of the next epoch.
     """
 
-    def __init__(self, members: Sequence[ReadyMember], fit: GroupFit, recorder: TrajectoryRecorder | None = None):
-        self.fit, self.recorder, self.epoch = fit, recorder, 0
+    def __init__(
+        self,
+        members: Sequence[ReadyMember],
+        fit: GroupFit,
+        recorder: TrajectoryRecorder | None = None,
+        first_epoch: int = 0,
+    ):
+        self.fit, self.recorder, self.epoch = fit, recorder, first_epoch
+        self._n_steps = max(0, fit.epochs - first_epoch) * fit.n_steps
         if recorder is not None:
             callbacks = members[0].spec.fit_callbacks
             recorder.start(fit.prototype.model_, callbacks, members[0].indices.training, fit.batch_size)
@@ -68,7 +77,7 @@ class GroupRun:
             learning_rates=None if recorder is None else recorder.epoch_rates(self.epoch, n_epochs),
             validation=fit.validation if fit.evaluates(self.epoch) else None,
             stop_on_nan=stop_on_nan,
-            expected_steps=fit.epochs * fit.n_steps,
+            expected_steps=self._n_steps,
         )
         self.state, logs = self.program.run(self.state, fit.data, plan)
         self.epoch += n_epochs

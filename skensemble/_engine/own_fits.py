@@ -74,7 +74,7 @@ def _networks_in(value: Any, seen: Collection[int] = ()) -> Iterator[Any]:
 
 def _is_ensemble(value: Any) -> bool:
     is_own = isinstance(value, BaseEstimator) and type(value).__module__.partition(".")[0] == "skensemble"
-    return is_own and "engine" in value.get_params(deep=False)
+    return is_own and not isinstance(value, BaseWrapper) and "engine" in value.get_params(deep=False)
 
 
 def _fitted_in(value: Any, seen: set[int]) -> Iterator[str]:
@@ -84,7 +84,8 @@ def _fitted_in(value: Any, seen: set[int]) -> Iterator[str]:
     seen.add(id(value))
     if isinstance(value, BaseWrapper | KERAS_WRAPPERS):
         if hasattr(value, "model_"):
-            yield "keras"
+            # An estimator that fits its networks in threads of its own does not tell them that they are in an ensemble.
+            yield getattr(value, "engine_", "keras")
     elif _is_ensemble(value):
         if hasattr(value, "engine_"):
             yield value.engine_

@@ -196,10 +196,15 @@ def check_fusable_estimator(estimator: BaseWrapper, arguments: FitArguments) -> 
     override = fit_override(estimator)
     if override is not None:
         raise NotFusableError(f"{override} trains in a way of its own")
-    if arguments.others:
-        raise NotFusableError(f"the argument {min(arguments.others)!r} of Model.fit is not known to the fused program")
     if arguments.initial_epoch:
         raise NotFusableError("the fused program starts at epoch 0, not at a later `initial_epoch`")
+    check_fusable_arguments(arguments)
+
+
+def check_fusable_arguments(arguments: FitArguments) -> None:
+    """Raise `NotFusableError` where there are arguments of `Model.fit` that no program knows."""
+    if arguments.others:
+        raise NotFusableError(f"the argument {min(arguments.others)!r} of Model.fit is not known to the fused program")
     if arguments.shuffle not in (None, True, False):
         raise NotFusableError(f"rows are shuffled all together or not at all: got shuffle={arguments.shuffle!r}")
 

@@ -28,7 +28,7 @@ def run_watched(
     saved: Mapping[str, Any] | None,
 ) -> list[FittedMember]:
     """Train members each of which has Keras callbacks of its own; see `run_fused`."""
-    watched = _WatchedRun(run, specs)
+    watched = WatchedRun(run, [_build(run.fit.prototype, spec) for spec in specs])
     if saved is not None:
         watched.resume(saved)
     while watched.running and not run.is_over:
@@ -44,8 +44,16 @@ def run_watched(
     return list(watched.members)
 
 
-class _WatchedRun:
+class WatchedRun:
     """The models of the members of a group, which their callbacks see, beside the run of the program.
+
+    Parameters
+    ----------
+    run : GroupRun
+    members : list of scikeras estimator
+        Initialized, with the callbacks of each.
+    verbose : int, default=0
+        Whether each prints as Keras' `fit` does, and how.
 
     Attributes
     ----------
@@ -53,14 +61,13 @@ class _WatchedRun:
         Members whose training has not ended.
     """
 
-    def __init__(self, run: GroupRun, specs: Sequence[MemberSpec]) -> None:
-        self.run = run
-        self.members = [_build(run.fit.prototype, spec) for spec in specs]
+    def __init__(self, run: GroupRun, members: list[BaseWrapper], verbose: int = 0) -> None:
+        self.run, self.members = run, members
         self.models = [member.model_ for member in self.members]
         for model in self.models:
             _build_metrics(model, run.fit.data)
         self.watchers = [
-            MemberCallbacks(fit_callbacks(m), m.model_, run.fit.epochs, run.fit.n_steps) for m in self.members
+            MemberCallbacks(fit_callbacks(m), m.model_, run.fit.epochs, run.fit.n_steps, verbose) for m in self.members
         ]
         share_reading(self.watchers)
         self.running = list(range(len(self.members)))

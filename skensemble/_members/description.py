@@ -21,7 +21,7 @@ _CHUNK_BYTES = 16 * 2**20
 PACKAGES = ("keras", "numpy", "scikeras", "sklearn", keras.backend.backend())
 _LIBRARIES = {"builtins", "functools", "joblib", "scipy", "skensemble", *PACKAGES}
 # Parameters of members that their training does not depend on, or that the ensemble sets.
-_NO_MATTER = {"random_state", "verbose"}
+_NO_MATTER = {"random_state", "verbose", "engine"}
 _NAME = re.compile(r"(?<=['\"/])([A-Za-z_][A-Za-z_0-9]*?)(?:_(\d+))?(?=['\"/])")
 _CLASS_NAME = re.compile(r"'class_name': '(\w+)'")
 

@@ -1,33 +1,18 @@
 """Targets that are right, but probably not meant: told once, for the ensemble and not for each member."""
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.exceptions import DataConversionWarning
 
 from skensemble._compat.python import find_stacklevel
-
-_INSIDE_ENSEMBLE = ContextVar("inside_ensemble", default=False)
-
-
-@contextmanager
-def inside_ensemble() -> Iterator[Any]:
-    """Block in which members are fitted, of whose y the ensemble has told the user already."""
-    token = _INSIDE_ENSEMBLE.set(True)
-    try:
-        yield
-    finally:
-        _INSIDE_ENSEMBLE.reset(token)
+from skensemble._members.inside import is_inside_ensemble
 
 
 def warn_of_one_hot(y: np.ndarray) -> None:
     """Tell how labels are understood whose rows all have exactly one 1, which most often are classes."""
-    if _INSIDE_ENSEMBLE.get() or issparse(y):
+    if is_inside_ensemble() or issparse(y):
         return
     y = np.asarray(y)
     if y.ndim != 2 or y.shape[1] < 2 or y.dtype.kind not in "biuf" or not np.isin(y, (0, 1)).all():

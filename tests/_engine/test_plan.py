@@ -73,7 +73,7 @@ def test_planning_trains_nothing():
     assert first.prototype is second.prototype
     assert int(first.prototype.model_.optimizer.iterations) == 0
     for member in (first, second):
-        built = clone(MEMBER).set_params(random_state=member.spec.seed, epochs=0).fit(X, Y)
+        built = clone(MEMBER).set_params(random_state=member.spec.seed, epochs=0, engine="keras").fit(X, Y)
         for value, expected in zip(member.variables.trainable, built.model_.trainable_variables, strict=True):
             assert_array_equal(value, expected)
 

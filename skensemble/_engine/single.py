@@ -1,0 +1,229 @@
+"""A network by itself: trained and run by a program for one member, in place of `Model.fit` and `Model.predict`."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from skensemble._compat.keras import row_orders
+from skensemble._compat.scikeras import BaseWrapper, fit_callbacks, rebuild_model
+from skensemble._compat.seeds import count_model
+from skensemble._engine.backend import load_data, why_not_fusable
+from skensemble._engine.callbacks import MemberCallbacks, why_not_per_epoch
+from skensemble._engine.choice import why_keras_alone
+from skensemble._engine.forward import forward, stack_values
+from skensemble._engine.fused import segments
+from skensemble._engine.group_fit import GroupFit
+from skensemble._engine.group_run import GroupRun, log_values
+from skensemble._engine.plan import ReadyMember, check_fusable_arguments, count_values, reason_for_keras
+from skensemble._engine.records import Data, ValidationData
+from skensemble._engine.stacked import BuiltMember
+from skensemble._engine.variables import read_state, write_state
+from skensemble._engine.watched import WatchedRun
+from skensemble._members.fit_arguments import FitArguments
+from skensemble._members.rows import SampleIndices
+from skensemble._members.spec import MemberSpec
+from skensemble._numeric.sparse_rows import SparseRows, dense_or_rows, with_rows
+from skensemble.exceptions import NotFusableError
+
+# Keras' `verbose` of one line for each epoch. With 1, the lines show means of what it logs after each step.
+_LINE_PER_EPOCH = 2
+# A network that is not subclassed is copied; others are built anew under this seed, and their values are not used.
+_ANY_SEED = 0
+
+
+class SingleFit(NamedTuple):
+    """How a network is trained by itself.
+
+    Attributes
+    ----------
+    logs : dict of str to list, or None
+        Keras' history of the training; None where Keras' own fit is left to do it.
+    engine, reason : str
+        As `engine_` and `engine_reason_`.
+    """
+
+    logs: dict[str, list] | None
+    engine: str
+    reason: str
+
+
+def fit_single(
+    estimator: BaseWrapper, data: Data, arguments: FitArguments, *, seed: int | None, engine: str, verbose: Any
+) -> SingleFit:
+    """Train the model of an initialized estimator from where it is, as its `fit` does with these arguments.
+
+    Rows are visited in the orders that Keras would draw under the same seed, so that the result is Keras' to rounding.
+
+    Parameters
+    ----------
+    estimator : scikeras estimator
+        Its model is compiled, and changed in place.
+    data : Data
+        Encoded, as for `Model.fit`.
+    arguments : FitArguments
+        With `epochs` as `Model.fit` counts them, those before `initial_epoch` included.
+    seed : int or None
+        Of the order of the rows; None follows the generators of the process, as Keras does.
+    engine : {"auto", "fused", "keras"}
+    verbose : int or str
+        Keras'.
+
+    Raises
+    ------
+    NotFusableError
+        With `engine="fused"`, where the program cannot give Keras' result: the reason in words.
+    """
+    if engine == "keras":
+        return SingleFit(None, "keras", "Keras' own fit, as asked")
+    count_model()
+    try:
+        arguments = _with_all_rows(arguments, len(data.y))
+        _check_fusable(estimator, data, arguments, engine, verbose)
+        logs = _train(estimator, data, arguments, seed, verbose)
+    except NotFusableError as error:
+        return SingleFit(None, "keras", reason_for_keras(engine, error))
+    return SingleFit(logs, "fused", "the network is trained by one program")
+
+
+def predict_single(estimator: BaseWrapper, X: Any) -> np.ndarray | None:
+    """Outputs of the model of a fitted estimator, (n_samples, ...); None where no program can tell them.
+
+    Parameters
+    ----------
+    estimator : scikeras estimator
+    X : array of shape (n_samples, ...)
+        Encoded, as for `Model.predict`.
+    """
+    X = with_rows(X)
+    model = estimator.model_
+    if not isinstance(X, np.ndarray | SparseRows) or why_not_fusable(model) is not None:
+        return None
+    try:
+        values = stack_values([BuiltMember(estimator).values()])
+        return forward(model, values, X, partial(rebuild_model, estimator, _ANY_SEED))[0]
+    except NotFusableError:  # found only when the model is copied or traced
+        return None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _KerasOrders(GroupFit):
+    """What a network is trained on, its rows in the orders that Keras draws.
+
+    Attributes
+    ----------
+    draw_orders : callable
+        As of `row_orders`.
+    """
+
+    draw_orders: Callable[[int], np.ndarray]
+
+    def orders(self, generators: Any, n_epochs: int) -> np.ndarray:
+        """Rows in the order in which they are visited in the next epochs, (n_epochs, 1, n_rows)."""
+        if not self.arguments.shuffle:
+            return super().orders(generators, n_epochs)
+        return self.draw_orders(n_epochs)[:, None]
+
+
+def _with_all_rows(arguments: FitArguments, n_rows: int) -> FitArguments:
+    """Arguments with the number of rows for -1, as scikeras counts them: those for validation included."""
+    sizes: dict[str, Any] = {
+        name: n_rows for name in ("batch_size", "validation_batch_size") if getattr(arguments, name) == -1
+    }
+    return dataclasses.replace(arguments, **sizes)
+
+
+def _check_fusable(estimator: BaseWrapper, data: Data, arguments: FitArguments, engine: str, verbose: Any) -> None:
+    """Raise `NotFusableError` where the program is not to train a network."""
+    check_fusable_arguments(arguments)
+    model = estimator.model_
+    reason = why_not_fusable(model) or why_not_per_epoch(fit_callbacks(estimator))
+    if reason is None and not (_is_rows(data.X) and isinstance(data.y, np.ndarray)):
+        reason = "the network takes several inputs or outputs"
+    if reason is None and not _is_validation(arguments.validation_data):
+        reason = "`validation_data` is no tuple of arrays"
+    if reason is None and verbose not in (0, _LINE_PER_EPOCH):
+        reason = f"progress is printed after each step (verbose={verbose!r}; 2 prints a line for each epoch)"
+    if reason is None and _is_limited():
+        reason = "keras.config limits the epochs or steps"
+    if reason is None and engine == "auto":
+        reason = _why_keras(estimator, len(data.y), arguments)
+    if reason is not None:
+        raise NotFusableError(reason)
+
+
+def _why_keras(estimator: BaseWrapper, n_rows: int, arguments: FitArguments) -> str | None:
+    """Why Keras' own fit pays, in words; None where the program does."""
+    first_epoch = arguments.initial_epoch or 0
+    first_rows = estimator.X_shape_[0] if first_epoch else None
+    return why_keras_alone(count_values(estimator.model_), arguments.epochs - first_epoch, n_rows, first_rows)
+
+
+def _is_rows(X: Any) -> bool:
+    return isinstance(with_rows(X), np.ndarray | SparseRows)
+
+
+def _is_validation(given: Any) -> bool:
+    if given is None:
+        return True
+    return isinstance(given, tuple | list) and all(_is_rows(part) or part is None for part in given)
+
+
+def _is_limited() -> bool:
+    """Whether Keras was told to train for no more epochs or steps than so many."""
+    limits = (getattr(keras.config, name, None) for name in ("max_epochs", "max_steps_per_epoch"))  # Keras >= 3.10
+    return any(limit is not None and limit() is not None for limit in limits)
+
+
+def _train(
+    estimator: BaseWrapper, data: Data, arguments: FitArguments, seed: int | None, verbose: int
+) -> dict[str, list]:
+    """Keras' history of the training of the model, whose values are then those at its end."""
+    model, callbacks = estimator.model_, fit_callbacks(estimator)
+    indices = SampleIndices(*arguments.split(np.arange(len(data.y), dtype="int32")))
+    fit = _fit_of(estimator, data, arguments, indices, seed)
+    ready = ReadyMember(MemberSpec(estimator, _ANY_SEED), estimator, arguments, indices, read_state(model))
+    run = GroupRun([ready], fit, first_epoch=arguments.initial_epoch or 0)
+    if callbacks or verbose:
+        watched = WatchedRun(run, [estimator], verbose)
+        while watched.running and not run.is_over:
+            watched.advance()
+            watched.end_stopped(stop_all=False)
+        watched.end_stopped(stop_all=True)
+    else:
+        _run_to_the_end(run, model)
+    return dict(model.history.history)
+
+
+def _fit_of(
+    estimator: BaseWrapper, data: Data, arguments: FitArguments, indices: SampleIndices, seed: int | None
+) -> GroupFit:
+    loaded = load_data(dense_or_rows(data.X), data.y, data.sample_weight)
+    batch_size, validation = arguments.evaluation_batch_size(len(indices.training)), None
+    if indices.validation is not None:
+        validation = ValidationData(loaded, indices.validation[None], batch_size)
+    elif arguments.validation_data is not None:
+        X, *others = arguments.validation_data
+        held_out = load_data(dense_or_rows(X), *others)
+        validation = ValidationData(held_out, np.arange(X.shape[0])[None], batch_size)
+    draw_orders = row_orders(estimator.model_, len(indices.training), seed)
+    rows = indices.training[None]
+    return _KerasOrders([estimator], [_ANY_SEED], arguments, loaded, rows, None, validation, draw_orders)
+
+
+def _run_to_the_end(run: GroupRun, model: keras.Model) -> None:
+    """Train without looking between epochs, and leave the model and its history as `Model.fit` does."""
+    watcher = MemberCallbacks([], model, run.fit.epochs, run.fit.n_steps)
+    watcher.begin()
+    for n_epochs in segments(run):
+        first = run.epoch
+        logs = {name: log_values(values[:, 0]) for name, values in run.advance(n_epochs).items()}
+        for i in range(n_epochs):
+            watcher.end_epoch(first + i, {name: values[i] for name, values in logs.items()})
+    write_state(model, run.program.unstack(run.state, 0))
+    if run.fit.epochs:
+        model.optimizer.finalize_variable_values(model.trainable_weights)
+    watcher.end()

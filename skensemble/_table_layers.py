@@ -113,7 +113,8 @@ def with_one_input(model: keras.Model, n_features: int, columns: dict[str, list[
     ]
     outputs = list(model.outputs)
     # Named as the output, by which a loss or metric may be given; without what the model was compiled with.
-    inner = keras.Model(model.inputs, outputs[0] if len(outputs) == 1 else outputs, name=model.output_names[0])
+    name = model.layers[-1].name if isinstance(model, keras.Sequential) else model.output_names[0]
+    inner = keras.Model(model.inputs, outputs[0] if len(outputs) == 1 else outputs, name=name)
     return keras.Model(X, inner(cut if len(cut) > 1 else cut[0]), name=model.name)
 
 
@@ -179,8 +180,8 @@ class EmbedCategories(keras.layers.Layer):
         """
         if len(input_shape) != 2 or input_shape[1] != len(self.n_categories):
             raise ValueError(
-                f"EmbedCategories with the numbers of categories of {len(self.n_categories)} columns takes tables of as "
-                f"many: got the shape {tuple(input_shape)}."
+                f"EmbedCategories with `n_categories` of {len(self.n_categories)} columns takes tables of as many: got "
+                f"the shape {tuple(input_shape)}."
             )
         for embedding in self.embeddings:
             embedding.build((None,))

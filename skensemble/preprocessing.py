@@ -28,8 +28,8 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
 
     Columns are told apart by their types and, where these are objects, by their values:
 
-    - Numbers, booleans (0 and 1), durations and dates (in days) are scaled to mean 0 and variance 1. Missing values become
-      the median, with a column beside it that tells where they were.
+    - Numbers, booleans (0 and 1), durations and dates (in days) are scaled to mean 0 and variance 1. Missing values
+      become the median, with a column beside it that tells where they were.
     - Categories (strings, and categorical columns) with few different values become a column of 0 and 1 for each of
       them, and categories with more become whole numbers, which networks embed: `KerasClassifier` and `KerasRegressor`
       without `model` do, and functions that build models find the numbers of categories in `meta["n_categories_"]`.
@@ -40,8 +40,8 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
     Parameters
     ----------
     max_one_hot : int or None, default=10
-        Categories with at most so many different values become columns of 0 and 1, others whole numbers. None: all
-        become columns of 0 and 1, as for networks and estimators that take all columns as numbers.
+        Categories with at most so many different values, rare ones aside, become columns of 0 and 1, others whole
+        numbers. None: all become columns of 0 and 1, for what takes all columns as numbers.
     min_frequency : int, default=2
         A category with fewer rows counts as one that was not seen in `fit`, and a column with no others is left out.
     max_categories : int or None, default=1000
@@ -125,10 +125,8 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
             By the transformers of scikit-learn.
         """
         columns = self._read(X, reset=True)
-        kinds = [_kind_of(values, name) for values, name in zip(columns, self._names(), strict=True)]
-        counts = [Counter(values) if kind == _CATEGORY else {} for values, kind in zip(columns, kinds, strict=True)]
-        rare = [kind == _CATEGORY and max(one.values()) < self.min_frequency for kind, one in zip(kinds, counts, strict=True)]
-        self.kinds_ = [_EMPTY if is_rare else kind for kind, is_rare in zip(kinds, rare, strict=True)]
+        counts = [Counter(values) if values.dtype == object else Counter() for values in columns]
+        self.kinds_ = list(map(self._useful_kind, columns, counts, self._names()))
         self._places = {"numbers": [i for i, kind in enumerate(self.kinds_) if kind in (_NUMBER, _DATE)]}
         categories = [i for i, kind in enumerate(self.kinds_) if kind == _CATEGORY]
         self._places["one_hot"] = [i for i in categories if self._is_small(counts[i])]
@@ -141,8 +139,14 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         self._fit_parts(columns)
         return self
 
+    def _useful_kind(self, values, counts, name):
+        """Kind of a column, those apart that teach nothing."""
+        kind = _kind_of(values, name)
+        return _EMPTY if kind == _CATEGORY and max(counts.values()) < self.min_frequency else kind
+
     def _is_small(self, counts):
-        return self.max_one_hot is None or len(counts) <= self.max_one_hot
+        n_frequent = sum(count >= self.min_frequency for count in counts.values())
+        return self.max_one_hot is None or n_frequent <= self.max_one_hot
 
     def _fit_parts(self, columns):
         """Fit what encodes each kind of columns."""
@@ -201,7 +205,9 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
     def _codes(self, columns):
         """Numbers of categories from 0, which stands for those that were not seen and for rare ones."""
         codes = self.codes_.transform(self._block(columns, "codes")).astype(int) + 1
-        return np.where(codes < list(self.n_categories_.values()), codes, 0)  # scikit-learn's last one is that of rare ones
+        return np.where(
+            codes < list(self.n_categories_.values()), codes, 0
+        )  # scikit-learn's last one is that of rare ones
 
     def _as_table(self, floats, codes, index):
         try:

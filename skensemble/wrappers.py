@@ -223,6 +223,8 @@ class _Member(CheckedPickling):
     def _columns(self):
         """What the columns of X are: as an ensemble tells a member, which sees an array, else by their names."""
         told = vars(self).get("_told_columns", Columns())
+        if any(part is not None and len(part) != self.n_features_in_ for part in told):
+            told = Columns()  # fitted again, on something else
         return told._replace(names=getattr(self, "feature_names_in_", told.names))
 
     def _get_metadata(self):
@@ -285,8 +287,19 @@ class _Member(CheckedPickling):
                 f"{'None' if model is None else f'an object of type {type(model).__name__}'}. Does it end with "
                 "`return model`?"
             )
+        self._check_one_output(model)
         encodes, names = encodes_features(self), self._columns().names
         return on_one_input(model, getattr(self, "inputs", None), self.X_shape_[1:], names, encodes=encodes)
+
+    def _check_one_output(self, model):
+        """Raise where a network has several outputs, and no encoder of the user's makes several targets of y."""
+        n_outputs = len(getattr(model, "outputs", None) or ())
+        if n_outputs > 1 and getattr(self, "n_outputs_expected_", None) == 1:
+            raise ValueError(
+                f"`model` must have one output, of a column or more for each target: got {n_outputs} outputs. Put them "
+                "side by side by keras.layers.Concatenate(), or override `target_encoder` so that it makes a list of "
+                "targets, as scikeras has it."
+            )
 
     def _check_column_choice(self):
         """Raise where members draw columns, and what the network does depends on which they are."""

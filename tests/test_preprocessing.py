@@ -149,7 +149,9 @@ def test_it_needs_no_network_library():
 def fused():
     """A pipeline with three networks, trained in one program."""
     member = KerasClassifier(hidden_layer_sizes=(3,), epochs=2, batch_size=30, shuffle=False)
-    return make_pipeline(TableEncoder(), KerasAveragingClassifier(member, 3, engine="fused", random_state=0)).fit(TABLE, Y)
+    return make_pipeline(TableEncoder(), KerasAveragingClassifier(member, 3, engine="fused", random_state=0)).fit(
+        TABLE, Y
+    )
 
 
 def test_fused_embeddings_are_those_of_keras(fused, encoded):
@@ -194,7 +196,7 @@ def test_pipelines_are_searched_saved_and_exported(fused, encoded, tmp_path):
 
 
 def test_builders_are_told_of_the_columns(encoded):
-    """Functions that build models get the names of the columns and their numbers of categories, alone and in ensembles."""
+    """Functions that build models get the columns' names and numbers of categories, alone and in ensembles."""
     seen = []
 
     def build(meta):

@@ -108,7 +108,7 @@ def test_a_compiled_network_stays_as_compiled():
 
 @pytest.mark.parametrize("engine", ["fused", "keras"])
 def test_a_model_in_place_of_a_function(engine):
-    """A Keras model with several inputs trains on from its values; what it predicts for its inputs is predicted of X."""
+    """A Keras model with several inputs trains on from its values, with its optimizer."""
     model = picture_and_table(metrics=["accuracy"])
     model.optimizer.learning_rate = 0.0
     expected = model.predict(CUT, verbose=0)
@@ -118,7 +118,7 @@ def test_a_model_in_place_of_a_function(engine):
 
 
 def test_searches_pickles_files_and_exports(fused, tmp_path):
-    """Parameters of the builder are searched; a pickle, a file without pickle and an exported model predict the same."""
+    """Parameters of the builder are searched; pickles, files without pickle and exported models predict the same."""
     expected = fused.predict_proba(X)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(fused)).predict_proba(X), expected)
     io.dump(fused, tmp_path / "ensemble.skens")

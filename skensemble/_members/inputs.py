@@ -139,8 +139,8 @@ def shortened(values: list) -> str:
 
 
 _TABLE_ENCODER = (
-    "Put what makes numbers of X before it, in a Pipeline that ends in it: skensemble.preprocessing.TableEncoder() does "
-    "that for a DataFrame."
+    "Put what makes numbers of X before it, in a Pipeline that ends in it: for a DataFrame, "
+    "skensemble.preprocessing.TableEncoder()."
 )
 
 

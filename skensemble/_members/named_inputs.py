@@ -46,9 +46,9 @@ def on_one_input(
     _check_is_functional(model)
     if len(row_shape) != 1:
         raise ValueError(
-            f"With `inputs` X must be a table, of two dimensions: got rows of shape {row_shape}. Put all columns side by "
-            "side, such as numpy.hstack([images.reshape(len(images), -1), table]): an input that takes images has them "
-            "in their shape."
+            f"With `inputs` X must be a table, of two dimensions: got rows of shape {row_shape}. Put all columns side "
+            "by side, such as numpy.hstack([images.reshape(len(images), -1), table]): an input for images gives them "
+            "their shape again."
         )
     tensors = {tensor.name: tensor for tensor in model.inputs}
     if tensors.keys() != inputs.keys():

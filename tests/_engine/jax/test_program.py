@@ -561,7 +561,8 @@ def test_tables_are_fused(member):
     table = pd.DataFrame(X[:, :3], columns=["a", "b", "c"]).assign(code=pd.Categorical(np.arange(60) % 4))
     member.set_params(epochs=2, shuffle=False)
     fused, by_keras = (
-        KerasAveragingClassifier(member, 3, engine=engine, random_state=0).fit(table, y) for engine in ("fused", "keras")
+        KerasAveragingClassifier(member, 3, engine=engine, random_state=0).fit(table, y)
+        for engine in ("fused", "keras")
     )
     assert fused.engine_ == "fused"
     np.testing.assert_allclose(fused.predict_proba(table), by_keras.predict_proba(table), rtol=1e-5)

@@ -40,7 +40,7 @@ from skensemble._members.encoders import LabelEncoder, Unchanged
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.inputs import Columns, count_categories, refuse_streams, texts_refused
 from skensemble._members.model_instance import initializer_seeds, set_initializer_seeds
-from skensemble._members.named_inputs import check_whole_numbers, on_one_input
+from skensemble._members.named_inputs import check_whole_numbers, on_one_input, warn_of_codes
 from skensemble._members.output_check import check_output
 from skensemble._members.pickling import CheckedPickling
 from skensemble._members.rollback import unchanged_on_error
@@ -240,6 +240,7 @@ class _Member(CheckedPickling):
             X, y = super()._initialize(X, y)
             build_from_rows(self, self.model_)
             check_whole_numbers(self.model_, X)
+            warn_of_codes(self.model_, getattr(self, "n_categories_", ()))
         return X, y
 
     @property
@@ -376,6 +377,8 @@ class _Member(CheckedPickling):
         -----
         DataConversionWarning
             Where y is a column, or looks like classes in one-hot form.
+        UserWarning
+            Where X has columns of categories, and the network takes their codes as numbers.
         """
         with unchanged_on_error(self):
             if sample_weight is not None and y is not None:

@@ -201,7 +201,8 @@ def test_builders_are_told_of_the_columns(encoded):
 
     def build(meta):
         seen.append((meta["n_categories_"], meta.get("feature_names_in_")))
-        return keras.Sequential([keras.Input(meta["X_shape_"][1:]), keras.layers.Dense(1, activation="sigmoid")])
+        embed = [EmbedCategories(meta["n_categories_"])] if any(meta["n_categories_"]) else []
+        return keras.Sequential([keras.Input(meta["X_shape_"][1:]), *embed, keras.layers.Dense(1, "sigmoid")])
 
     params = {"epochs": 1, "batch_size": -1, "run_eagerly": True}
     KerasClassifier(build, **params).fit(encoded, Y)
@@ -213,6 +214,16 @@ def test_builders_are_told_of_the_columns(encoded):
     seen.clear()
     KerasClassifier(build, **params).fit(encoded.to_numpy(float), Y)
     assert seen == [((0,) * encoded.shape[1], None)]
+
+
+def test_codes_as_numbers(encoded):
+    """A network that takes codes of categories for numbers is trained, with a warning that tells what to do."""
+
+    def build(meta):
+        return keras.Sequential([keras.Input(meta["X_shape_"][1:]), keras.layers.Dense(1, "sigmoid")])
+
+    with pytest.warns(UserWarning, match="1 columns of X hold categories, whose codes the network takes as numbers"):
+        KerasClassifier(build, epochs=1, run_eagerly=True, batch_size=-1).fit(encoded, Y)
 
 
 def test_codes_that_are_not_known_count_as_zero():

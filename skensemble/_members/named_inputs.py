@@ -1,14 +1,25 @@
 """Networks with several inputs: which columns of X go to each, and the network as one on all columns."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
-from skensemble._compat.keras import Functional, compile_arguments
+from skensemble._compat.keras import Functional, all_layers, compile_arguments
+from skensemble._compat.python import find_stacklevel
 from skensemble._members.inputs import shortened
 from skensemble._table_layers import InputColumns, filled_shape, with_one_input
+
+# Layers of Keras' own for which numbers are names.
+_TAKE_CODES = (
+    keras.layers.Embedding,
+    keras.layers.CategoryEncoding,
+    keras.layers.IntegerLookup,
+    keras.layers.Hashing,
+    keras.layers.HashedCrossing,
+)
 
 
 def on_one_input(
@@ -79,6 +90,19 @@ def check_whole_numbers(model: keras.Model, X: Any) -> None:
                     f"{shortened(list(layer.columns))} of X. Encode categories as numbers from 0, or build the input "
                     "with the type 'float32'."
                 )
+
+
+def warn_of_codes(model: keras.Model, n_categories: Any) -> None:
+    """Warn where columns of X hold numbers of categories, and no layer of a network takes them as such."""
+    layers = all_layers(model)
+    own = any(type(layer).__module__.partition(".")[0] != "keras" for layer in layers)  # ours, or one of the user's
+    if any(n_categories) and not own and not any(isinstance(layer, _TAKE_CODES) for layer in layers):
+        warnings.warn(
+            f"{sum(map(bool, n_categories))} columns of X hold categories, whose codes the network takes as numbers: "
+            "let it begin with skensemble.EmbedCategories(meta['n_categories_']), or make columns of 0 and 1 of all "
+            "categories, by TableEncoder(max_one_hot=None).",
+            stacklevel=find_stacklevel(),
+        )
 
 
 def _refuse_several(model: keras.Model) -> None:

@@ -23,8 +23,8 @@ class InputColumns(keras.layers.Layer):
         Numbers of the columns, in the order in which they fill the input.
     shape : tuple of int
         Shape of a row of the input, filled line by line, as `numpy.reshape` does.
-    input_dtype : str, default=None
-        Type of the input, such as "int32" before an `Embedding`; None means the type of the table.
+    cast_to : str, default=None
+        Type of the input, such as "int32" before an `Embedding`; None keeps that of the table.
     **kwargs : dict
         `name` and `dtype` of a Keras layer.
 
@@ -37,9 +37,9 @@ class InputColumns(keras.layers.Layer):
     [[[1.0, 2.0], [3.0, 4.0]]]
     """
 
-    def __init__(self, columns, shape, input_dtype=None, **kwargs):
+    def __init__(self, columns, shape, cast_to=None, **kwargs):
         super().__init__(autocast=False, **kwargs)  # the network behind it takes the columns as it would take X
-        self.columns, self.shape, self.input_dtype = [int(i) for i in columns], tuple(map(int, shape)), input_dtype
+        self.columns, self.shape, self.cast_to = [int(i) for i in columns], tuple(map(int, shape)), cast_to
         if math.prod(self.shape) != len(self.columns):
             raise ValueError(
                 f"`columns` must fill the `shape`: got {len(self.columns)} columns for the shape {self.shape}."
@@ -61,7 +61,7 @@ class InputColumns(keras.layers.Layer):
         cut = inputs[:, first : last + 1] if lie_together else ops.take(inputs, np.array(self.columns), axis=1)
         if len(self.shape) != 1:
             cut = ops.reshape(cut, (-1, *self.shape))
-        return cut if self.input_dtype is None else ops.cast(cut, self.input_dtype)
+        return cut if self.cast_to is None else ops.cast(cut, self.cast_to)
 
     def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
         """Shape and type of the output.
@@ -79,7 +79,7 @@ class InputColumns(keras.layers.Layer):
             raise ValueError(
                 f"InputColumns takes tables with the columns up to {max(self.columns)}: got the shape {inputs.shape}."
             )
-        return keras.KerasTensor((inputs.shape[0], *self.shape), dtype=self.input_dtype or inputs.dtype)
+        return keras.KerasTensor((inputs.shape[0], *self.shape), dtype=self.cast_to or inputs.dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments from which `from_config` makes the same layer.
@@ -88,7 +88,7 @@ class InputColumns(keras.layers.Layer):
         -------
         dict
         """
-        own = {"columns": list(self.columns), "shape": list(self.shape), "input_dtype": self.input_dtype}
+        own = {"columns": list(self.columns), "shape": list(self.shape), "cast_to": self.cast_to}
         return {**super().get_config(), **own}
 
 

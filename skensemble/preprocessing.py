@@ -205,9 +205,8 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
     def _codes(self, columns):
         """Numbers of categories from 0, which stands for those that were not seen and for rare ones."""
         codes = self.codes_.transform(self._block(columns, "codes")).astype(int) + 1
-        return np.where(
-            codes < list(self.n_categories_.values()), codes, 0
-        )  # scikit-learn's last one is that of rare ones
+        is_rare = codes >= list(self.n_categories_.values())  # scikit-learn's last code stands for all of them
+        return np.where(is_rare, 0, codes)
 
     def _as_table(self, floats, codes, index):
         try:
@@ -278,10 +277,11 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
 
     def _block(self, columns, name):
         """Columns side by side that one transformer takes."""
-        dtype = float if name == "numbers" else object
-        block = np.empty((len(columns[0]), len(self._places[name])), dtype)
+        dtype, missing = (float, np.nan) if name == "numbers" else (object, None)
+        block = np.full((len(columns[0]), len(self._places[name])), missing, dtype)
         for k, i in enumerate(self._places[name]):
-            block[:, k] = np.nan if dtype is float and columns[i].dtype == object else columns[i]  # no values
+            if columns[i].dtype == dtype:  # else it has no values
+                block[:, k] = columns[i]
         return block
 
     def _read(self, X, *, reset):
@@ -337,7 +337,7 @@ def _values_of(column, name):
 
 
 def _values_of_objects(values, name, is_categorical):
-    values = np.array([None if _is_missing(value) else value for value in values.tolist()], dtype=object)
+    values = np.fromiter((None if _is_missing(value) else value for value in values), dtype=object, count=len(values))
     types = {type(value) for value in values if value is not None}
     if is_categorical or not types or types <= {str, np.str_}:
         return values

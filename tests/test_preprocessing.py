@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -104,6 +104,7 @@ def test_unknown_and_rare_categories():
     assert out["town"].astype(int).tolist()[1:] == [0, 0, 0]
     assert out["town"].astype(int)[0] > 0
     assert out.filter(like="few").to_numpy().tolist() == [[0, 1, 0], [0, 0, 1], [0, 0, 1], [0, 0, 1]]
+    assert out.iloc[3].tolist() == encoder.transform(pd.DataFrame({"town": [np.nan], "few": [np.nan]})).iloc[0].tolist()
     assert TableEncoder(max_categories=4).fit(table).n_categories_ == {"town": 4}
 
 
@@ -116,6 +117,7 @@ def test_unknown_and_rare_categories():
         ({"size": np.inf}, ValueError, "'size' must hold finite numbers: it contains infinity"),
         ({"size": 1j}, TypeError, "'size' must hold numbers, categories, booleans or dates: got the type complex128"),
         ({"colour": ["red", 1] * 30}, TypeError, "'colour' has values of int, str"),
+        ({"colour": [["red"]] * 60}, TypeError, "'colour' has values of list"),
         ({"more": 1}, ValueError, "feature names should match"),
     ],
 )
@@ -147,9 +149,9 @@ def test_it_needs_no_network_library():
 
 @pytest.fixture(scope="module")
 def fused():
-    """A pipeline with three networks, trained in one program."""
+    """A pipeline with two networks, trained in one program."""
     member = KerasClassifier(hidden_layer_sizes=(3,), epochs=2, batch_size=30, shuffle=False)
-    return make_pipeline(TableEncoder(), KerasAveragingClassifier(member, 3, engine="fused", random_state=0)).fit(
+    return make_pipeline(TableEncoder(), KerasAveragingClassifier(member, 2, engine="fused", random_state=0)).fit(
         TABLE, Y
     )
 
@@ -183,16 +185,15 @@ def test_pipelines_are_searched_saved_and_exported(fused, encoded, tmp_path):
     """Parameters of both steps are searched; a file without pickle and an exported model predict the same."""
     expected = fused.predict_proba(TABLE)
     io.dump(fused, tmp_path / "pipeline.skens")
-    assert io.get_untrusted_types(tmp_path / "pipeline.skens") == []
+    assert io.get_untrusted_types(file=tmp_path / "pipeline.skens") == []
     loaded = io.load(tmp_path / "pipeline.skens")
     np.testing.assert_array_equal(loaded.predict_proba(TABLE), expected)
     exported = fused[-1].to_keras()
     np.testing.assert_allclose(exported.predict(encoded.astype(float), verbose=0), expected, rtol=1e-5, atol=1e-6)
 
     small = make_pipeline(TableEncoder(), KerasAveragingClassifier(KerasClassifier(**EAGER), 2, random_state=0))
-    assert np.isfinite(cross_val_score(small, TABLE, Y, cv=2)).all()
     grid = {"tableencoder__max_one_hot": [2, None], "kerasaveragingclassifier__estimator__epochs": [1]}
-    assert GridSearchCV(small, grid, cv=2).fit(TABLE, Y).best_score_ > 0
+    assert GridSearchCV(small, grid, cv=2, refit=False).fit(TABLE, Y).best_score_ > 0
 
 
 def test_builders_are_told_of_the_columns(encoded):

@@ -81,12 +81,12 @@ def check_whole_numbers(model: keras.Model, X: Any) -> None:
     if not isinstance(X, np.ndarray) or X.ndim != 2:
         return
     for layer in model.layers:
-        if isinstance(layer, InputColumns) and keras.backend.is_int_dtype(layer.input_dtype):
+        if isinstance(layer, InputColumns) and keras.backend.is_int_dtype(layer.cast_to):
             of_input = X[:, list(layer.columns)]
             broken = of_input[of_input != np.round(of_input)]
             if broken.size:
                 raise ValueError(
-                    f"An input of type {layer.input_dtype} takes whole numbers: got {broken[0]} in its columns "
+                    f"An input of type {layer.cast_to} takes whole numbers: got {broken[0]} in its columns "
                     f"{shortened(list(layer.columns))} of X. Encode categories as numbers from 0, or build the input "
                     "with the type 'float32'."
                 )

@@ -18,7 +18,7 @@ from sklearn.model_selection import train_test_split
 
 rng = np.random.default_rng(0)
 pictures, digits = load_digits(return_X_y=True)
-pixels = pd.DataFrame(pictures / 16 + rng.normal(scale=0.7, size=pictures.shape)).add_prefix("pixel")
+pixels = pd.DataFrame(pictures / 16 + rng.normal(scale=0.45, size=pictures.shape)).add_prefix("pixel")
 N_OFFICES = 12
 office = np.where(rng.random(len(digits)) < 0.6, digits, rng.integers(0, N_OFFICES, len(digits)))
 form = pd.DataFrame({"ink": pictures.mean(axis=1) / 5, "office": office})

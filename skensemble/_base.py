@@ -130,9 +130,9 @@ class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
 
         Members that are ensembles themselves are in it as models. The model holds copies: training it changes nothing
         here. It is made of Keras' own layers, so that once saved (`model.save`) or exported (`model.export`) it can be
-        used where skensemble is not installed. Three things are no layers of Keras' own, and a saved model needs them
-        when it is loaded (an exported one does not): layers that you wrote, the `WeightedAverage` of a stacking
-        ensemble, and the `SelectColumns` of members that draw columns.
+        used where skensemble is not installed. Some layers are not Keras' own, and a saved model needs them when it is
+        loaded (an exported one does not): layers that you wrote, the `WeightedAverage` of a stacking ensemble, the
+        `SelectColumns` of members that draw columns, and the `InputColumns` and `EmbedCategories` of members on tables.
 
         Parameters
         ----------

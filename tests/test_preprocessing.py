@@ -138,6 +138,17 @@ def test_output_is_a_table():
     assert pipeline[-1].is_categorical_.sum() == 1
 
 
+def test_without_pandas(monkeypatch):
+    """Numbers alone need no pandas; codes do, whose types tell what they are."""
+    X = np.array([[1.0, 2.0], [3.0, 4.0]])
+    towns = np.array([["a"], ["b"], ["a"], ["b"]])
+    numbers, codes = TableEncoder().fit(X), TableEncoder(max_one_hot=1).fit(towns)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    np.testing.assert_array_equal(numbers.transform(X), [[-1, -1], [1, 1]])
+    with pytest.raises(ImportError, match="install pandas, or set max_one_hot=None"):
+        codes.transform(towns)
+
+
 def test_it_needs_no_network_library():
     """Importing it imports no Keras."""
     code = "import sys; import skensemble.preprocessing; assert not {'keras', 'tensorflow'} & set(sys.modules)"

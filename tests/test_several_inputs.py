@@ -138,12 +138,35 @@ def test_searches_pickles_files_and_exports(fused, tmp_path):
     assert search.fit(X, Y).best_params_["kerasclassifier__units"] in (1, 3)
 
 
+class DictOfInputs(KerasClassifier):
+    """Encodes X in scikeras' way."""
+
+    @property
+    def feature_encoder(self):
+        return FunctionTransformer(lambda table: {"a": table[:, :1], "b": table[:, 1:2]})
+
+
+def test_encoders_of_scikeras():
+    """Where an encoder makes the inputs, `inputs` is not needed, and Keras' own fit trains the network."""
+
+    def build():
+        inputs = {name: keras.Input((1,), name=name) for name in ("a", "b")}
+        joined = keras.layers.Concatenate()(list(inputs.values()))
+        return keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(joined))
+
+    network = DictOfInputs(build, epochs=1, batch_size=-1, run_eagerly=True)
+    ensemble = KerasAveragingClassifier(network, 2).fit(X, Y)
+    assert ensemble.predict_proba(X).shape == (30, 3)
+    assert ensemble.engine_ == "keras"
+
+
 BAD = [
     ({"inputs": ["a", "b"]}, TypeError, "`inputs` must be a dict"),
     ({"inputs": INPUTS | {"more": ["a"]}}, ValueError, "must have the names of the inputs.*'more'"),
     ({"inputs": {"numbers": ["a", "b"]}}, ValueError, "must have the names of the inputs"),
     ({"inputs": INPUTS | {"numbers": ["a"]}}, ValueError, r"'numbers' takes rows of shape \(2,\), and.* 1 columns"),
     ({"inputs": INPUTS | {"kind": []}}, ValueError, "at least one column: 'kind' has none"),
+    ({"inputs": INPUTS | {"kind": slice(3, 3)}}, ValueError, "at least one column: 'kind' has none"),
     ({"inputs": INPUTS | {"kind": ["sort"]}}, ValueError, "must name columns of X: got 'sort' for the input 'kind'"),
     ({"inputs": INPUTS | {"kind": [19]}}, ValueError, "which has 19, counted from 0: got 19"),
     ({"inputs": INPUTS | {"kind": [-1]}}, ValueError, "counted from 0: got -1"),

@@ -140,7 +140,7 @@ def _numbers_of(chosen: Any, name: str, n_features: int, names: np.ndarray | Non
     """Numbers of the columns that an input takes, from names, numbers or a slice."""
     if isinstance(chosen, slice):
         _check_slice(chosen, name, n_features)
-        return list(range(*chosen.indices(n_features)))
+        chosen = range(*chosen.indices(n_features))
     chosen = [chosen] if isinstance(chosen, str | int | np.integer) else list(chosen)
     if not chosen:
         raise ValueError(f"`inputs` must give each input at least one column: {name!r} has none.")

@@ -59,6 +59,7 @@ GALLERY_ORDER = [
     "plot_grid_search",
     "plot_early_stopping",
     "plot_backbone",
+    "plot_picture_and_table",
     "plot_export",
 ]
 

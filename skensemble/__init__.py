@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # what `__getattr__` gives, for editors and type checkers
     from skensemble._polyak import PolyakWeightClassifier, PolyakWeightRegressor
     from skensemble._snapshot import SnapshotEnsembleClassifier, SnapshotEnsembleRegressor
     from skensemble._stacking import StackedKerasClassifier, StackedKerasRegressor
+    from skensemble._table_layers import EmbedCategories, InputColumns
     from skensemble._voting import KerasVotingClassifier, KerasVotingRegressor
     from skensemble.wrappers import KerasClassifier, KerasRegressor
 
@@ -25,6 +26,8 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "DiversityDisplay",
+    "EmbedCategories",
+    "InputColumns",
     "KerasAveragingClassifier",
     "KerasAveragingRegressor",
     "KerasClassifier",
@@ -53,6 +56,8 @@ __all__ = [
 # Keras and TensorFlow take seconds to import. `skensemble.io` reads the manifests of files without them.
 _MODULES = {
     "DiversityDisplay": "_display.diversity",
+    "EmbedCategories": "_table_layers",
+    "InputColumns": "_table_layers",
     "KerasAveragingClassifier": "_averaging",
     "KerasAveragingRegressor": "_averaging",
     "KerasClassifier": "wrappers",
@@ -78,7 +83,7 @@ _MODULES = {
     "WeightedAverage": "_layers",
 }
 
-_SUBMODULES = ("exceptions", "io", "metrics")
+_SUBMODULES = ("exceptions", "io", "metrics", "preprocessing")
 
 
 def __getattr__(name):

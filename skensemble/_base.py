@@ -31,7 +31,14 @@ from skensemble._engine.training import fit_members
 from skensemble._export import as_model, calibrated, combined, input_tensor, member_outputs, vote_shares
 from skensemble._members.checks import check_frozen_members, check_restored
 from skensemble._members.distribution import check_distributions
-from skensemble._members.inputs import Inputs, TrainingData, as_given, refuse_streams
+from skensemble._members.inputs import (
+    Inputs,
+    TrainingData,
+    as_given,
+    count_categories,
+    refuse_streams,
+    texts_refused,
+)
 from skensemble._members.pickling import PickledByName
 from skensemble._members.spec import is_frozen, unwrapped, with_callbacks
 from skensemble._members.start import Start
@@ -124,9 +131,9 @@ class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
 
         Members that are ensembles themselves are in it as models. The model holds copies: training it changes nothing
         here. It is made of Keras' own layers, so that once saved (`model.save`) or exported (`model.export`) it can be
-        used where skensemble is not installed. Three things are no layers of Keras' own, and a saved model needs them
-        when it is loaded (an exported one does not): layers that you wrote, the `WeightedAverage` of a stacking
-        ensemble, and the `SelectColumns` of members that draw columns.
+        used where skensemble is not installed. Some layers are not Keras' own, and a saved model needs them when it is
+        loaded (an exported one does not): layers that you wrote, the `WeightedAverage` of a stacking ensemble, the
+        `SelectColumns` of members that draw columns, and the `InputColumns` and `EmbedCategories` of members on tables.
 
         Parameters
         ----------
@@ -418,18 +425,12 @@ class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
             validate_data(self, given, skip_check_array=True, reset=reset)
             return Inputs(given, None, getattr(self, "feature_names_in_", None))
         own = {} if network == "" else {"estimator": network}
-        try:
+        with texts_refused(network or type(self).__name__):
             floats = validate_data(
                 self, given, dtype=keras.config.floatx(), allow_nd=True, accept_sparse="csr", reset=reset, **own
             )
-        except ValueError as error:
-            if not own or "could not convert" not in str(error):  # as NumPy says of texts
-                raise
-            raise ValueError(
-                f"{network} takes X as numbers: {error}. Put what makes numbers of X before it, in a Pipeline that "
-                "ends in it."
-            ) from error
-        return Inputs(given, dense_or_rows(floats), getattr(self, "feature_names_in_", None))
+        names = getattr(self, "feature_names_in_", None)
+        return Inputs(given, dense_or_rows(floats), names, count_categories(given))
 
     def _network_name(self, *, fitted=False):
         """What messages call the first network that takes X as numbers: "" for the ensemble; None where none does.

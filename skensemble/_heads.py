@@ -92,7 +92,7 @@ class Head:
 
     def _get_param_names(self):
         # scikeras takes all attributes for parameters, also those of the model that heads build themselves.
-        hidden = ("model", "build_fn", "reinitialize", "distribution")
+        hidden = ("model", "build_fn", "reinitialize", "inputs", "distribution")
         return [name for name in super()._get_param_names() if name not in hidden]
 
     def _check_model_param(self):

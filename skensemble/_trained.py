@@ -334,7 +334,10 @@ def _row_shape(model: keras.Model, reading: Reading) -> tuple[int, ...]:
     """Shape of a row of X."""
     inputs = getattr(model, "inputs", None) or ()
     if len(inputs) > 1:
-        raise ValueError(f"X is one array, and the network has {len(inputs)} inputs.")
+        raise ValueError(
+            f"X is one array, and the network has {len(inputs)} inputs. Give a network of one keras.Input, from which "
+            "layers skensemble.InputColumns cut what the inputs of this one take."
+        )
     own = tuple(inputs[0].shape[1:]) if inputs else None
     if reading.row_shape is None:
         if not own or None in own:

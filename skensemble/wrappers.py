@@ -19,9 +19,11 @@ from skensemble._compat.scikeras import (
     ScikerasClassifier,
     ScikerasRegressor,
     build_from_rows,
+    column_choice,
     decode_outputs,
     decode_scales,
     encode_validation_data,
+    encodes_features,
     fit_arguments,
     fit_callbacks,
     given_model,
@@ -42,9 +44,10 @@ from skensemble._members.checks import check_restored
 from skensemble._members.distribution import N_UNITS, check_distribution
 from skensemble._members.encoders import LabelEncoder, Unchanged
 from skensemble._members.fit_arguments import FitArguments
-from skensemble._members.inputs import refuse_streams
+from skensemble._members.inputs import Columns, count_categories, refuse_streams, texts_refused
 from skensemble._members.inside import is_inside_ensemble
 from skensemble._members.model_instance import initializer_seeds, set_initializer_seeds
+from skensemble._members.named_inputs import check_whole_numbers, on_one_input, warn_of_codes
 from skensemble._members.output_check import check_output
 from skensemble._members.pickling import CheckedPickling
 from skensemble._members.rollback import unchanged_on_error
@@ -52,6 +55,7 @@ from skensemble._members.rows import sample_indices_of, with_mean_one
 from skensemble._members.spec import MemberSpec
 from skensemble._members.target_warnings import warn_of_one_hot
 from skensemble._numeric.combination import log_proba
+from skensemble._table_layers import EmbedCategories
 from skensemble._typing import MatrixLike
 
 # What scikeras itself gives to a builder that names it.
@@ -61,11 +65,13 @@ _GIVEN_TO_BUILDERS = {"meta", "compile_kwargs", "params"}
 def build_mlp(meta, hidden_layer_sizes=(100,), activation="relu", dropout=0.0):
     """Multilayer perceptron whose output layer follows the target; inputs of more than two dimensions are flattened.
 
+    Columns of categories are embedded first, see `EmbedCategories`.
+
     Parameters
     ----------
     meta : dict
-        What scikeras knows of the data: `X_shape_`, `target_type_`, `n_outputs_`, `n_classes_`; for regressors of this
-        package `n_output_units_`.
+        What scikeras knows of the data: `X_shape_`, `target_type_`, `n_outputs_`, `n_classes_`; of this package
+        `n_categories_`, and for regressors `n_output_units_`.
     hidden_layer_sizes : tuple of int, default=(100,)
         Units of each hidden layer.
     activation : str or callable, default="relu"
@@ -82,6 +88,8 @@ def build_mlp(meta, hidden_layer_sizes=(100,), activation="relu", dropout=0.0):
     model = keras.Sequential([keras.Input(meta["X_shape_"][1:])])
     if len(meta["X_shape_"]) > 2:
         model.add(keras.layers.Flatten())
+    if any(meta.get("n_categories_", ())):
+        model.add(EmbedCategories(meta["n_categories_"]))
     for units in hidden_layer_sizes:
         model.add(keras.layers.Dense(units, activation=activation))
         if dropout:
@@ -114,7 +122,7 @@ class _Member(CheckedPickling):
     """What scikeras 0.13 gets wrong for classifiers and regressors alike; stands left of its classes."""
 
     # What is saved beside the parameters and what scikeras learns.
-    _fitted_state = ("_n_columns", "engine_", "engine_reason_")
+    _fitted_state = ("_n_columns", "n_categories_", "engine_", "engine_reason_")
     _builder_parameters = ("hidden_layer_sizes", "activation", "dropout")
     # scikeras 0.13 takes parameters of callbacks as arguments only, not from `set_params` and searches.
     _routing_prefixes = BaseWrapper._routing_prefixes | {"callbacks"}
@@ -203,15 +211,43 @@ class _Member(CheckedPickling):
                 # scikeras 0.13 knows sparse matrices, not sparse arrays, and does not look for NaN in them.
                 checked = check_array(csr_matrix(X), accept_sparse=True, dtype=None, input_name="X", estimator=self)
             else:
-                checked = check_array(X, dtype=keras.config.floatx(), allow_nd=True, input_name="X", estimator=self)
+                with texts_refused(type(self).__name__):
+                    checked = check_array(X, dtype=keras.config.floatx(), allow_nd=True, input_name="X", estimator=self)
             validate_data(self, X, reset=reset, skip_check_array=True)
+            n_categories = count_categories(X)
+            if reset:
+                self._learn_categories(n_categories)
             X = checked
         return super()._validate_data(X, y, reset=reset, y_numeric=y_numeric)
+
+    def _learn_categories(self, n_categories):
+        """Remember which columns hold categories: by their types, or as the ensemble was told by those of its X."""
+        n_categories = self._columns().n_categories if n_categories is None else n_categories
+        vars(self).pop("n_categories_", None)
+        if n_categories is not None:
+            self.n_categories_ = n_categories
+
+    def _columns(self):
+        """What the columns of X are: as an ensemble tells a member, which sees an array, else by their names."""
+        told = vars(self).get("_told_columns", Columns())
+        if any(part is not None and len(part) != self.n_features_in_ for part in told):
+            told = Columns()  # fitted again, on something else
+        return told._replace(names=getattr(self, "feature_names_in_", told.names))
+
+    def _get_metadata(self):
+        # Of members that draw columns, the function that builds the network sees no others.
+        meta, names = super()._get_metadata(), self._columns().names
+        meta.setdefault("n_categories_", (0,) * self.n_features_in_)
+        if names is not None and column_choice(self) is None:
+            meta["feature_names_in_"] = names
+        return meta
 
     def _initialize(self, X, y=None):
         with plain_transforms():
             X, y = super()._initialize(X, y)
             build_from_rows(self, self.model_)
+            check_whole_numbers(self.model_, X)
+            warn_of_codes(self.model_, getattr(self, "n_categories_", ()))
         return X, y
 
     @property
@@ -248,6 +284,7 @@ class _Member(CheckedPickling):
         if isinstance(self.random_state, np.random.RandomState):
             # scikeras 0.13 draws 0 from every RandomState, and does not advance it.
             self._random_state = int(self.random_state.randint(np.iinfo(np.int32).max))
+        self._check_column_choice()
         seed = self._random_state
         reinitializes = getattr(self, "reinitialize", None)
         with seeded(seed), without_own_seed(self), new_values(self) if reinitializes else nullcontext():
@@ -258,7 +295,35 @@ class _Member(CheckedPickling):
                 f"{'None' if model is None else f'an object of type {type(model).__name__}'}. Does it end with "
                 "`return model`?"
             )
-        return model
+        self._check_one_output(model)
+        encodes, names = encodes_features(self), self._columns().names
+        return on_one_input(model, getattr(self, "inputs", None), self.X_shape_[1:], names, encodes=encodes)
+
+    def _check_one_output(self, model):
+        """Raise where a network has several outputs, and no encoder of the user's makes several targets of y."""
+        n_outputs = len(getattr(model, "outputs", None) or ())
+        if n_outputs > 1 and getattr(self, "n_outputs_expected_", None) == 1:
+            raise ValueError(
+                f"`model` must have one output, of a column or more for each target: got {n_outputs} outputs. Put them "
+                "side by side by keras.layers.Concatenate(), or override `target_encoder` so that it makes a list of "
+                "targets, as scikeras has it."
+            )
+
+    def _check_column_choice(self):
+        """Raise where members draw columns, and what the network does depends on which they are."""
+        if column_choice(self) is None:
+            return
+        if getattr(self, "inputs", None) is not None:
+            raise ValueError(
+                "With `max_features` each member draws columns of its own, and `inputs` says where each column goes: "
+                "leave one of them out."
+            )
+        if any(getattr(self, "n_categories_", ())):
+            raise ValueError(
+                "With `max_features` the columns of X must hold numbers, since each member draws columns of its own: "
+                f"{sum(map(bool, self.n_categories_))} columns hold categories. Set max_features=1.0, or "
+                "TableEncoder(max_one_hot=None), which makes numbers of all categories."
+            )
 
     def _check_model_compatibility(self, y):
         if hasattr(self.model_, "outputs"):  # else scikeras 0.13 cannot count them
@@ -366,6 +431,8 @@ class _Member(CheckedPickling):
         -----
         DataConversionWarning
             Where y is a column, or looks like classes in one-hot form.
+        UserWarning
+            Where X has columns of categories, and the network takes their codes as numbers.
         """
         with unchanged_on_error(self):
             if sample_weight is not None and y is not None:
@@ -410,7 +477,8 @@ class KerasClassifier(_Member, ScikerasClassifier, *OLD_TAGS_HIDDEN):
     ----------
     model : callable or keras.Model, default=None
         Function that returns a Keras model, compiled or not. Arguments it names are filled in: `meta` (dict of what is
-        known of the data, such as `X_shape_`, `n_classes_`), `compile_kwargs`, `params`, and whatever is given as
+        known of the data: `X_shape_`, `n_classes_`, `n_categories_`, the number of categories of each column and 0 for
+        numbers, `feature_names_in_` where X was a DataFrame), `compile_kwargs`, `params`, and whatever is given as
         `model__<argument>` or as an extra keyword. With None, a multilayer perceptron. Functions that pickle cannot
         find by name (lambdas, functions defined in functions) train and reach the workers of `n_jobs`, because joblib
         uses cloudpickle for these, but `joblib.dump` and `pickle.dump` refuse them: define the function in a module, or
@@ -427,6 +495,11 @@ class KerasClassifier(_Member, ScikerasClassifier, *OLD_TAGS_HIDDEN):
         layers under `random_state` (True), or with the values that it has (False), to train it further. Frozen layers
         and adapted preprocessing keep theirs. With None, members of an ensemble begin with new values, one trained
         already is refused there, and a model by itself begins with its own.
+    inputs : dict, default=None
+        For a network with several inputs: from the name of each Keras input, `keras.Input(shape, name=...)`, to its
+        columns of X, a list of names or of numbers or a slice of numbers. They fill the shape of the input line by line
+        (64 columns for pictures of shape (8, 8, 1)) and take its type. The network is then the layers of `model` on one
+        input with all columns of X.
     optimizer : str, keras.optimizers.Optimizer or type, default="adam"
         Arguments are given as `optimizer__<argument>`, for example `optimizer__learning_rate`.
     loss : str, keras.losses.Loss, type or callable, default=None
@@ -488,6 +561,8 @@ class KerasClassifier(_Member, ScikerasClassifier, *OLD_TAGS_HIDDEN):
         Number of classes.
     n_features_in_ : int
         Size of the second dimension of X.
+    n_categories_ : tuple of int of shape (n_features_in_,)
+        Number of categories of each column, 0 for numbers; only where X was a DataFrame with columns of categories.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns of X, where X was a DataFrame.
 
@@ -514,6 +589,7 @@ class KerasClassifier(_Member, ScikerasClassifier, *OLD_TAGS_HIDDEN):
         activation=None,
         dropout=None,
         reinitialize=None,
+        inputs=None,
         optimizer="adam",
         loss=None,
         metrics=None,
@@ -556,6 +632,7 @@ class KerasClassifier(_Member, ScikerasClassifier, *OLD_TAGS_HIDDEN):
         self.dropout = dropout
         self.reinitialize = reinitialize
         self.engine = engine
+        self.inputs = inputs
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -688,6 +765,11 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
         layers under `random_state` (True), or with the values that it has (False), to train it further. Frozen layers
         and adapted preprocessing keep theirs. With None, members of an ensemble begin with new values, one trained
         already is refused there, and a model by itself begins with its own.
+    inputs : dict, default=None
+        For a network with several inputs: from the name of each Keras input, `keras.Input(shape, name=...)`, to its
+        columns of X, a list of names or of numbers or a slice of numbers. They fill the shape of the input line by line
+        (64 columns for pictures of shape (8, 8, 1)) and take its type. The network is then the layers of `model` on one
+        input with all columns of X.
     optimizer : str, keras.optimizers.Optimizer or type, default="adam"
         Arguments are given as `optimizer__<argument>`, for example `optimizer__learning_rate`.
     loss : str, keras.losses.Loss, type or callable, default=None
@@ -753,6 +835,8 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
         Number of outputs of the network.
     n_features_in_ : int
         Size of the second dimension of X.
+    n_categories_ : tuple of int of shape (n_features_in_,)
+        Number of categories of each column, 0 for numbers; only where X was a DataFrame with columns of categories.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns of X, where X was a DataFrame.
 
@@ -788,6 +872,7 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
         activation=None,
         dropout=None,
         reinitialize=None,
+        inputs=None,
         optimizer="adam",
         loss=None,
         metrics=None,
@@ -829,6 +914,7 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
         self.dropout = dropout
         self.reinitialize = reinitialize
         self.engine = engine
+        self.inputs = inputs
         self.distribution = distribution
 
     def __sklearn_tags__(self):

@@ -143,6 +143,13 @@ def test_backbone(run_example, tmp_path):
 
 
 @pytest.mark.slow
+def test_picture_and_table(run_example, tmp_path):
+    """A network with an input for each part is better than one on a part alone, which the example asserts."""
+    assert "both          " in run_example("plot_picture_and_table.py")
+    assert_is_figure(tmp_path / "output" / "picture_and_table.png")
+
+
+@pytest.mark.slow
 def test_voting_and_stacking(run_example, tmp_path):
     """Greedy weights are better than a vote where a member is bad, which the example asserts."""
     printed = run_example("plot_voting_and_stacking.py")

@@ -33,7 +33,7 @@ PACKAGE = ROOT / "skensemble"
 # A file imports only from its own layer and from layers above it, and files of a layer do not import each other in a
 # circle. A folder is one layer.
 LAYERS = [
-    {"exceptions", "_files", "_layers", "_losses", "_numeric", "_typing"},
+    {"exceptions", "_files", "_layers", "_losses", "_numeric", "_table_layers", "_typing"},
     {"_compat"},
     {"_members"},
     {"_engine"},
@@ -41,7 +41,7 @@ LAYERS = [
     {"wrappers", "_heads", "_adapters"},
     {"_export", "_routing", "_reweight", "_stopping"},
     {"_base", "_named", "_single_run"},
-    {"io", "metrics"},
+    {"io", "metrics", "preprocessing"},
     {"_trained"},
     {"_averaging", "_voting", "_snapshot", "_polyak", "_stacking"},
     {"_display"},
@@ -60,9 +60,8 @@ MODULES = {
     path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__") for path in SOURCES
 }
 source_file = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-public_class = pytest.mark.parametrize(
-    "cls", [getattr(skensemble, name) for name in skensemble.__all__], ids=skensemble.__all__
-)
+CLASSES = [*skensemble.__all__, *(f"preprocessing.{name}" for name in skensemble.preprocessing.__all__)]
+public_class = pytest.mark.parametrize("cls", [attrgetter(name)(skensemble) for name in CLASSES], ids=CLASSES)
 IO_FUNCTIONS = [f"io.{name}" for name in skensemble.io.__all__ if inspect.isfunction(getattr(skensemble.io, name))]
 FUNCTIONS = [*IO_FUNCTIONS, *(f"metrics.{name}" for name in skensemble.metrics.__all__)]
 
@@ -470,7 +469,7 @@ def test_references_are_cited(cls):
     assert listed == sorted(set(re.findall(r"\[(\d+)\]_", docstring)))
 
 
-@pytest.mark.parametrize("name", [*skensemble.__all__, *FUNCTIONS])
+@pytest.mark.parametrize("name", [*CLASSES, *FUNCTIONS])
 def test_docstring_examples_run(name, tmp_path, monkeypatch, no_open_figures):
     """Every public class and function has an example, and all its examples print what they say."""
     monkeypatch.chdir(tmp_path)
@@ -487,7 +486,7 @@ def test_docstring_examples_run(name, tmp_path, monkeypatch, no_open_figures):
 def test_no_example_is_left_unrun(path):
     """Only public classes, their methods and functions have examples, which the test above runs."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    run = {*skensemble.__all__, *(name.rpartition(".")[2] for name in FUNCTIONS)}
+    run = {name.rpartition(".")[2] for name in [*CLASSES, *FUNCTIONS]}
     unrun = [node for node in tree.body if getattr(node, "name", None) not in run]
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     inside = [inner for node in unrun for inner in ast.walk(node) if isinstance(inner, documented)]

@@ -61,8 +61,9 @@ def test_reference_has_every_public_name():
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^   ([\w.]+)$", page, re.MULTILINE))
     of_io = {f"io.{name}" if name.endswith("Error") else name for name in skensemble.io.__all__}
-    of_metrics = {f"metrics.{name}" for name in skensemble.metrics.__all__}
-    expected = {*skensemble.__all__, *of_io, *of_metrics, "exceptions.NotFusableError"}
+    others = {f"metrics.{name}" for name in skensemble.metrics.__all__}
+    others |= {f"preprocessing.{name}" for name in skensemble.preprocessing.__all__}
+    expected = {*skensemble.__all__, *of_io, *others, "exceptions.NotFusableError"}
     assert sorted(expected - listed) == []
     assert sorted(listed - expected) == []
 

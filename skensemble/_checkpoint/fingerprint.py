@@ -73,6 +73,7 @@ def _digest_inputs(X, members):
     networks = [isinstance(member.estimator, BaseWrapper) for member in members]
     digests = [] if all(networks) else [digest_given(X.given)]
     digests += [digest_given(X.floats)] if any(networks) else []
+    digests += [] if X.n_categories is None else [digest_text(str(X.n_categories))]
     return " ".join(digests)
 
 

@@ -55,6 +55,7 @@ __all__ = [
     "build_from_rows",
     "built_before_checks",
     "built_on_columns",
+    "column_choice",
     "compiled",
     "decode_outputs",
     "decode_scales",
@@ -214,13 +215,18 @@ def set_n_columns(estimator, n_columns):
     setattr(estimator, _N_COLUMNS, n_columns)
 
 
+def column_choice(estimator):
+    """How many columns a member draws, None where it takes all; see `set_n_columns`."""
+    return getattr(estimator, _N_COLUMNS, None)
+
+
 @contextmanager
 def built_on_columns(estimator):
     """Let the user's function build models for the columns that a member draws, and put the choice of them before it.
 
     Does nothing for members that take all columns.
     """
-    n_columns = getattr(estimator, _N_COLUMNS, None)
+    n_columns = column_choice(estimator)
     if n_columns is None:
         yield
         return
@@ -276,9 +282,7 @@ def rebuild_model(estimator, seed):
     """A new compiled model, built as `estimator` built its own but under another seed."""
     count_model()
     if given_model(estimator) is not None and not draws_new_values(estimator):
-        build_optimizer(given_model(estimator))
-        with seeded(seed):  # copying draws seeds for initializers that are not used
-            return copy.deepcopy(given_model(estimator))
+        return _copy_of_given(estimator, seed)
     if hasattr(estimator.model, "raise_not_restored"):
         with seeded(seed):
             return copy_from_config(estimator.model_)
@@ -288,6 +292,16 @@ def rebuild_model(estimator, seed):
         build_from_rows(built, built.model_)
         built._ensure_compiled_model()
     return built.model_
+
+
+def _copy_of_given(estimator, seed):
+    """A model with the values that the given one has, built as an estimator does with it."""
+    build_optimizer(given_model(estimator))
+    built = copy.copy(estimator)
+    with seeded(seed):  # copying draws seeds for initializers that are not used
+        built.model, built.build_fn = copy.deepcopy(given_model(estimator)), None
+    with without_own_seed(built):
+        return built._build_keras_model()
 
 
 def given_model(estimator):

@@ -20,7 +20,7 @@ from skensemble._engine.trajectory import Trajectory, TrajectoryRecorder
 from skensemble._engine.workers import check_backend, fit_parts, parts_of
 from skensemble._members.inputs import TrainingData, as_inputs
 from skensemble._members.model_instance import check_models
-from skensemble._members.spec import MemberSpec, with_callbacks
+from skensemble._members.spec import MemberSpec, knowing_columns, with_callbacks
 
 
 def fit_members(
@@ -65,7 +65,7 @@ def fit_members(
     check_backend(n_jobs)
     check_own_fits(members, engine)
     data = data._replace(X=as_inputs(data.X))
-    members = with_callbacks(members, first=first)
+    members = knowing_columns(with_callbacks(members, first=first), data.X.columns)
     check_models(members, len(data.X))
     members = [
         member if member.name else dataclasses.replace(member, name=f"member {i}")
@@ -131,7 +131,7 @@ def fit_trajectory(
     data = data._replace(X=as_inputs(data.X))
     check_models([member], len(data.X))
     recorder = TrajectoryRecorder(trajectory)
-    (member,) = with_callbacks([member])
+    (member,) = knowing_columns(with_callbacks([member]), data.X.columns)
     kept: Results = {}
     if checkpoint is not None:
         kept = checkpoint.begin([member], data, engine, run=trajectory)

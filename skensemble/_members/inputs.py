@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import keras
@@ -14,6 +15,21 @@ from skensemble._numeric.sparse_rows import SparseRows, take_rows
 
 # Sparse formats whose rows can be taken.
 _INDEXED_FORMATS = ("csr", "csc", "lil")
+
+
+class Columns(NamedTuple):
+    """What the columns of a table are, for builders of networks, which see arrays.
+
+    Attributes
+    ----------
+    names : ndarray of str of shape (n_features,), default=None
+        None where they have none.
+    n_categories : tuple of int, default=None
+        How many categories each column has, 0 for numbers; None where all hold numbers.
+    """
+
+    names: np.ndarray | None = None
+    n_categories: tuple[int, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,15 +44,23 @@ class Inputs:
         X in Keras' float type; None where there is no network to take it.
     names : ndarray of str of shape (n_features,)
         Names of the columns; None where X has none.
+    n_categories : tuple of int
+        As of `count_categories`.
     """
 
     given: Any
     floats: np.ndarray | SparseRows | None = None
     names: np.ndarray | None = None
+    n_categories: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         X = self.given if self.floats is None else self.floats
         return X.shape[0] if hasattr(X, "shape") else len(X)
+
+    @property
+    def columns(self) -> Columns:
+        """What the columns are."""
+        return Columns(self.names, self.n_categories)
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -91,6 +115,51 @@ def as_given(X: Any) -> Any:
     return X if hasattr(X, "shape") or hasattr(X, "__len__") else np.asarray(X)
 
 
+def count_categories(X: Any) -> tuple[int, ...] | None:
+    """How many categories each column of a pandas DataFrame has by its type, 0 for numbers; None where none has any.
+
+    Raises
+    ------
+    ValueError
+        Where categories are not the numbers 0, 1, 2, ..., which networks take.
+    """
+    if not hasattr(X, "iloc") or not hasattr(X, "columns"):
+        return None
+    categories = [getattr(dtype, "categories", None) for dtype in X.dtypes]
+    for name, of_column in zip(X.columns, categories, strict=True):
+        if of_column is not None and not np.array_equal(of_column, np.arange(len(of_column))):
+            raise ValueError(
+                f"Networks take categories as the numbers 0, 1, 2, ...: the column {name!r} has the categories "
+                f"{shortened(list(of_column))}. {_TABLE_ENCODER}"
+            )
+    if all(of_column is None for of_column in categories):
+        return None
+    return tuple(0 if of_column is None else len(of_column) for of_column in categories)
+
+
+def shortened(values: list) -> str:
+    """The first values of a list, for messages."""
+    most = 10
+    return f"[{', '.join(map(repr, values[:most]))}{', ...' if len(values) > most else ''}]"
+
+
+_TABLE_ENCODER = (
+    "Put what makes numbers of X before it, in a Pipeline that ends in it: for a DataFrame, "
+    "skensemble.preprocessing.TableEncoder()."
+)
+
+
+@contextmanager
+def texts_refused(name: str) -> Iterator[None]:
+    """Say in words what a network does not take where X turns out to hold texts; `name` is what messages call it."""
+    try:
+        yield
+    except ValueError as error:
+        if "could not convert" not in str(error):  # as NumPy says of texts
+            raise
+        raise ValueError(f"{name} takes X as numbers: {error}. {_TABLE_ENCODER}") from error
+
+
 def refuse_streams(X: Any) -> None:
     """Raise where X gives its rows one after the other: rows are shuffled, drawn and split by their numbers."""
     tensorflow = sys.modules.get("tensorflow")  # who has a Dataset has imported it
@@ -100,5 +169,5 @@ def refuse_streams(X: Any) -> None:
         raise TypeError(
             f"X must be an array, whose rows can be read in any order: got {type(X).__name__}. Give X and y as arrays; "
             "where X is larger than the memory, as a memory map (`numpy.load(path, mmap_mode='r')`): the guide, under "
-            "\"Data\", writes a Dataset or a folder of images into one in five lines."
+            '"Data", writes a Dataset or a folder of images into one in five lines.'
         )

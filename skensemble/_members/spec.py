@@ -11,6 +11,7 @@ from sklearn.frozen import FrozenEstimator
 
 from skensemble._compat.scikeras import BaseWrapper, set_n_columns
 from skensemble._members.callback_factories import OwnCallbacks, check_paths, own_callbacks
+from skensemble._members.inputs import Columns
 from skensemble._members.start import Start
 
 
@@ -44,6 +45,8 @@ class MemberSpec:
     keeps_optimizer : bool, default=True
         Whether the values of its optimizer are wanted, with which it could be trained on; they are as many as its own
         or more, and a worker leaves them out of what it sends back.
+    table : Columns, default=None
+        What the columns of X are, for the function that builds its network.
     """
 
     estimator: BaseEstimator
@@ -58,12 +61,15 @@ class MemberSpec:
     name: str | None = None
     start: Start | None = None
     keeps_optimizer: bool = True
+    table: Columns | None = None
 
     def new_estimator(self) -> BaseEstimator:
         """The estimator to train, not fitted."""
         member = clone(self.estimator).set_params(random_state=self.seed)
         if self.columns is not None:
             set_n_columns(member, len(self.columns))
+        if self.table is not None and isinstance(member, BaseWrapper):
+            member._told_columns = self.table
         if self.start is not None and self.start.classes is not None:
             member.classes_ = self.start.classes
         return member
@@ -172,6 +178,11 @@ def with_callbacks(members: Sequence[MemberSpec], *, first: int = 0, fitted: Any
     own |= {number: member.callbacks.fit for number, member in enumerate(made, first) if member.callbacks is not None}
     check_paths(own)
     return made
+
+
+def knowing_columns(members: Sequence[MemberSpec], columns: Columns) -> list[MemberSpec]:
+    """Members whose builders are told what the columns of X are."""
+    return [dataclasses.replace(member, table=columns) for member in members]
 
 
 def is_network(estimator: BaseEstimator) -> bool:

@@ -5,7 +5,7 @@ from skensemble.io._errors import FormatError, PersistenceError
 
 #: Set by `__init__` (what heads of stacking ensembles have no parameters for), or made anew when a file is loaded:
 #: scorers, encoders, callbacks of networks. scikit-learn's callbacks are for fits.
-NOT_WRITTEN = {"build_fn", "model", "reinitialize", "distribution", "_user_params"} | {
+NOT_WRITTEN = {"build_fn", "model", "reinitialize", "inputs", "distribution", "_user_params"} | {
     "feature_encoder_",
     "scorer_",
     "target_encoder_",
@@ -13,6 +13,7 @@ NOT_WRITTEN = {"build_fn", "model", "reinitialize", "distribution", "_user_param
     "_fit_callbacks",
     "_predict_callbacks",
     "_skl_callbacks",
+    "_told_columns",
 }
 
 

@@ -68,7 +68,9 @@ TRUSTED_CLASSES = frozenset(
 #: Of these, those that are no estimators: they have attributes only.
 WITHOUT_PARAMS = frozenset(["sklearn.calibration._CalibratedClassifier"])
 #: Layers of skensemble's own, by the names under which they are registered with Keras.
-TRUSTED_LAYERS = frozenset(["skensemble>SelectColumns", "skensemble>WeightedAverage"])
+TRUSTED_LAYERS = frozenset(
+    f"skensemble>{name}" for name in ("EmbedCategories", "InputColumns", "SelectColumns", "WeightedAverage")
+)
 #: Parameters that are not written: what is in these directories would be unpickled or overwritten by a fit (T39).
 NO_DIRECTORIES = ("memory", "checkpoint_dir")
 _KEYS = {"format", "format_version", "versions", "metadata", "root", "objects", "n_architectures", "entries", "probe"}

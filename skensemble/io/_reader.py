@@ -20,6 +20,7 @@ from skensemble._files.arrays import read_arrays
 from skensemble._files.strict_json import read_json
 from skensemble._layers import SelectColumns, WeightedAverage
 from skensemble._named import BaseNamedMembers
+from skensemble._table_layers import EmbedCategories, InputColumns
 from skensemble.io._architecture import dry_build
 from skensemble.io._errors import FormatError, IntegrityError, PersistenceError
 from skensemble.io._fitted_state import check_attributes
@@ -58,7 +59,8 @@ class Reader:
     def __init__(self, container, trusted, custom_objects, *, lazy=False):
         self._container, self._manifest = container, container.manifest
         self._trusted, self._lazy = trusted, lazy
-        own = {"skensemble>SelectColumns": SelectColumns, "skensemble>WeightedAverage": WeightedAverage}
+        layers = (EmbedCategories, InputColumns, SelectColumns, WeightedAverage)
+        own = {f"skensemble>{layer.__name__}": layer for layer in layers}
         self._custom_objects = custom_objects | own
         self._built, self._configs = {}, {}
         self._probe = None

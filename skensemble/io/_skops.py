@@ -32,6 +32,7 @@ _TRUSTED_NAMES = frozenset(
         "sklearn.calibration._TemperatureScaling",
         "sklearn.compose._column_transformer._RemainderColsList",  # scikit-learn 1.6: a list
         "sklearn.multiclass._ConstantPredictor",  # a number
+        "skensemble.preprocessing.TableEncoder",  # estimators of scikit-learn, texts and numbers
     }
 ) | {
     f"sklearn.model_selection._split.{name}"

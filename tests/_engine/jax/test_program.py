@@ -6,6 +6,7 @@ import random
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 if keras.backend.backend() != "jax":
@@ -538,6 +539,33 @@ def test_an_ensemble_is_fused():
     assert fused.engine_ == "fused"
     np.testing.assert_allclose(fused.predict_proba(X), by_keras.predict_proba(X), rtol=1e-5)
     assert program.Program is type(get_program(fused.estimators_[0].model_, 3))
+
+
+def two_named_inputs():
+    numbers, codes = keras.Input((3,), name="numbers"), keras.Input((1,), name="codes", dtype="int32")
+    embedded = layers.Flatten()(layers.Embedding(4, 2)(codes))
+    return keras.Model([numbers, codes], layers.Dense(3, "softmax")(layers.Concatenate()([numbers, embedded])))
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        KerasClassifier(two_named_inputs, inputs={"numbers": ["a", "b", "c"], "codes": ["code"]}),
+        KerasClassifier(hidden_layer_sizes=(5,)),
+    ],
+    ids=["several inputs", "embedded categories"],
+)
+def test_tables_are_fused(member):
+    """Networks with several inputs, and the default network on a table with categories, give what Keras' fit gives."""
+    X, y = make_data(n_rows=60)
+    table = pd.DataFrame(X[:, :3], columns=["a", "b", "c"]).assign(code=pd.Categorical(np.arange(60) % 4))
+    member.set_params(epochs=2, shuffle=False)
+    fused, by_keras = (
+        KerasAveragingClassifier(member, 3, engine=engine, random_state=0).fit(table, y)
+        for engine in ("fused", "keras")
+    )
+    assert fused.engine_ == "fused"
+    np.testing.assert_allclose(fused.predict_proba(table), by_keras.predict_proba(table), rtol=1e-5)
 
 
 def test_an_ensemble_shares_no_arrays_with_what_it_exports():

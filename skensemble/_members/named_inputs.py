@@ -1,0 +1,189 @@
+"""Networks with several inputs: which columns of X go to each, and the network as one on all columns."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from skensemble._compat.keras import Functional, all_layers, compile_arguments
+from skensemble._compat.python import find_stacklevel
+from skensemble._members.inputs import shortened
+from skensemble._table_layers import InputColumns, filled_shape, with_one_input
+
+# Layers of Keras' own for which numbers are names.
+_TAKE_CODES = (
+    keras.layers.Embedding,
+    keras.layers.CategoryEncoding,
+    keras.layers.IntegerLookup,
+    keras.layers.Hashing,
+    keras.layers.HashedCrossing,
+)
+
+
+def on_one_input(
+    model: keras.Model, inputs: Any, row_shape: tuple[int, ...], names: np.ndarray | None, *, encodes: bool
+) -> keras.Model:
+    """A network on the columns of X whose inputs take some of them each; the same one where it has one already.
+
+    Parameters
+    ----------
+    model : keras.Model
+        As the user built it; its layers, and its optimizer where it is compiled, become those of the new one.
+    inputs : dict or None
+        As of `KerasClassifier`.
+    row_shape : tuple of int
+        Shape of a row of X.
+    names : ndarray of str or None
+        Names of the columns of X.
+    encodes : bool
+        Whether an encoder of the user's makes the inputs of X.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where model, `inputs` and X do not go together.
+    """
+    if inputs is None:
+        if not encodes:
+            _refuse_several(model)
+        return model
+    if not isinstance(inputs, Mapping):
+        raise TypeError(
+            "`inputs` must be a dict from the name of each Keras input to its columns of X: got "
+            f"{type(inputs).__name__}."
+        )
+    _check_is_functional(model)
+    if len(row_shape) != 1:
+        raise ValueError(
+            f"With `inputs` X must be a table, of two dimensions: got rows of shape {row_shape}. Put all columns side "
+            "by side, such as numpy.hstack([images.reshape(len(images), -1), table]): an input for images gives them "
+            "their shape again."
+        )
+    tensors = {tensor.name: tensor for tensor in model.inputs}
+    if tensors.keys() != inputs.keys():
+        raise ValueError(
+            f"`inputs` must have the names of the inputs of `model`, {_listed(tensors)}: got {_listed(inputs)}. Name "
+            "them by keras.Input(shape, name=...)."
+        )
+    columns = {name: _numbers_of(chosen, name, row_shape[0], names) for name, chosen in inputs.items()}
+    for name, tensor in tensors.items():
+        _check_fills(tensor, len(columns[name]))
+    single = with_one_input(model, row_shape[0], columns)
+    if model.compiled:
+        single.compile(**{**(compile_arguments(model) or {}), "optimizer": model.optimizer})
+    return single
+
+
+def check_whole_numbers(model: keras.Model, X: Any) -> None:
+    """Raise where an input that takes whole numbers would get others, which would be cut off."""
+    if not isinstance(X, np.ndarray) or X.ndim != 2:
+        return
+    for layer in model.layers:
+        if isinstance(layer, InputColumns) and keras.backend.is_int_dtype(layer.cast_to):
+            of_input = X[:, list(layer.columns)]
+            broken = of_input[of_input != np.round(of_input)]
+            if broken.size:
+                raise ValueError(
+                    f"An input of type {layer.cast_to} takes whole numbers: got {broken[0]} in its columns "
+                    f"{shortened(list(layer.columns))} of X. Encode categories as numbers from 0, or build the input "
+                    "with the type 'float32'."
+                )
+
+
+def warn_of_codes(model: keras.Model, n_categories: Any) -> None:
+    """Warn where columns of X hold numbers of categories, and no layer of a network takes them as such."""
+    layers = all_layers(model)
+    own = any(type(layer).__module__.partition(".")[0] != "keras" for layer in layers)  # ours, or one of the user's
+    if any(n_categories) and not own and not any(isinstance(layer, _TAKE_CODES) for layer in layers):
+        warnings.warn(
+            f"{sum(map(bool, n_categories))} columns of X hold categories, whose codes the network takes as numbers: "
+            "let it begin with skensemble.EmbedCategories(meta['n_categories_']), or make columns of 0 and 1 of all "
+            "categories, by TableEncoder(max_one_hot=None).",
+            stacklevel=find_stacklevel(),
+        )
+
+
+def _refuse_several(model: keras.Model) -> None:
+    tensors = getattr(model, "inputs", None) or ()
+    if len(tensors) > 1:
+        raise ValueError(
+            f"X is one table, and the network has {len(tensors)} inputs: {_listed(one.name for one in tensors)}. Say "
+            "which columns of X each takes, by `inputs`, a dict from the name of an input to a list of columns."
+        )
+
+
+def _check_is_functional(model: keras.Model) -> None:
+    if type(model) not in (keras.Sequential, Functional):
+        raise ValueError(
+            "With `inputs` a network must be made of inputs and outputs, keras.Model(inputs, outputs): got "
+            f"{type(model).__name__}, whose own steps would be lost. Write it in this way, or override "
+            "`feature_encoder` so that it makes a dict of the inputs."
+        )
+    if not getattr(model, "inputs", None):
+        raise ValueError("With `inputs` a keras.Sequential must begin with keras.Input(shape, name=...).")
+
+
+def _check_fills(tensor: Any, n_columns: int) -> None:
+    if keras.backend.standardize_dtype(tensor.dtype) == "string":
+        raise ValueError(f"The input {tensor.name!r} must take numbers, as X holds them: it takes texts.")
+    shape = tuple(tensor.shape[1:])
+    if filled_shape(tensor, n_columns) is None:
+        raise ValueError(
+            f"The columns of an input must fill its shape: the input {tensor.name!r} takes rows of shape {shape}, and "
+            f"`inputs` gives it {n_columns} columns."
+        )
+
+
+def _numbers_of(chosen: Any, name: str, n_features: int, names: np.ndarray | None) -> list[int]:
+    """Numbers of the columns that an input takes, from names, numbers or a slice."""
+    if isinstance(chosen, slice):
+        _check_slice(chosen, name, n_features)
+        chosen = range(*chosen.indices(n_features))
+    chosen = [chosen] if isinstance(chosen, str | int | np.integer) else list(chosen)
+    if not chosen:
+        raise ValueError(f"`inputs` must give each input at least one column: {name!r} has none.")
+    if all(isinstance(one, str) for one in chosen):
+        return [_position(one, name, names) for one in chosen]
+    for one in chosen:
+        if isinstance(one, bool | np.bool_) or not isinstance(one, int | np.integer):
+            raise TypeError(
+                f"Columns in `inputs` must be names, numbers or a slice of numbers: got {one!r} for the input {name!r}."
+            )
+        if not 0 <= one < n_features:
+            raise ValueError(
+                f"`inputs` must name columns of X, which has {n_features}, counted from 0: got {one} for the input "
+                f"{name!r}."
+            )
+    return [int(one) for one in chosen]
+
+
+def _check_slice(chosen: slice, name: str, n_features: int) -> None:
+    ends = (chosen.start, chosen.stop, chosen.step)
+    if not all(end is None or isinstance(end, int | np.integer) for end in ends):
+        raise TypeError(
+            f"A slice in `inputs` must be one of numbers: got {chosen} for the input {name!r}. Give names as a list."
+        )
+    if chosen.stop is not None and chosen.stop > n_features:
+        raise ValueError(
+            f"`inputs` must name columns of X, which has {n_features}: got {chosen} for the input {name!r}."
+        )
+
+
+def _position(column: str, name: str, names: np.ndarray | None) -> int:
+    if names is None:
+        raise ValueError(
+            f"`inputs` names the column {column!r} for the input {name!r}, and X has no names of columns. Give X as a "
+            "DataFrame, or the columns by their numbers."
+        )
+    found = np.flatnonzero(np.asarray(names) == column)
+    if not len(found):
+        raise ValueError(
+            f"`inputs` must name columns of X: got {column!r} for the input {name!r}, X has {_listed(names)}."
+        )
+    return int(found[0])
+
+
+def _listed(names: Any) -> str:
+    return shortened([str(name) for name in names])

@@ -1,0 +1,369 @@
+"""Tables of numbers, categories and dates, made ready for networks."""
+
+import numbers
+from collections import Counter
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skensemble._compat.sklearn import Interval, check_feature_names_in, fit_context
+from skensemble._typing import MatrixLike
+
+__all__ = ["TableEncoder"]
+
+# Kinds of columns; booleans and durations are numbers. Columns without values teach nothing and are left out.
+_NUMBER, _DATE, _CATEGORY, _EMPTY = "numbers", "dates", "categories", "no values"
+_ONE_DAY = np.timedelta64(1, "D")
+
+
+class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+    """Make a table of numbers, categories, booleans, dates and missing values ready for networks.
+
+    Columns are told apart by their types and, where these are objects, by their values:
+
+    - Numbers, booleans (0 and 1), durations and dates (in days) are scaled to mean 0 and variance 1. Missing values
+      become the median, with a column beside it that tells where they were.
+    - Categories (strings, and categorical columns) with few different values become a column of 0 and 1 for each of
+      them, and categories with more become whole numbers, which networks embed: `KerasClassifier` and `KerasRegressor`
+      without `model` do, and functions that build models find the numbers of categories in `meta["n_categories_"]`.
+      Missing values are a category like others.
+
+    What each is made of is scikit-learn's: `SimpleImputer`, `StandardScaler`, `OneHotEncoder` and `OrdinalEncoder`.
+
+    Parameters
+    ----------
+    max_one_hot : int or None, default=10
+        Categories with at most so many different values, rare ones aside, become columns of 0 and 1, others whole
+        numbers. None: all become columns of 0 and 1, for what takes all columns as numbers.
+    min_frequency : int, default=2
+        A category with fewer rows counts as one that was not seen in `fit`, and a column with no others is left out.
+    max_categories : int or None, default=1000
+        The most categories that a column keeps apart, the most frequent ones; rarer ones count as not seen.
+
+    Attributes
+    ----------
+    kinds_ : list of str
+        What each column of X holds: "numbers", "dates", "categories", or "no values", which are left out.
+    n_categories_ : dict of str to int
+        The number of categories of each column of the output that holds whole numbers, by its name. Of these 0 stands
+        for categories that were not seen in `fit`, or are rare.
+    numbers_ : Pipeline or None
+        Imputes and scales numbers and dates.
+    one_hot_ : OneHotEncoder or None
+        Encodes categories of few values.
+    codes_ : OrdinalEncoder or None
+        Encodes the other categories. Its numbers are one less than those of the output.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Names of the columns of X, where X was a DataFrame.
+
+    See Also
+    --------
+    EmbedCategories : The Keras layer that takes the output, for networks of your own.
+
+    Notes
+    -----
+    The output is a pandas DataFrame where pandas is installed. Columns of whole numbers have the categorical type with
+    the categories 0, 1, ..., n - 1, whatever rows there are. scikit-learn's
+    `HistGradientBoostingClassifier(categorical_features="from_dtype")` takes these columns as categories, too.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skensemble.preprocessing import TableEncoder
+    >>> X = pd.DataFrame({"size": [1.0, None, 3.0, 5.0], "colour": ["red", "blue", "red", "blue"]})
+    >>> TableEncoder().fit_transform(X).columns.tolist()
+    ['size', 'missingindicator_size', 'colour_blue', 'colour_red']
+    >>> TableEncoder(max_one_hot=1).fit(X).n_categories_  # red, blue, and others
+    {'colour': 3}
+    """
+
+    _parameter_constraints = {
+        "max_one_hot": [Interval(numbers.Integral, 0, None, closed="left"), None],
+        "min_frequency": [Interval(numbers.Integral, 1, None, closed="left")],
+        "max_categories": [Interval(numbers.Integral, 2, None, closed="left"), None],
+    }
+
+    def __init__(self, max_one_hot=10, *, min_frequency=2, max_categories=1000):
+        self.max_one_hot = max_one_hot
+        self.min_frequency = min_frequency
+        self.max_categories = max_categories
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: MatrixLike, y: ArrayLike | None = None) -> Self:
+        """Learn the kinds of the columns, their scales and categories.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+        y : array-like, default=None
+            Not used.
+
+        Returns
+        -------
+        TableEncoder
+            Itself, fitted.
+
+        Raises
+        ------
+        TypeError
+            Where a column holds values of several kinds, or of one that is not known.
+        ValueError
+            Where no column can be used.
+
+        Warns
+        -----
+        UserWarning
+            By the transformers of scikit-learn.
+        """
+        columns = self._read(X, reset=True)
+        counts = [Counter(values) if values.dtype == object else Counter() for values in columns]
+        self.kinds_ = list(map(self._useful_kind, columns, counts, self._names()))
+        self._places = {"numbers": [i for i, kind in enumerate(self.kinds_) if kind in (_NUMBER, _DATE)]}
+        categories = [i for i, kind in enumerate(self.kinds_) if kind == _CATEGORY]
+        self._places["one_hot"] = [i for i in categories if self._is_small(counts[i])]
+        self._places["codes"] = [i for i in categories if not self._is_small(counts[i])]
+        if not any(self._places.values()):
+            raise ValueError(
+                "X must have a column that tells rows apart: none of its columns holds numbers, dates, or a category "
+                f"with min_frequency={self.min_frequency} rows."
+            )
+        self._fit_parts(columns)
+        return self
+
+    def _useful_kind(self, values, counts, name):
+        """Kind of a column, those apart that teach nothing."""
+        kind = _kind_of(values, name)
+        return _EMPTY if kind == _CATEGORY and max(counts.values()) < self.min_frequency else kind
+
+    def _is_small(self, counts):
+        n_frequent = sum(count >= self.min_frequency for count in counts.values())
+        return self.max_one_hot is None or n_frequent <= self.max_one_hot
+
+    def _fit_parts(self, columns):
+        """Fit what encodes each kind of columns."""
+        frequent = {"min_frequency": self.min_frequency, "max_categories": self.max_categories}
+        parts = {
+            "numbers": make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler()),
+            "one_hot": OneHotEncoder(handle_unknown="infrequent_if_exist", sparse_output=False, **frequent),
+            "codes": OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, **frequent),
+        }
+        for name, part in parts.items():
+            part.set_output(transform="default")
+            setattr(self, f"{name}_", part.fit(self._block(columns, name)) if self._places[name] else None)
+        self.n_categories_ = {}
+        if self.codes_ is not None:
+            names = self._names(self._places["codes"])
+            self.n_categories_ = dict(zip(names, map(self._count_known, range(len(names))), strict=True))
+
+    def _count_known(self, i):
+        """Number of categories of a column of codes, that of unknown ones included."""
+        infrequent = self.codes_.infrequent_categories_[i]
+        return 1 + len(self.codes_.categories_[i]) - (0 if infrequent is None else len(infrequent))
+
+    def transform(self, X: MatrixLike) -> Any:
+        """Make numbers of a table.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            With the columns of `fit`, in their order.
+
+        Returns
+        -------
+        DataFrame or ndarray of shape (n_samples, n_columns)
+            An ndarray only where pandas is not installed, and no column holds whole numbers for categories.
+
+        Raises
+        ------
+        TypeError
+            Where a column holds values of another kind than in `fit`.
+        """
+        check_is_fitted(self)
+        columns = self._read(X, reset=False)
+        for values, kind, name in zip(columns, self.kinds_, self._names(), strict=True):
+            found = _kind_of(values, name)
+            if kind != found and _EMPTY not in (kind, found):
+                raise TypeError(f"The column {name!r} must hold {kind}, as in fit: got {found}.")
+        blocks = [np.empty((len(columns[0]), 0))]
+        blocks += [
+            getattr(self, f"{name}_").transform(self._block(columns, name))
+            for name in ("numbers", "one_hot")
+            if self._places[name]
+        ]
+        codes = self._codes(columns) if self._places["codes"] else None
+        return self._as_table(np.hstack(blocks), codes, getattr(X, "index", None) if hasattr(X, "iloc") else None)
+
+    def _codes(self, columns):
+        """Numbers of categories from 0, which stands for those that were not seen and for rare ones."""
+        codes = self.codes_.transform(self._block(columns, "codes")).astype(int) + 1
+        is_rare = codes >= list(self.n_categories_.values())  # scikit-learn's last code stands for all of them
+        return np.where(is_rare, 0, codes)
+
+    def _as_table(self, floats, codes, index):
+        try:
+            import pandas as pd
+        except ImportError as error:
+            if codes is None:
+                return floats
+            raise ImportError(
+                "Columns of categories need pandas, whose types tell networks which columns these are: install pandas, "
+                "or set max_one_hot=None, which makes 0 and 1 of all categories."
+            ) from error
+        names = self.get_feature_names_out()
+        table = pd.DataFrame(floats, columns=names[: floats.shape[1]], index=index)
+        if codes is None:
+            return table
+        coded = {
+            name: pd.Categorical.from_codes(codes[:, i], categories=range(n))
+            for i, (name, n) in enumerate(self.n_categories_.items())
+        }
+        return pd.concat([table, pd.DataFrame(coded, index=table.index)], axis=1)
+
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
+        """Names of the columns of the output.
+
+        Parameters
+        ----------
+        input_features : array-like of str of shape (n_features_in_,), default=None
+            Names of the columns of X, where it was no DataFrame; None means x0, x1, ...
+
+        Returns
+        -------
+        ndarray of str
+            Numbers and where they were missing, columns of 0 and 1, and whole numbers.
+        """
+        check_is_fitted(self)
+        names = check_feature_names_in(self, input_features)
+        parts = {name: names[self._places[name]] for name in self._places}
+        out = [
+            getattr(self, f"{name}_").get_feature_names_out(parts[name])
+            for name in ("numbers", "one_hot")
+            if self._places[name]
+        ]
+        return np.concatenate([*out, parts["codes"]]).astype(object)
+
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """Say what `transform` returns, as scikit-learn's transformers have it: a pandas DataFrame in any case.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas"}, default=None
+            Both are a pandas DataFrame, whose types tell which columns are categories.
+
+        Returns
+        -------
+        TableEncoder
+            Itself.
+        """
+        if transform not in (None, "default", "pandas"):
+            raise ValueError(
+                "TableEncoder returns a pandas DataFrame, whose types tell networks which columns hold categories: got "
+                f"transform={transform!r}. Use 'default' or 'pandas'."
+            )
+        return self
+
+    def _names(self, places=None):
+        names = check_feature_names_in(self, None)
+        return names.tolist() if places is None else names[places].tolist()
+
+    def _block(self, columns, name):
+        """Columns side by side that one transformer takes."""
+        dtype, missing = (float, np.nan) if name == "numbers" else (object, None)
+        block = np.full((len(columns[0]), len(self._places[name])), missing, dtype)
+        for k, i in enumerate(self._places[name]):
+            if columns[i].dtype == dtype:  # else it has no values
+                block[:, k] = columns[i]
+        return block
+
+    def _read(self, X, *, reset):
+        """Columns of X, each an array of floats, of dates as days, or of objects."""
+        if not hasattr(X, "iloc") and not hasattr(X, "get_column"):  # neither pandas nor polars
+            X = check_array(X, dtype=None, ensure_all_finite="allow-nan", estimator=self, input_name="X")
+        elif min(X.shape) < 1:
+            raise ValueError(f"X must have rows and columns: got a table of the shape {X.shape}.")
+        validate_data(self, X, reset=reset, skip_check_array=True)
+        names = self._names()
+        return [_values_of(_column(X, i), name) for i, name in enumerate(names)]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def _column(X, i):
+    if hasattr(X, "iloc"):
+        return X.iloc[:, i]
+    return X.get_column(X.columns[i]) if hasattr(X, "get_column") else X[:, i]
+
+
+class _Days(np.ndarray):
+    """Dates as days since 1970, floats; the type tells them from numbers."""
+
+
+def _values_of(column, name):
+    """Values of a column: floats with NaN, dates as `_Days`, and others as objects with None for missing ones."""
+    kind = getattr(column.dtype, "kind", "O")
+    is_categorical = hasattr(column.dtype, "categories")
+    if kind in "biuf" and hasattr(column, "iloc"):
+        return column.to_numpy(dtype=float, na_value=np.nan)
+    if kind == "M" and hasattr(column, "iloc"):
+        column = column.to_numpy(dtype="datetime64[us]")  # in UTC, where there is a time zone
+    values = column if isinstance(column, np.ndarray) else column.to_numpy()
+    kind = "O" if is_categorical else values.dtype.kind
+    if kind in "biuf":
+        return values.astype(float)
+    if kind == "m":
+        return values / _ONE_DAY
+    if kind == "M":
+        return ((values - np.datetime64(0, "D")) / _ONE_DAY).view(_Days)
+    if kind not in "OUST":
+        raise TypeError(
+            f"The column {name!r} must hold numbers, categories, booleans or dates: got the type {column.dtype}."
+        )
+    return _values_of_objects(values.astype(object), name, is_categorical)
+
+
+def _values_of_objects(values, name, is_categorical):
+    values = np.fromiter((None if _is_missing(value) else value for value in values), dtype=object, count=len(values))
+    types = {type(value) for value in values if value is not None}
+    if is_categorical or not types or types <= {str, np.str_}:
+        return values
+    if all(issubclass(one, numbers.Real | np.bool_) for one in types):
+        return np.array([np.nan if value is None else float(value) for value in values])
+    if all(hasattr(one, "toordinal") for one in types):  # datetime, date, pandas' Timestamp
+        return _values_of(values.astype("datetime64[us]"), name)
+    raise TypeError(
+        f"A column must hold values of one kind, and the argument must be a string or number, a boolean or a date: the "
+        f"column {name!r} has values of {', '.join(sorted(one.__name__ for one in types))}. Give it one type, such as "
+        "`X[column].astype(str)`."
+    )
+
+
+def _is_missing(value):
+    """Whether a value is None, NaN, or the missing value of pandas, which says of nothing whether it is equal."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+
+
+def _kind_of(values, name):
+    if values.dtype == object:
+        return _EMPTY if all(value is None for value in values) else _CATEGORY
+    if np.isinf(values).any():
+        raise ValueError(f"The column {name!r} must hold finite numbers: it contains infinity.")
+    if np.isnan(values).all():
+        return _EMPTY
+    return _DATE if isinstance(values, _Days) else _NUMBER

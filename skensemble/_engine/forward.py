@@ -37,10 +37,12 @@ def forward_alone(model: keras.Model, X: Any) -> np.ndarray:
     """Outputs of one model, in chunks; calls the model itself, since `Model.predict` costs 70 ms a call.
 
     What layers assign to their variables (counters, states of random numbers) lasts until the end of the call: a
-    prediction changes nothing.
+    prediction changes nothing. X may be a list or dict of inputs, as an encoder of the user's makes it.
     """
-    n_rows = rows_at_once(X, PREDICTION_ROWS)
-    chunks = (X[start : start + n_rows] for start in range(0, len(X), n_rows))
+    inputs = keras.tree.flatten(X)
+    n_rows = min(rows_at_once(one, PREDICTION_ROWS) for one in inputs)
+    starts = range(0, len(inputs[0]), n_rows)
+    chunks = (keras.tree.map_structure(lambda one, k=k: one[k : k + n_rows], X) for k in starts)
     with keras.StatelessScope():
         return np.concatenate([np.asarray(model(chunk, training=False)) for chunk in chunks])
 

@@ -49,7 +49,8 @@ def classifier(member=None, **params):
 def alone(ensemble, X, y, **params):
     """Predictions of networks that Keras' own fit trains on the columns of the members, without an ensemble."""
     seeds = spawn_seeds(ensemble.random_state, ensemble.n_estimators)
-    own = {"engine": "keras", **params}
+    by_keras = {"engine": "keras"} if hasattr(ensemble.estimator, "engine") else {}  # scikeras' own have no other
+    own = {**by_keras, **params}
     members = [clone(ensemble.estimator).set_params(random_state=seed, **own) for seed in seeds]
     columns = ensemble.estimators_features_
     method = "predict_proba" if hasattr(ensemble, "classes_") else "predict"

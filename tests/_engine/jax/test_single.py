@@ -1,4 +1,4 @@
-"""One network by itself on JAX; `tests/_engine/test_single.py`, which passes there too, tries the rest on TensorFlow."""
+"""One network by itself on JAX. `tests/_engine/test_single.py` passes there too, and tries the rest on TensorFlow."""
 
 import keras
 import numpy as np

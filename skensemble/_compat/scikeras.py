@@ -1,4 +1,23 @@
-"""Private names of scikeras 0.13, and what it gets wrong."""
+"""Private names of scikeras 0.13, and what it gets wrong.
+
+scikeras is no longer maintained. Should a coming scikit-learn or Keras break it, `KerasClassifier` and `KerasRegressor`
+are ours to repair. This is what we use of it, and what would take its place; `tests/test_wrappers.py` and the checks of
+scikit-learn say what has to stay as it is, and ask the estimators alone, not scikeras.
+
+- `BaseWrapper`, the sign of a network: a base class of our own, and this one beside it while it exists.
+- `get_params`, `set_params`, `**kwargs` of `__init__`: the same rule, routed parameters (`model__`, `optimizer__`, ...)
+  are attributes of their own.
+- `route_params`, `_get_compile_kwargs`, `_initialize_callbacks`: a dict by prefix; classes are called with their share.
+- `_build_keras_model`: the builder, called with `meta` (the fitted state below), `compile_kwargs` and `params` where it
+  names them.
+- `_validate_data`, `_initialize`: ours up to the checks; then `target_type_`, `X_shape_` and the others from
+  scikit-learn's `type_of_target` and the shapes.
+- `ClassifierLabelEncoder`, target encoders: `_members/encoders.py`, told by `_members/output_check.py` which loss wants
+  which form.
+- `_check_model_compatibility`: `_members/output_check.py`, which checks more.
+- `_fit_keras_model`, `_predict_raw`: `Model.fit` and `Model.predict`, in whose place `_engine/single.py` stands already
+  where it can.
+"""
 
 import copy
 import functools

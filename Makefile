@@ -4,6 +4,8 @@
 PYTHON ?= python3
 # Test processes. Each loads TensorFlow, so memory runs out long before the cores do.
 WORKERS ?= 2
+# Each process begins with neighbours, which share fixtures and traced programs.
+PARALLEL := -n $(WORKERS) --dist worksteal
 # Tests that know a backend: `make test-jax`.
 ON_JAX := tests/_engine/jax tests/test_partial_fit.py tests/test_early_stopping.py tests/test_export.py::test_values \
 	tests/_checkpoint/test_store.py::test_interrupted_fit_ends_as_the_uninterrupted \
@@ -32,19 +34,19 @@ demo: $(VENV)/.installed  ## Train, save and plot a 20-member ensemble on the di
 	$(QUIET) $(VENV)/bin/python examples/plot_digits_ensemble.py
 
 test: $(VENV)/.installed  ## Run the tests, but for the slow ones
-	$(QUIET) $(VENV)/bin/python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
+	$(QUIET) $(VENV)/bin/python -m pytest $(PARALLEL) -m "not slow" $(ARGS)
 
 test-slow: $(VENV)/.installed  ## Run the slow tests: scikit-learn's checks, every Keras layer, examples, killed processes
-	$(QUIET) $(VENV)/bin/python -m pytest -n $(WORKERS) -m slow $(ARGS)
+	$(QUIET) $(VENV)/bin/python -m pytest $(PARALLEL) -m slow $(ARGS)
 
 test-fuzz: $(VENV)/.installed  ## Run all tests, the random ones (damaged and hostile files, kills) in full
-	SKENSEMBLE_FUZZ=full $(QUIET) $(VENV)/bin/python -m pytest -n $(WORKERS) $(ARGS)
+	SKENSEMBLE_FUZZ=full $(QUIET) $(VENV)/bin/python -m pytest $(PARALLEL) $(ARGS)
 
 test-jax: $(VENV)/.installed  ## Run the tests that know a backend with Keras on JAX
-	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(QUIET) $(VENV)/bin/python -m pytest -n $(WORKERS) -m "not slow" $(ON_JAX) $(ARGS)
+	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(QUIET) $(VENV)/bin/python -m pytest $(PARALLEL) -m "not slow" $(ON_JAX) $(ARGS)
 
 test-oldest: $(OLDEST)/.installed  ## Run the tests with the oldest supported versions (Python 3.11 or 3.12)
-	$(QUIET) $(OLDEST)/bin/python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
+	$(QUIET) $(OLDEST)/bin/python -m pytest $(PARALLEL) -m "not slow" $(ARGS)
 
 test-clients: $(CLIENTS)/.installed  ## Run the tests with packages that build on scikit-learn (mlflow, Optuna, Dask, Ray, ...)
 	$(QUIET) $(CLIENTS)/bin/python -m pytest -n $(WORKERS) --dist loadscope tests/test_clients.py tests/test_clusters.py $(ARGS)

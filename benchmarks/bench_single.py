@@ -90,7 +90,7 @@ def compare_search(bench, name, epochs):
 def main(bench):
     for name in SEARCHES:
         compare_search(bench, name, 2 if bench.quick else EPOCHS)
-    size = {"n_rows": 200, "epochs": 1} if bench.quick else {"n_rows": N_ROWS, "epochs": CONVNET_EPOCHS}
+    size = {"n_rows": 60, "epochs": 1} if bench.quick else {"n_rows": N_ROWS, "epochs": CONVNET_EPOCHS}
     engines = {engine: partial(bench.fresh, residual_scores, engine=engine, **size) for engine in ("auto", "keras")}
     times = bench.repeat(3, **engines)
     bench.compare(

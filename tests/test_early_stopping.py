@@ -126,6 +126,8 @@ def test_resumed(stopped, tmp_path, monkeypatch):
         np.testing.assert_array_equal(ensemble.predict_proba(X), stopped.predict_proba(X))
     with pytest.raises(ValueError, match="what is kept of the run"):
         clone(ensemble).set_params(tol=0.5).fit(X, Y)
+    with pytest.raises(ValueError, match="what is kept of the run"):  # members were stopped with the others there were
+        clone(ensemble).set_params(n_estimators=4).fit(X, Y)
 
 
 def test_attributes_are_those_of_the_last_fit(stopped):

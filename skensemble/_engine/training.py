@@ -78,7 +78,7 @@ def fit_members(
     numbered = dict(enumerate(members))
     if stopping is None:
         results = fit_parts(parts_of(numbered, data, engine, kept, n_jobs), data, engine, task, checkpoint)
-    elif kept:
+    elif len(kept) == len(members):
         stopping.resume(kept[0].recorded or {})
         results = {}
     else:

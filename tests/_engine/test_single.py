@@ -7,7 +7,7 @@ import re
 import keras
 import numpy as np
 import pytest
-from comparison import TRAINED_FLOAT32
+from comparison import TRAINED_FLOAT32, assert_same_network
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -18,7 +18,6 @@ from skensemble import KerasClassifier, KerasHeadClassifier, KerasRegressor, Ker
 from skensemble._checkpoint.fingerprint import fingerprint
 from skensemble._engine.backend import get_program
 from skensemble._engine.choice import LARGE_MEMBER, why_keras_alone
-from skensemble._engine.variables import read_state
 from skensemble._members.inputs import as_inputs
 from skensemble._members.spec import MemberSpec
 from skensemble.exceptions import NotFusableError
@@ -43,12 +42,7 @@ def assert_is_that_of_keras(ours, theirs):
     """Histories, variables of the model and its optimizer, and predictions are those of Keras to rounding."""
     assert (ours.engine_, theirs.engine_) == ("fused", "keras")
     assert ours.current_epoch == theirs.current_epoch
-    assert list(ours.history_) == list(theirs.history_)
-    for name, values in theirs.history_.items():
-        np.testing.assert_allclose(ours.history_[name], values, err_msg=name, **TRAINED_FLOAT32)
-    for part, expected in zip(read_state(ours.model_), read_state(theirs.model_), strict=True):
-        for value, expected_value in zip(part, expected, strict=True):
-            np.testing.assert_allclose(value, expected_value, **TRAINED_FLOAT32)
+    assert_same_network(ours, theirs)
     for callback, expected in zip(ours.callbacks_, theirs.callbacks_, strict=True):
         assert callback.params == expected.params  # those of the fit: Keras' `predict` gives them others
         assert getattr(callback, "epochs", None) == getattr(expected, "epochs", None)

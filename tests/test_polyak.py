@@ -79,7 +79,7 @@ def test_average_is_that_of_numpy():
 
 
 @both_engines
-def test_checkpoints_are_those_of_kerass_own_fit(blobs, engine):
+def test_checkpoints_are_those_of_keras(blobs, engine):
     """Checkpoints are the variables at the ends of the last epochs of Keras' own fit, newest first."""
     X, y = blobs
     ensemble = polyak(engine=engine).fit(X, y)

@@ -60,7 +60,7 @@ class RatesByHand(keras.callbacks.Callback):
 
 @both_engines
 @pytest.mark.parametrize("update", ["batch", "epoch"])
-def test_snapshots_are_those_of_kerass_own_fit(blobs, engine, update):
+def test_snapshots_are_those_of_keras(blobs, engine, update):
     """Snapshots are the variables at the cycle ends of a run of Keras with a callback that sets the rate by hand."""
     X, y = blobs
     ensemble = SnapshotEnsembleClassifier(classifier(), 3, update=update, engine=engine, random_state=0).fit(X, y)

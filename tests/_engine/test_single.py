@@ -119,7 +119,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_result_is_that_of_kerass_own_fit(name):
+def test_result_is_that_of_keras(name):
     """Rows are visited in the orders that Keras draws under the seed, and all that it learns is the same."""
     estimator, fit = CASES[name]
     ours, theirs = clone(estimator), by_keras(estimator)

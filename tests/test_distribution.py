@@ -40,7 +40,11 @@ print(metadata.version("skensemble"), skensemble.__version__, skensemble.__file_
 #: Distributions that are not named as what they install.
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 #: Packages that skensemble imports and does not require, and why it can.
-WITH_OTHERS = {"ml_dtypes": "Keras and TensorFlow require it", "cloudpickle": "joblib's copy is used without it"}
+WITH_OTHERS = {
+    "ml_dtypes": "Keras and TensorFlow require it",
+    "cloudpickle": "joblib's copy is used without it",
+    "pandas": "the types of its columns mark categories; without it TableEncoder returns numbers alone",
+}
 
 
 @pytest.fixture(scope="module")

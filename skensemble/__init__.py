@@ -83,7 +83,7 @@ _MODULES = {
     "WeightedAverage": "_layers",
 }
 
-_SUBMODULES = ("exceptions", "io", "metrics", "preprocessing")
+_SUBMODULES = ("exceptions", "io", "metrics", "model_selection", "preprocessing")
 
 
 def __getattr__(name):

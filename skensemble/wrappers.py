@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_matrix, issparse
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import ClassifierTags, RegressorTags, check_array
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
@@ -36,6 +36,7 @@ from skensemble._compat.seeds import seeded
 from skensemble._compat.sklearn import check_feature_names, check_sample_weight, plain_transforms
 from skensemble._engine.backend import use_share_of_cores
 from skensemble._engine.callbacks import acts_in_prediction
+from skensemble._engine.lent import lent_network
 from skensemble._engine.records import Data
 from skensemble._engine.single import fit_single, predict_single
 from skensemble._losses import NormalNLL
@@ -243,12 +244,45 @@ class _Member(CheckedPickling):
         return meta
 
     def _initialize(self, X, y=None):
+        vars(self).pop("_lent", None)
         with plain_transforms():
+            self._borrow(X, y)
             X, y = super()._initialize(X, y)
             build_from_rows(self, self.model_)
             check_whole_numbers(self.model_, X)
             warn_of_codes(self.model_, getattr(self, "n_categories_", ()))
         return X, y
+
+    # In a search, a network is trained on a model that it has in common with others; its own is built when it is asked
+    # for.
+
+    def _borrow(self, X, y):
+        """Take a model that is lent, in a search, in place of building one."""
+        lent = lent_network(self, clone(self), X, y)
+        if lent is not None:
+            self._lent = lent
+
+    def _give_back(self):
+        """Build a model of its own in place of one that is lent, before or after the training."""
+        lent = vars(self).pop("_lent")
+        vars(self).pop("model_", None)
+        if lent.values is not None:
+            self.model_ = lent.build(self)
+            return
+        self.model_ = self._build_keras_model()
+        build_from_rows(self, self.model_)
+        self._ensure_compiled_model()
+
+    def __getattr__(self, name):
+        if name == "model_" and "_lent" in vars(self):
+            self._give_back()
+            return self.model_
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    @property
+    def initialized_(self) -> bool:
+        """Whether the network is built; it may have been trained elsewhere."""
+        return "model_" in vars(self) or "_lent" in vars(self)
 
     @property
     def feature_encoder(self) -> Any:
@@ -266,21 +300,25 @@ class _Member(CheckedPickling):
         self._fit_callbacks, self._predict_callbacks = own_callbacks(self, 0, copies=False)
 
     def __deepcopy__(self, memo):
-        self._complete_optimizer()
+        self._complete()
         return super().__deepcopy__(memo)
 
     def __reduce_ex__(self, protocol):
-        self._complete_optimizer()
+        self._complete()
         make, arguments, state, *rest = super().__reduce_ex__(protocol)
         names = [name for name in ("_fit_callbacks", "_predict_callbacks") if state.get(name)]
         return make, arguments, state | {name: picklable(state[name]) for name in names}, *rest
 
-    def _complete_optimizer(self):
-        """Give the optimizer its variables: Keras cannot copy or load a trained model without."""
+    def _complete(self):
+        """Build the network, and give its optimizer its variables: Keras cannot copy or load a model without."""
+        if "_lent" in vars(self):
+            self._give_back()
         if getattr(vars(self).get("model_"), "optimizer", None) is not None and self.model_.built:
             build_optimizer(self.model_)
 
     def _build_keras_model(self):
+        if "_lent" in vars(self):
+            return self._lent.model
         if isinstance(self.random_state, np.random.RandomState):
             # scikeras 0.13 draws 0 from every RandomState, and does not advance it.
             self._random_state = int(self.random_state.randint(np.iinfo(np.int32).max))
@@ -339,6 +377,8 @@ class _Member(CheckedPickling):
             counted = {"epochs": initial_epoch + epochs, "initial_epoch": initial_epoch}
             if self._fit_by_program(Data(X, y, sample_weight), before, {**kwargs, **counted}):
                 return
+            if "_lent" in vars(self):
+                self._give_back()
         seed = self._random_state
         with seeded(seed), without_own_seed(self):
             super()._fit_keras_model(X, y, sample_weight, warm_start, epochs, initial_epoch, **kwargs)
@@ -357,7 +397,13 @@ class _Member(CheckedPickling):
         given = {name: value for name, value in given.items() if not name.startswith("callbacks")}  # as scikeras 0.13
         verbose = {**fit_arguments(self), **given}["verbose"]
         fit = fit_single(
-            self, data, FitArguments.of(self, **given), seed=self._random_state, engine=self.engine, verbose=verbose
+            self,
+            data,
+            FitArguments.of(self, **given),
+            seed=self._random_state,
+            engine=self.engine,
+            verbose=verbose,
+            lent=vars(self).get("_lent"),
         )
         self.engine_, self.engine_reason_ = fit.engine, fit.reason
         if fit.logs is None:
@@ -365,6 +411,8 @@ class _Member(CheckedPickling):
         self.history_ = history_of(before)
         for name, values in history_of(fit.logs).items():
             self.history_[name] += values
+        if "_lent" in vars(self):
+            del self.model_  # not its own
         return True
 
     def _predict_raw(self, X, **kwargs):

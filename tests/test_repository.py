@@ -41,7 +41,8 @@ LAYERS = [
     {"wrappers", "_heads", "_adapters"},
     {"_export", "_routing", "_reweight", "_stopping"},
     {"_base", "_named", "_single_run"},
-    {"io", "metrics", "preprocessing"},
+    {"_search"},
+    {"io", "metrics", "model_selection", "preprocessing"},
     {"_trained"},
     {"_averaging", "_voting", "_snapshot", "_polyak", "_stacking"},
     {"_display"},
@@ -60,7 +61,10 @@ MODULES = {
     path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__") for path in SOURCES
 }
 source_file = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-CLASSES = [*skensemble.__all__, *(f"preprocessing.{name}" for name in skensemble.preprocessing.__all__)]
+CLASSES = [
+    *skensemble.__all__,
+    *(f"{name}.{one}" for name in ("model_selection", "preprocessing") for one in getattr(skensemble, name).__all__),
+]
 public_class = pytest.mark.parametrize("cls", [attrgetter(name)(skensemble) for name in CLASSES], ids=CLASSES)
 IO_FUNCTIONS = [f"io.{name}" for name in skensemble.io.__all__ if inspect.isfunction(getattr(skensemble.io, name))]
 FUNCTIONS = [*IO_FUNCTIONS, *(f"metrics.{name}" for name in skensemble.metrics.__all__)]

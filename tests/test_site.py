@@ -63,6 +63,7 @@ def test_reference_has_every_public_name():
     of_io = {f"io.{name}" if name.endswith("Error") else name for name in skensemble.io.__all__}
     others = {f"metrics.{name}" for name in skensemble.metrics.__all__}
     others |= {f"preprocessing.{name}" for name in skensemble.preprocessing.__all__}
+    others |= {f"model_selection.{name}" for name in skensemble.model_selection.__all__}
     expected = {*skensemble.__all__, *of_io, *others, "exceptions.NotFusableError"}
     assert sorted(expected - listed) == []
     assert sorted(listed - expected) == []

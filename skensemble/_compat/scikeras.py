@@ -452,12 +452,18 @@ def history_of(logs):
     history = defaultdict(list)
     for name, values in logs.items():
         if not (name == "loss" or name.startswith("val_")):
-            try:
-                name = metric_name(name)
-            except ValueError:
-                pass  # a metric of the user's own keeps its name
+            name = _full_name(name)
         history[name] += values
     return history
+
+
+@functools.cache
+def _full_name(name):
+    """The name that scikeras gives to the metric of a log; it makes a metric, with variables, to find it."""
+    try:
+        return metric_name(name)
+    except ValueError:
+        return name  # a metric of the user's own
 
 
 def fit_initialized(estimator, X, y, sample_weight, **arguments):

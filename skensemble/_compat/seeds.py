@@ -11,13 +11,15 @@ import numpy as np
 
 from skensemble._compat.private import is_missing, private
 
-__all__ = ["SEED_LOCK", "count_model", "get_keras_global", "seeded", "set_keras_global"]
+__all__ = ["SEED_LOCK", "count_model", "get_keras_global", "keras_settings", "seeded", "set_keras_global"]
 
 # Keras 3.8 to 3.15: no public way to read or restore the generator of `keras.random`, nor to build without values.
 # Keras draws default seeds by the module `random` of this module.
 _seed_generator = private("keras.src.random", "seed_generator")
 get_keras_global = private("keras.src.backend.common.global_state", "get_global_attribute")
 set_keras_global = private("keras.src.backend.common.global_state", "set_global_attribute")
+# Keras 3.8 to 3.15: what is set for one thread, and cannot be read in public but for the policy for dtypes.
+_global_state = private("keras.src.backend.common", "global_state")
 
 #: Seeds are global to the process: builds and fits of two threads must not interleave.
 SEED_LOCK = threading.RLock()
@@ -116,3 +118,16 @@ def count_model():
         from skensemble._compat.tensorflow import drop_kernels
 
         drop_kernels()
+
+
+def keras_settings():
+    """Function that gives the thread in which it is called what was set for Keras in this one.
+
+    That is the policy for dtypes, scopes of the user's own objects, and numbers that Keras counts up.
+    """
+    tracker = getattr(_global_state, "GLOBAL_STATE_TRACKER", None)  # another after `keras.utils.clear_session`
+    if tracker is None:  # a later Keras: what there is a public name for
+        policy = keras.config.dtype_policy()
+        return lambda: keras.config.set_dtype_policy(policy)
+    known = dict(vars(tracker))
+    return lambda: vars(tracker).update(known)

@@ -60,6 +60,12 @@ class _UnknownComposition(BaseEstimator):
     _get_params = _set_params = _validate_names = refusing("sklearn.utils.metaestimators", "_BaseComposition")
 
 
+class _UnknownSearch(BaseEstimator):
+    """Stands for the halving searches of a later scikit-learn."""
+
+    fit = refusing("sklearn.model_selection._search_successive_halving", "HalvingGridSearchCV")
+
+
 class _NoCallbacks:
     """Stands for `CallbackSupportMixin`: scikit-learn has no callbacks before version 1.9."""
 
@@ -76,6 +82,13 @@ fit_context = private("sklearn.base", "_fit_context", _refusing_context)
 BaseComposition = private("sklearn.utils.metaestimators", "_BaseComposition", _UnknownComposition)
 # TODO(scikit-learn>=1.9): import it, it is public.
 CallbackSupportMixin = private("sklearn.callback", "CallbackSupportMixin", _NoCallbacks)
+# scikit-learn 1.6 to 1.9: public only after `enable_halving_search_cv` has changed sklearn.model_selection.
+SklearnHalvingGridSearchCV = private(
+    "sklearn.model_selection._search_successive_halving", "HalvingGridSearchCV", _UnknownSearch
+)
+SklearnHalvingRandomSearchCV = private(
+    "sklearn.model_selection._search_successive_halving", "HalvingRandomSearchCV", _UnknownSearch
+)
 VisualBlock = private(  # scikit-learn 1.7 to 1.9
     "sklearn.utils._repr_html.estimator",
     "_VisualBlock",

@@ -30,6 +30,11 @@ class BaseProgram(abc.ABC):
     def __init__(self, member: Any, n_members: int) -> None:
         self.member, self.n_members = member, n_members
 
+    @property
+    @abc.abstractmethod
+    def maps_members(self) -> bool:
+        """Whether a step computes all members at once, so that more of them take little longer."""
+
     @abc.abstractmethod
     def as_array(self, values: np.ndarray) -> Array:
         """Values as an array of the backend."""

@@ -271,7 +271,10 @@ def predict_members(members: FittedMembers, X: Any, classes: np.ndarray | None =
             f"Probabilities of members need classifiers: got {', '.join(regressors)}. Use transform, which gives the "
             "predictions of regressors as they are."
         )
-    return np.stack([align_classes(one.values, known_labels(one.estimator, classes), classes) for one in predictions])
+    proba = [align_classes(one.values, known_labels(one.estimator, classes), classes) for one in predictions]
+    # Networks compute in float32: beside others, rows sum to 1 no more exactly than that can say.
+    least_exact = min((one.dtype for one in proba), key=lambda dtype: dtype.itemsize)
+    return np.stack([one.astype(least_exact, copy=False) for one in proba])
 
 
 def predict_distributions(members: FittedMembers, X: Any) -> tuple[np.ndarray, np.ndarray | None]:

@@ -10,9 +10,10 @@ import numpy as np
 from skensemble._compat.scikeras import history_of, rebuild_model
 from skensemble._engine.backend import get_program
 from skensemble._engine.group_fit import GroupFit
-from skensemble._engine.plan import ReadyMember
+from skensemble._engine.plan import ReadyMember, bytes_in_training
 from skensemble._engine.records import RunPlan, Variables
 from skensemble._engine.stacked import StackedMember, StackedMembers
+from skensemble._engine.together import advance
 from skensemble._engine.trajectory import TrajectoryRecorder
 
 Logs = dict[str, np.ndarray]
@@ -38,6 +39,12 @@ class GroupRun:
         Variables of all members after `epoch` epochs, as the program has them.
     epoch : int
         Number of the next epoch.
+    rebuild : callable
+        As of `get_program`.
+    member_bytes : int
+        As of `working_bytes`.
+    expected_steps : int
+        Steps of the whole training.
     """
 
     def __init__(
@@ -48,12 +55,13 @@ class GroupRun:
         first_epoch: int = 0,
     ):
         self.fit, self.recorder, self.epoch = fit, recorder, first_epoch
-        self._n_steps = max(0, fit.epochs - first_epoch) * fit.n_steps
+        self.expected_steps = max(0, fit.epochs - first_epoch) * fit.n_steps
         if recorder is not None:
             callbacks = members[0].spec.fit_callbacks
             recorder.start(fit.prototype.model_, callbacks, members[0].indices.training, fit.batch_size)
-        rebuild = partial(rebuild_model, fit.prototype, fit.seeds[0])
-        self.program = get_program(fit.prototype.model_, len(members), rebuild)
+        self.rebuild = partial(rebuild_model, fit.prototype, fit.seeds[0])
+        self.member_bytes = bytes_in_training(members[0], fit.indices.shape[1])
+        self.program = get_program(fit.prototype.model_, len(members), self.rebuild)
         self.state = self.program.stack([member.variables for member in members])
         self._generators = [np.random.default_rng(member.spec.order_seed) for member in members]
 
@@ -69,19 +77,22 @@ class GroupRun:
 
     def advance(self, n_epochs: int, *, stop_on_nan: bool = False) -> Logs:
         """Train for the next epochs; returns logs of arrays of shape (n_epochs, n_members)."""
+        self.state, logs = advance(self, n_epochs, stop_on_nan=stop_on_nan)
+        self.epoch += n_epochs
+        return logs
+
+    def plan(self, first: int, n_epochs: int, *, stop_on_nan: bool) -> RunPlan:
+        """What a program is told of the next epochs, the number of the first one being `first`; draws their rows."""
         fit, recorder = self.fit, self.recorder
-        plan = RunPlan(
+        return RunPlan(
             fit.orders(self._generators, n_epochs),
             fit.batch_size,
             n_rows=fit.n_rows,
-            learning_rates=None if recorder is None else recorder.epoch_rates(self.epoch, n_epochs),
-            validation=fit.validation if fit.evaluates(self.epoch) else None,
+            learning_rates=None if recorder is None else recorder.epoch_rates(first, n_epochs),
+            validation=fit.validation if fit.evaluates(first) else None,
             stop_on_nan=stop_on_nan,
-            expected_steps=self._n_steps,
+            expected_steps=self.expected_steps,
         )
-        self.state, logs = self.program.run(self.state, fit.data, plan)
-        self.epoch += n_epochs
-        return logs
 
     def record(self, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
         """Let the recorder keep the state after the last epoch, as Keras would leave it if the run ended here."""

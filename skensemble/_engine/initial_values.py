@@ -6,9 +6,11 @@ builder would give under another seed. That is checked against a second model wh
 differs (values set by the builder, random architectures, initializers that Keras does not know), every copy is built.
 """
 
+import copy
 import dataclasses
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import keras
@@ -19,10 +21,13 @@ from skensemble._compat.scikeras import BaseWrapper, rebuild_model
 from skensemble._compat.seeds import seeded
 from skensemble._engine.records import Variables
 from skensemble._engine.variables import read_state
+from skensemble._members.alike import network_keys, take_over
 from skensemble._members.architecture import signature
 from skensemble._members.output_check import initialize_checked
 from skensemble.exceptions import NotFusableError
 
+# Starting values that are kept of copies of one network take about so many bytes at most.
+_KEPT_BYTES = 64 * 2**20
 _LARGEST_SEED = 10**9  # keras.src.random.seed_generator.make_default_seed draws randint(1, 1e9)
 
 
@@ -63,6 +68,41 @@ def build_network(estimator: BaseWrapper, seed: int, X: Any, y: np.ndarray) -> B
     return BuiltNetwork(estimator, seed, initializers, drawn, is_keras_alone)
 
 
+class KeptNetworks:
+    """Networks of the fits of a search: those that are built alike on data of one shape are built once.
+
+    Each fit has an estimator of its own, with what it has learned and its own parameters, and the model in common with
+    others, which none of them changes.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, StartingValues] = {}
+        self._of_builder: dict[Hashable, StartingValues] = {}
+
+    def starting_values(self, estimator: BaseWrapper, seed: int, X: Any, y: np.ndarray) -> "StartingValues | None":
+        """Initialize `estimator`, a clone, and tell the starting values of its copies; None where none is built alike.
+
+        The estimator is not initialized then.
+        """
+        key, builder = network_keys(estimator, X, y)
+        if key is None:
+            return None
+        if key in self._kept:
+            values = self._kept[key]
+            take_over(estimator, values.built.estimator, X, y)
+            values.forget(_KEPT_BYTES)
+            return values
+        values = self._kept[key] = StartingValues(build_network(estimator, seed, X, y))
+        if builder in self._of_builder:
+            values.share(self._of_builder[builder])
+        self._of_builder.setdefault(builder, values)
+        return values
+
+
+#: The networks of the search that is going on; None where there is none.
+KEPT: ContextVar[KeptNetworks | None] = ContextVar("kept", default=None)
+
+
 def initialize_members(
     estimator: BaseWrapper,
     seeds: Sequence[int],
@@ -96,20 +136,69 @@ def initialize_members(
     NotFusableError
         Where the builder gives other architectures for other seeds.
     """
-    if built is None:
-        built = build_network(estimator, seeds[0], X, y)
+    kept = KEPT.get() if built is None else None
+    values = None if kept is None else kept.starting_values(estimator, seeds[0], X, y)
+    if values is None:
+        values = StartingValues(build_network(estimator, seeds[0], X, y) if built is None else built)
     if check is not None:
         check()
-    states = [read_state(estimator.model_)]
-    if len(seeds) > 1:
-        states.append(_built(estimator, seeds[1]))
-    if len(seeds) <= 2:
-        return states
-    if built.is_keras_alone:
-        recipe = _Recipe(estimator.model_, built.initializers, built.drawn)
-        if recipe.gives(seeds[1], states[1]):
-            return states + [recipe.draw(seed) for seed in seeds[2:]]
-    return states + [_built(estimator, seed) for seed in seeds[2:]]
+    return values.of(seeds)
+
+
+class StartingValues:
+    """Starting values of copies of a network, by their seeds.
+
+    Parameters
+    ----------
+    built : BuiltNetwork
+    """
+
+    def __init__(self, built: BuiltNetwork) -> None:
+        self.built = built
+        self._known = {built.seed: read_state(built.estimator.model_)}
+        self._recipe: _Recipe | None = None
+        self._n_built = 1
+
+    def of(self, seeds: Sequence[int]) -> list[Variables]:
+        """Starting values under each seed."""
+        for seed in seeds:
+            if seed not in self._known:
+                self._known[seed] = self._new(seed)
+        return [self._known[seed] for seed in seeds]
+
+    def share(self, other: "StartingValues") -> None:
+        """Take over the values of a network that differs in its optimizer only, where they are the same."""
+        own = self._known[self.built.seed]
+        if other._recipe is None or not _are_equal(other.of([self.built.seed])[0]._replace(optimizer=[]), own):
+            return
+        self._known = {seed: values._replace(optimizer=own.optimizer) for seed, values in other._known.items()}
+        self._recipe = other._recipe.with_optimizer(own.optimizer)
+
+    def forget(self, most_bytes: int) -> None:
+        """Forget the values of all seeds but that of the network, where they have more bytes."""
+        one = self._known[self.built.seed]
+        if len(self._known) * sum(value.nbytes for part in one[:2] for value in part) > most_bytes:
+            self._known = {self.built.seed: one}
+
+    def _new(self, seed: int) -> Variables:
+        if self._n_built == 2 and self._recipe is None and self.built.is_keras_alone:
+            recipe = _Recipe(self.built.estimator.model_, self.built.initializers, self.built.drawn)
+            second, state = list(self._known.items())[1]
+            if recipe.gives(second, state):
+                self._recipe = recipe
+        if self._recipe is not None:
+            return self._recipe.draw(seed)
+        self._n_built += 1
+        return _built(self.built.estimator, seed)
+
+
+def _are_equal(values: Variables, others: Variables) -> bool:
+    """Bit for bit, the parts that `values` has."""
+    return all(
+        a.dtype == b.dtype and np.array_equal(a, b)
+        for own, other in zip(values, others, strict=True)
+        for a, b in zip(own, other, strict=bool(own))
+    )
 
 
 def _built(estimator: BaseWrapper, seed: int) -> Variables:
@@ -146,11 +235,14 @@ class _Recipe:
 
     def gives(self, seed: int, state: Variables) -> bool:
         """Whether the values drawn are those of a model that was built under this seed, bit for bit."""
-        return all(
-            a.dtype == b.dtype and np.array_equal(a, b)
-            for drawn, built in zip(self.draw(seed), state, strict=True)
-            for a, b in zip(drawn, built, strict=True)
-        )
+        drawn = self.draw(seed)
+        return len(drawn.optimizer) == len(state.optimizer) and _are_equal(drawn, state)
+
+    def with_optimizer(self, values: Sequence[Any]) -> "_Recipe":
+        """The same for a network with another optimizer."""
+        recipe = copy.copy(self)
+        recipe.optimizer = values
+        return recipe
 
     @staticmethod
     def _rule(variable: Any, initializer: Any, position: Mapping[Any, int]) -> Callable[[list[int]], np.ndarray]:

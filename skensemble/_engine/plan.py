@@ -231,12 +231,13 @@ def _group_by_program(members: Mapping[int, ReadyMember], data: TrainingData) ->
     """Numbers of the members that are trained together, in groups: no more than fit into memory easily."""
     for group in _group_by_steps(members, data):
         first = 0
-        for size in members_at_once(len(group), _working_bytes(members[group[0]], len(data.X))):
+        for size in members_at_once(len(group), bytes_in_training(members[group[0]], len(data.X))):
             yield group[first : first + size]
             first += size
 
 
-def _working_bytes(member: ReadyMember, n_rows: int) -> int:
+def bytes_in_training(member: ReadyMember, n_rows: int) -> int:
+    """Bytes that a program needs at most for a member that is trained on so many rows."""
     shapes = layer_output_shapes(member.prototype.model_)
     n_activations = sum(math.prod(d or 1 for d in shape[1:]) for shape in shapes)
     return working_bytes(member.n_values, n_activations, member.arguments.train_batch_size(n_rows))

@@ -18,8 +18,9 @@ from skensemble._engine.forward import forward, stack_values
 from skensemble._engine.fused import segments
 from skensemble._engine.group_fit import GroupFit
 from skensemble._engine.group_run import GroupRun, log_values
+from skensemble._engine.lent import LentNetwork
 from skensemble._engine.plan import ReadyMember, check_fusable_arguments, count_values, reason_for_keras
-from skensemble._engine.records import Data, ValidationData
+from skensemble._engine.records import Data, ValidationData, Variables
 from skensemble._engine.stacked import BuiltMember
 from skensemble._engine.variables import read_state, write_state
 from skensemble._engine.watched import WatchedRun
@@ -52,7 +53,14 @@ class SingleFit(NamedTuple):
 
 
 def fit_single(
-    estimator: BaseWrapper, data: Data, arguments: FitArguments, *, seed: int | None, engine: str, verbose: Any
+    estimator: BaseWrapper,
+    data: Data,
+    arguments: FitArguments,
+    *,
+    seed: int | None,
+    engine: str,
+    verbose: Any,
+    lent: LentNetwork | None = None,
 ) -> SingleFit:
     """Train the model of an initialized estimator from where it is, as its `fit` does with these arguments.
 
@@ -71,6 +79,8 @@ def fit_single(
     engine : {"auto", "fused", "keras"}
     verbose : int or str
         Keras'.
+    lent : LentNetwork, default=None
+        The model of the estimator is this one, which is not changed: it gets the values.
 
     Raises
     ------
@@ -83,7 +93,10 @@ def fit_single(
     try:
         arguments = _with_all_rows(arguments, len(data.y))
         _check_fusable(estimator, data, arguments, engine, verbose)
-        logs = _train(estimator, data, arguments, seed, verbose)
+        if lent is None:
+            logs = _train(estimator, data, arguments, seed, verbose)
+        else:
+            logs = _train_lent(lent, data, arguments, seed)
     except NotFusableError as error:
         return SingleFit(None, "keras", reason_for_keras(engine, error))
     return SingleFit(logs, "fused", "the network is trained by one program")
@@ -98,13 +111,13 @@ def predict_single(estimator: BaseWrapper, X: Any) -> np.ndarray | None:
     X : array of shape (n_samples, ...)
         Encoded, as for `Model.predict`.
     """
-    X = with_rows(X)
-    model = estimator.model_
-    if not isinstance(X, np.ndarray | SparseRows) or why_not_fusable(model) is not None:
+    X, lent = with_rows(X), vars(estimator).get("_lent")
+    prototype = estimator if lent is None else lent.prototype
+    if not isinstance(X, np.ndarray | SparseRows) or why_not_fusable(prototype.model_) is not None:
         return None
     try:
-        values = stack_values([BuiltMember(estimator).values()])
-        return forward(model, values, X, partial(rebuild_model, estimator, _ANY_SEED))[0]
+        values = stack_values([BuiltMember(estimator).values() if lent is None else lent.values[:2]])
+        return forward(prototype.model_, values, X, partial(rebuild_model, prototype, _ANY_SEED))[0]
     except NotFusableError:  # found only when the model is copied or traced
         return None
 
@@ -183,10 +196,7 @@ def _train(
 ) -> dict[str, list]:
     """Keras' history of the training of the model, whose values are then those at its end."""
     model, callbacks = estimator.model_, fit_callbacks(estimator)
-    indices = SampleIndices(*arguments.split(np.arange(len(data.y), dtype="int32")))
-    fit = _fit_of(estimator, data, arguments, indices, seed)
-    ready = ReadyMember(MemberSpec(estimator, _ANY_SEED), estimator, arguments, indices, read_state(model))
-    run = GroupRun([ready], fit, first_epoch=arguments.initial_epoch or 0)
+    run = _run_of(estimator, data, arguments, seed, read_state(model))
     if callbacks or verbose:
         watched = WatchedRun(run, [estimator], verbose)
         while watched.running and not run.is_over:
@@ -196,6 +206,27 @@ def _train(
     else:
         _run_to_the_end(run, model)
     return dict(model.history.history)
+
+
+def _train_lent(lent: LentNetwork, data: Data, arguments: FitArguments, seed: int | None) -> dict[str, list]:
+    """Keras' history of a training after which the network that was lent has the values at its end."""
+    run = _run_of(lent.prototype, data, arguments, seed, lent.starting_values)
+    logs: dict[str, list] = {}
+    for n_epochs in segments(run):
+        for name, values in run.advance(n_epochs).items():
+            logs.setdefault(name, []).extend(log_values(values[:, 0]))
+    lent.values = Variables(*([value[0] for value in part] for part in run.variables()))
+    return logs
+
+
+def _run_of(
+    estimator: BaseWrapper, data: Data, arguments: FitArguments, seed: int | None, variables: Variables
+) -> GroupRun:
+    """The training of a network that begins with these values."""
+    indices = SampleIndices(*arguments.split(np.arange(len(data.y), dtype="int32")))
+    fit = _fit_of(estimator, data, arguments, indices, seed)
+    ready = ReadyMember(MemberSpec(estimator, _ANY_SEED), estimator, arguments, indices, variables)
+    return GroupRun([ready], fit, first_epoch=arguments.initial_epoch or 0)
 
 
 def _fit_of(

@@ -80,10 +80,10 @@ def describe_architecture(model: keras.Model) -> Any:
     layers, names = all_layers(model), _names(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Keras warns that a Lambda is unsafe to load; it is not loaded.
-        config = None if _is_subclassed(model) else _freeze(_without_state(model.get_config(), names))
+        config = None if _is_subclassed(model) else freeze(_without_state(model.get_config(), names))
     parts = tuple((type(layer), _attributes(layer)) for layer in layers)
     variables = tuple((tuple(v.shape), v.dtype, v.trainable) for v in model.variables)
-    return config, parts, described(model), variables, _freeze(getattr(model, "input_shape", None))
+    return config, parts, described(model), variables, freeze(getattr(model, "input_shape", None))
 
 
 def _is_subclassed(layer: keras.Layer) -> bool:
@@ -134,7 +134,7 @@ def described(model: keras.Model) -> Any:
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # as in `_architecture`
-                found.append(_freeze(_without_state(layer.get_config(), names)))
+                found.append(freeze(_without_state(layer.get_config(), names)))
             if isinstance(layer, keras.Model) and not _is_keras(layer):
                 found.append(_freeze_attribute(_own_attributes(layer), position))
     return tuple(found)
@@ -163,7 +163,7 @@ def why_not_from_configuration(model: keras.Model) -> str | None:
 
 
 def _freeze_attribute(value: Any, position: Any) -> Any:
-    """`_freeze` where layers are told by their position, and variables by their shape."""
+    """`freeze` where layers are told by their position, and variables by their shape."""
     if isinstance(value, keras.Layer):
         return "layer", position.get(id(value))
     if isinstance(value, keras.Variable):
@@ -174,7 +174,7 @@ def _freeze_attribute(value: Any, position: Any) -> Any:
         return "dict", tuple((str(key), _freeze_attribute(one, position)) for key, one in value.items())
     if isinstance(value, list | tuple):
         return "list", tuple(_freeze_attribute(one, position) for one in value)
-    return _freeze(value)
+    return freeze(value)
 
 
 def _names(model: keras.Model) -> Any:
@@ -222,8 +222,8 @@ def _compilation(model: keras.Model) -> Any:
     # Muon and an exclusion by name choose by the names of variables.
     names = _uncounted_paths(model) if pattern or "exclude_layers" in config else None
     return (
-        *(None if given is None else tuple(map(_freeze, given)) for given in given_losses_and_metrics(model)),
-        (type(optimizer), _freeze(config), pattern, names),
+        *(None if given is None else tuple(map(freeze, given)) for given in given_losses_and_metrics(model)),
+        (type(optimizer), freeze(config), pattern, names),
     )
 
 
@@ -240,16 +240,18 @@ class _Same:
         return id(self.value)
 
 
-def _freeze(value: Any) -> Any:
+def freeze(value: Any) -> Any:
     """A hashable that is equal for equal values; 1, 1.0 and True differ."""
     if value is None or isinstance(value, str | bytes):
         return value
     if isinstance(value, bool | int | float | complex | np.generic):
         return type(value).__name__, repr(value)
     if isinstance(value, dict):
-        return "dict", tuple(sorted(((str(k), _freeze(v)) for k, v in value.items()), key=lambda item: item[0]))
+        return "dict", tuple(sorted(((str(k), freeze(v)) for k, v in value.items()), key=lambda item: item[0]))
     if isinstance(value, list | tuple):
-        return "list", tuple(_freeze(v) for v in value)
+        return "list", tuple(freeze(v) for v in value)
+    if isinstance(value, set | frozenset):
+        return "set", frozenset(map(freeze, value))
     if isinstance(value, np.ndarray):
         return "array", value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, types.FunctionType):
@@ -273,14 +275,14 @@ def _freeze_object(value: Any) -> Any:
         # Keras counts up the names it gives; a name of the user's is a key of the logs.
         own = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", type(value).__name__)).lower()
         config["name"] = own if re.fullmatch(rf"{re.escape(own)}(_\d+)?", name or own) else name
-    return type(value), _freeze(config), _attributes(value)
+    return type(value), freeze(config), _attributes(value)
 
 
 def _freeze_function(function: Any) -> Any:
     if function.__module__ and function.__module__.split(".")[0] in ("keras", "tensorflow"):
         return _Same(function)
     cells = tuple(_freeze_cell(cell) for cell in function.__closure__ or ())
-    defaults = _freeze([function.__defaults__, function.__kwdefaults__])
+    defaults = freeze([function.__defaults__, function.__kwdefaults__])
     return "function", function.__code__, _Same(function.__globals__), defaults, cells
 
 
@@ -289,7 +291,7 @@ def _freeze_cell(cell: Any) -> Any:
         value = cell.cell_contents
     except ValueError:  # not assigned yet
         return None
-    return _Same(value) if isinstance(value, keras.Layer) else _freeze(value)
+    return _Same(value) if isinstance(value, keras.Layer) else freeze(value)
 
 
 #: Methods that Keras wraps anew in every layer, and those that its `fit` and `predict` make for a model.

@@ -63,6 +63,10 @@ TRUSTED_CLASSES = frozenset(
         "skensemble.SnapshotEnsembleRegressor",
         "skensemble.StackedKerasClassifier",
         "skensemble.StackedKerasRegressor",
+        "skensemble.model_selection.GridSearchCV",
+        "skensemble.model_selection.HalvingGridSearchCV",
+        "skensemble.model_selection.HalvingRandomSearchCV",
+        "skensemble.model_selection.RandomizedSearchCV",
     ]
 )
 #: Of these, those that are no estimators: they have attributes only.

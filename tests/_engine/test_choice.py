@@ -86,7 +86,7 @@ def test_parts_give_the_same(blobs, monkeypatch):
         return run_fused(group, *args)
 
     monkeypatch.setattr("skensemble._engine.execution.run_fused", counting)
-    monkeypatch.setattr(_plan, "_working_bytes", lambda member, n_rows: 40 * 2**20)
+    monkeypatch.setattr(_plan, "bytes_in_training", lambda member, n_rows: 40 * 2**20)
     parts = KerasAveragingClassifier(member, n_estimators=5, random_state=0).fit(X, y)
     assert sizes == [3, 2]
     assert parts.engine_ == "fused"

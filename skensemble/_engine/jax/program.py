@@ -80,6 +80,11 @@ class Program(BaseProgram):
         program = self if self.alone is None else self.alone
         return 0 if program._steps is None else program._steps.n_traces
 
+    @property
+    def maps_members(self) -> bool:
+        """Whether a step computes all members at once."""
+        return self.in_loops
+
     def as_array(self, values: np.ndarray) -> jax.Array:
         """Values on the device."""
         return jnp.asarray(values)

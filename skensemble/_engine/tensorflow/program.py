@@ -10,6 +10,7 @@ uses one compilation.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 
 import numpy as np
@@ -47,6 +48,16 @@ class TensorFlowProgram(BaseProgram):
     def __init__(self, member: FunctionalModel, n_members: int) -> None:
         super().__init__(member, n_members)
         self.forward = Forward(member, n_members)
+
+    @property
+    @abc.abstractmethod
+    def mode(self) -> Mode:
+        """How the members are computed in training and evaluation."""
+
+    @property
+    def maps_members(self) -> bool:
+        """Whether a step computes all members at once."""
+        return self.mode == "mapped"
 
     def as_array(self, values: np.ndarray) -> tf.Tensor:
         """Values as a tensor."""

@@ -1,0 +1,90 @@
+"""Networks by themselves in a search: trained on a model that others have in common, built when they are asked for."""
+
+import random
+from typing import Any
+
+import keras
+import numpy as np
+
+from skensemble._compat.keras import build_optimizer
+from skensemble._compat.scikeras import BaseWrapper, rebuild_model
+from skensemble._engine.backend import why_not_fusable
+from skensemble._engine.initial_values import KEPT, StartingValues
+from skensemble._engine.records import Variables
+from skensemble._engine.variables import write_state
+from skensemble._members.inside import inside_ensemble, is_inside_ensemble
+
+_LARGEST_SEED = 2**31 - 1
+
+
+class LentNetwork:
+    """What an estimator has in place of a model of its own: a model that it does not change, and its own values.
+
+    Parameters
+    ----------
+    starting : StartingValues
+        Of the network that is lent.
+    seed : int
+
+    Attributes
+    ----------
+    values : Variables or None
+        After the training.
+    """
+
+    def __init__(self, starting: StartingValues, seed: int) -> None:
+        self._starting, self._seed = starting, seed
+        self.values: Any = None
+
+    @property
+    def prototype(self) -> BaseWrapper:
+        """The estimator whose model is lent."""
+        return self._starting.built.estimator
+
+    @property
+    def model(self) -> keras.Model:
+        """The model that is lent."""
+        return self.prototype.model_
+
+    @property
+    def starting_values(self) -> Variables:
+        """With which the training begins."""
+        return self._starting.of([self._seed])[0]
+
+    def build(self, estimator: BaseWrapper) -> keras.Model:
+        """A model of its own for the estimator, as its training left it."""
+        model = rebuild_model(estimator, self._seed)
+        write_state(model, self.values)
+        build_optimizer(model)
+        model.history = keras.callbacks.History()
+        model.history.set_model(model)
+        model.history.history = {name: list(values) for name, values in estimator.history_.items()}
+        model.history.epoch = list(range(len(estimator.history_["loss"])))
+        return model
+
+
+def lent_network(estimator: BaseWrapper, given: BaseWrapper, X: Any, y: Any) -> LentNetwork | None:
+    """A network for an estimator that is to be fitted in a search; None where it needs one of its own.
+
+    Parameters
+    ----------
+    estimator : scikeras estimator
+    given : scikeras estimator
+        A clone of it.
+    X, y : array-like
+        What it is to be fitted to, not validated.
+    """
+    kept = KEPT.get()
+    if kept is None or is_inside_ensemble() or not (isinstance(X, np.ndarray) and isinstance(y, np.ndarray)):
+        return None
+    seed = estimator.random_state
+    needs_own = estimator.callbacks is not None or estimator.verbose or estimator.warm_start
+    if needs_own or estimator.engine == "keras" or X.dtype.kind not in "fiu" or isinstance(seed, np.random.RandomState):
+        return None
+    if seed is None:
+        seed = random.randint(0, _LARGEST_SEED)  # that of Keras without a seed
+    with inside_ensemble():  # what is said of y, the estimator itself says
+        starting = kept.starting_values(given, int(seed), X.astype(keras.config.floatx(), copy=False), y)
+    if starting is None or why_not_fusable(starting.built.estimator.model_) is not None:
+        return None
+    return LentNetwork(starting, int(seed))

@@ -1,0 +1,424 @@
+"""Runs of several fits that go on beside each other, as those of a search do, trained by common programs."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skensemble._engine import limits
+from skensemble._engine.backend import get_program, load_data, may_differ_in_rows
+from skensemble._engine.choice import members_at_once
+from skensemble._engine.records import Data, RunPlan, State, ValidationData, Variables
+from skensemble._members.architecture import signature
+from skensemble._numeric.sparse_rows import SparseRows
+
+if TYPE_CHECKING:
+    from skensemble._engine.group_run import GroupRun
+
+Logs = dict[str, np.ndarray]
+#: The state of a run after the epochs that it asked for, and their logs; or what was raised instead.
+Answer = tuple[State, Logs] | Exception
+
+#: Row orders of all runs that are drawn at once take at most so many bytes.
+_ORDER_BYTES = 128 * 2**20
+#: Runs take a program for more members, the last of which are thrown away, up to so many times as many: one for their
+#: own number would have to be traced.
+_MOST_PADDING = 4
+
+
+class Advance:
+    """What a run asks for: to be trained for its next epochs.
+
+    Parameters
+    ----------
+    run : GroupRun
+    n_epochs : int
+    stop_on_nan : bool
+
+    Attributes
+    ----------
+    seconds : float
+        What its training took, or its share of what it took all together.
+    """
+
+    def __init__(self, run: GroupRun, n_epochs: int, *, stop_on_nan: bool) -> None:
+        self.run, self.n_epochs, self.stop_on_nan = run, n_epochs, stop_on_nan
+        self.seconds = 0.0
+        self._first: RunPlan | None = None
+
+    def plan(self, first: int, n_epochs: int) -> RunPlan:
+        """What a program is told of some of the epochs, in turn: drawing the order of their rows draws them once."""
+        plan = self.run.plan(self.run.epoch + first, n_epochs, stop_on_nan=self.stop_on_nan)
+        if first == 0:
+            self._first = plan
+        return plan
+
+    def alone(self) -> tuple[State, Logs]:
+        """By the program of the run itself."""
+        state, logs = self.run.state, []
+        drawn = [] if self._first is None else [self._first]
+        n_drawn = sum(len(plan.orders) for plan in drawn)
+        if n_drawn < self.n_epochs:
+            drawn.append(self.plan(n_drawn, self.n_epochs - n_drawn))
+        for plan in drawn:
+            state, part = self.run.program.run(state, self.run.fit.data, plan)
+            logs.append(part)
+        return state, _concatenated(logs)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the data and of the variables, about."""
+        return self.run.n_bytes + sum(_n_bytes(part) for part in self.run.fit.data if part is not None)
+
+
+#: Where runs ask to be trained, in place of their own programs.
+ASKED: ContextVar[Callable[[Advance], tuple[State, Logs]] | None] = ContextVar("asked", default=None)
+
+
+def advance(run: GroupRun, n_epochs: int, *, stop_on_nan: bool) -> tuple[State, Logs]:
+    """The state of a run after its next epochs, and their logs."""
+    asked, request = ASKED.get(), Advance(run, n_epochs, stop_on_nan=stop_on_nan)
+    return request.alone() if asked is None else asked(request)
+
+
+class CommonPrograms:
+    """Trains runs that ask at the same time, those that can by one program.
+
+    What they have in common is kept from one time to the next: data on the device, and how many members the program is
+    for.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, _Common] = {}
+
+    def answer(self, requests: Sequence[Advance]) -> list[Answer]:
+        """Answers in the order of the requests."""
+        answers: dict[int, Answer] = {}
+        groups: dict[Hashable, list[int]] = {}
+        for i, request in enumerate(requests):
+            groups.setdefault(_common_key(request), []).append(i)
+        for key, group in groups.items():
+            for part in _at_once([requests[i] for i in group], group):
+                began = time.perf_counter()
+                own = [requests[i] for i in part]
+                answers |= zip(part, self._answer_part(key, own), strict=True)
+                _share_out(time.perf_counter() - began, own)
+        return [answers[i] for i in range(len(requests))]
+
+    def _answer_part(self, key: Hashable, requests: Sequence[Advance]) -> list[Answer]:
+        if key is None or len(requests) == 1:
+            return [_alone(request) for request in requests]
+        common = self._kept.setdefault(key, _Common())
+        try:
+            trained = common.train(requests)
+        except Exception as error:
+            del self._kept[key]
+            if common.has_begun:
+                return [error] * len(requests)
+            trained = None  # which of them is the cause shows when each is trained by itself
+        return [_alone(request) for request in requests] if trained is None else list(trained)
+
+
+def _share_out(seconds: float, requests: Sequence[Advance]) -> None:
+    """Tell the requests their shares of a time, by the numbers of members."""
+    n_members = [len(request.run.fit.seeds) for request in requests]
+    for request, n in zip(requests, n_members, strict=True):
+        request.seconds = seconds * n / sum(n_members)
+
+
+def _alone(request: Advance) -> Answer:
+    try:
+        return request.alone()
+    except Exception as error:
+        return error
+
+
+def _common_key(request: Advance) -> Hashable:
+    """Equal for requests that one program can answer; None for those that it cannot."""
+    run = request.run
+    data, validation = run.fit.data, run.fit.validation if run.fit.evaluates(run.epoch) else None
+    parts = [data] if validation is None else [data, validation.data]
+    if any(_is_on_host(part) for part in parts):
+        return None
+    return (
+        signature(run.fit.prototype.model_),
+        request.n_epochs,
+        request.stop_on_nan,
+        run.fit.batch_size,
+        run.expected_steps,
+        None if run.recorder is None else run.fit.n_steps,
+        tuple(map(_kind_of, parts)),
+        None if validation is None else (validation.batch_size, validation.sample_indices.shape[1]),
+        validation is not None and validation.data is data,
+    )
+
+
+def _is_on_host(data: Data) -> bool:
+    """Whether X is never in memory whole, or each member has weights of its own for all rows."""
+    X = data.X
+    large = isinstance(X, SparseRows | np.memmap) or _n_bytes(X) > limits.RESIDENT_BYTES
+    return large or (data.sample_weight is not None and len(data.sample_weight.shape) > 1)
+
+
+def _n_bytes(X: Any) -> int:
+    return int(np.prod(X.shape)) * 4
+
+
+def _kind_of(data: Data) -> Hashable:
+    return tuple(None if part is None else (str(part.dtype), tuple(part.shape[1:])) for part in data)
+
+
+def _at_once(requests: Sequence[Advance], numbers: Sequence[int]) -> Iterator[list[int]]:
+    """Numbers of the requests that are answered at once: no more than fit into memory easily."""
+    most = max(len(request.run.fit.seeds) for request in requests)
+    member_bytes = max(request.run.member_bytes for request in requests)
+    remaining = iter(numbers)
+    for size in members_at_once(len(requests), most * member_bytes):
+        yield list(itertools.islice(remaining, size))
+
+
+class _Common:
+    """What requests of one key share: the rows that they are trained on, and the members of the program."""
+
+    def __init__(self) -> None:
+        self._rows, self._held_out = _Rows(), _Rows()
+        self._layouts: list[tuple[int, ...]] = []
+        self.has_begun = False  # whether epochs were trained, beyond which nothing can be done over
+
+    def train(self, requests: Sequence[Advance]) -> list[tuple[State, Logs]] | None:
+        """States and logs of each; None where one program for all does not pay."""
+        runs = [request.run for request in requests]
+        counts = [count for run in runs for count in _counts(run)]
+        starts = self._place(runs)
+        if starts is None:
+            return self._train_in_halves(requests)
+        data = self._rows.joined()
+        model = runs[0].fit.prototype.model_
+        rows = np.asarray(runs[0].fit.data.X)  # of all that matters here
+        if len(set(counts)) > 1 and not may_differ_in_rows(model, counts, runs[0].fit.batch_size, rows):
+            return self._train_by_count(requests)
+        layout = self._layout_for(counts)
+        program = get_program(model, len(layout), runs[0].rebuild)
+        if not program.maps_members:
+            return None
+        places = _places(counts, layout)
+        state = _joined_state(program, [run.state for run in runs], places)
+        logs: list[Logs] = []
+        n_epochs = requests[0].n_epochs
+        step = max(1, min(n_epochs, _ORDER_BYTES // (4 * len(layout) * max(layout))))
+        for first in range(0, n_epochs, step):
+            now = min(step, n_epochs - first)
+            plans = [request.plan(first, now) for request in requests]
+            self.has_begun = first > 0
+            state, part = program.run(state, data, self._joined_plan(plans, starts, places, layout))
+            logs.append(part)
+        self.has_begun = False
+        return _split(runs, state, _concatenated(logs), places)
+
+    def _train_by_count(self, requests: Sequence[Advance]) -> list[tuple[State, Logs]] | None:
+        """`train` for those with the same numbers of rows together."""
+        groups: dict[Hashable, list[int]] = {}
+        for i, request in enumerate(requests):
+            groups.setdefault(tuple(sorted(_counts(request.run))), []).append(i)
+        if len(groups) == 1:
+            return None
+        answers: dict[int, tuple[State, Logs]] = {}
+        for group in groups.values():
+            own = [requests[i] for i in group]
+            trained = self.train(own) if len(own) > 1 else None
+            answers |= zip(group, trained or [request.alone() for request in own], strict=True)
+        return [answers[i] for i in range(len(requests))]
+
+    def _train_in_halves(self, requests: Sequence[Advance]) -> list[tuple[State, Logs]]:
+        """`train` for requests whose data together are too large."""
+        half = len(requests) // 2
+        answers: list[tuple[State, Logs]] = []
+        for part in (requests[:half], requests[half:]):
+            trained = self.train(part) if len(part) > 1 else None
+            answers += [request.alone() for request in part] if trained is None else trained
+        return answers
+
+    def _place(self, runs: Sequence[GroupRun]) -> list[tuple[int, int]] | None:
+        """Where the data of each run, and those that it is validated on, begin in the common data; None if too large.
+
+        Data of earlier runs are left out where there are too many.
+        """
+        for _ in range(2):
+            starts = self._placed(runs)
+            if max(self._rows.n_bytes, self._held_out.n_bytes) <= limits.RESIDENT_BYTES:
+                return starts
+            self._rows, self._held_out = _Rows(), _Rows()
+        return None
+
+    def _placed(self, runs: Sequence[GroupRun]) -> list[tuple[int, int]]:
+        starts = []
+        for run in runs:
+            start, held_out = self._rows.place(run.fit.data), 0
+            validation = run.fit.validation
+            if validation is not None and validation.data is run.fit.data:
+                held_out = start
+            elif validation is not None:
+                held_out = self._held_out.place(validation.data)
+            starts.append((start, held_out))
+        return starts
+
+    def _layout_for(self, counts: Sequence[int]) -> tuple[int, ...]:
+        """Numbers of rows of all members of a program, in descending order, among them `counts`."""
+        wanted = Counter(counts)
+        for layout in self._layouts:
+            if len(layout) <= _MOST_PADDING * len(counts) and wanted <= Counter(layout):
+                return layout
+        self._layouts.append(tuple(sorted(counts, reverse=True)))
+        return self._layouts[-1]
+
+    def _joined_plan(
+        self,
+        plans: Sequence[RunPlan],
+        starts: Sequence[tuple[int, int]],
+        places: np.ndarray,
+        layout: tuple[int, ...],
+    ) -> RunPlan:
+        """The plans of all runs as one of the program."""
+        first = plans[0]
+        # Members that are thrown away read any rows.
+        orders = np.broadcast_to(np.arange(max(layout), dtype="int32") % self._rows.n_rows, (1, 1, max(layout)))
+        orders = np.repeat(np.repeat(orders, len(first.orders), 0), len(layout), 1)
+        member = itertools.count()
+        for plan, (start, _) in zip(plans, starts, strict=True):
+            for k in range(plan.orders.shape[1]):
+                orders[:, places[next(member)], : plan.orders.shape[2]] = plan.orders[:, k] + start
+        return RunPlan(
+            orders,
+            first.batch_size,
+            n_rows=None if len(set(layout)) == 1 else layout,
+            learning_rates=_joined_rates(plans, places, len(layout)),
+            validation=self._joined_validation(plans, starts, places, len(layout)),
+            stop_on_nan=first.stop_on_nan,
+            expected_steps=first.expected_steps,
+        )
+
+    def _joined_validation(
+        self, plans: Sequence[RunPlan], starts: Sequence[tuple[int, int]], places: np.ndarray, n_members: int
+    ) -> ValidationData | None:
+        if plans[0].validation is None:
+            return None
+        own = [
+            np.asarray(plan.validation.sample_indices) + start
+            for plan, (_, start) in zip(plans, starts, strict=True)
+            if plan.validation is not None
+        ]
+        indices = _by_place(np.concatenate(own), places, n_members)
+        rows = self._held_out if self._held_out.n_rows else self._rows
+        return ValidationData(rows.joined(), indices, plans[0].validation.batch_size)
+
+
+class _Rows:
+    """Data of several fits one below the other, equal ones once."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Data, Data]] = []
+        self._joined: Data | None = None
+        self.n_rows = self.n_bytes = 0
+
+    def place(self, data: Data) -> int:
+        """Number of the row with which these data begin."""
+        start = 0
+        for given, known in self._parts:
+            if given is data or _are_equal(known, data):
+                return start
+            start += len(known.y)
+        arrays = Data(*(None if part is None else np.asarray(part) for part in data))
+        self._parts.append((data, arrays))
+        self.n_rows, self._joined = self.n_rows + len(arrays.y), None
+        self.n_bytes += arrays.X.nbytes
+        return start
+
+    def joined(self) -> Data:
+        """All of them, where programs read them."""
+        if self._joined is None:
+            parts = zip(*(known for _, known in self._parts), strict=True)
+            self._joined = load_data(*(None if part[0] is None else np.concatenate(part) for part in parts))
+        return self._joined
+
+
+#: So many rows tell most data apart before all are compared.
+_N_COMPARED = 16
+
+
+def _are_equal(known: Data, other: Data) -> bool:
+    for a, b in zip(known, other, strict=True):
+        if a is None or b is None:
+            if a is not b:
+                return False
+            continue
+        few = np.linspace(0, len(a) - 1, _N_COMPARED).astype(int)
+        if a.shape != tuple(b.shape):
+            return False
+        b = np.asarray(b)
+        if not (np.array_equal(a[few], b[few], equal_nan=True) and np.array_equal(a, b, equal_nan=True)):
+            return False
+    return True
+
+
+def _counts(run: GroupRun) -> tuple[int, ...]:
+    """How many rows each member is trained on."""
+    return run.fit.n_rows or (run.fit.indices.shape[1],) * len(run.fit.seeds)
+
+
+def _places(counts: Sequence[int], layout: tuple[int, ...]) -> np.ndarray:
+    """The place in the layout of each member, which has as many rows."""
+    free: dict[int, list[int]] = {}
+    for place, count in enumerate(layout):
+        free.setdefault(count, []).append(place)
+    taken = {count: iter(places) for count, places in free.items()}
+    return np.array([next(taken[count]) for count in counts])
+
+
+def _by_place(values: np.ndarray, places: np.ndarray, n_members: int) -> np.ndarray:
+    """Values of the members at their places; elsewhere those of the first member."""
+    source = np.zeros(n_members, int)
+    source[places] = np.arange(len(places))
+    return values[source]
+
+
+def _joined_state(program: Any, states: Sequence[State], places: np.ndarray) -> State:
+    stacked = [
+        [_by_place(np.concatenate(arrays), places, program.n_members) for arrays in zip(*part, strict=True)]
+        for part in zip(*([[np.asarray(v) for v in own] for own in state.variables] for state in states), strict=True)
+    ]
+    active = _by_place(np.concatenate([state.active for state in states]), places, program.n_members)
+    return program.restore(Variables(*stacked), active)
+
+
+def _joined_rates(plans: Sequence[RunPlan], places: np.ndarray, n_members: int) -> np.ndarray | None:
+    if plans[0].learning_rates is None:
+        return None
+    rates = []
+    for plan in plans:
+        own = np.asarray(plan.learning_rates, "float32")
+        n_own = plan.orders.shape[1]
+        rates.append(own if own.ndim > 2 else np.repeat(own[:, :, None], n_own, 2))
+    return np.moveaxis(_by_place(np.moveaxis(np.concatenate(rates, 2), 2, 0), places, n_members), 0, 2)
+
+
+def _split(runs: Sequence[GroupRun], state: State, logs: Logs, places: np.ndarray) -> list[tuple[State, Logs]]:
+    """The state and the logs of each run."""
+    variables = [[np.asarray(v) for v in part] for part in state.variables]
+    answers, first = [], 0
+    for run in runs:
+        own = places[first : first + len(run.fit.seeds)]
+        first += len(own)
+        part = Variables(*([run.program.as_array(v[own]) for v in values] for values in variables))
+        own_state = State(part, state.active[own], state.epochs_run[own])
+        answers.append((own_state, {name: values[:, own] for name, values in logs.items()}))
+    return answers
+
+
+def _concatenated(logs: Sequence[Logs]) -> Logs:
+    return logs[0] if len(logs) == 1 else {name: np.concatenate([part[name] for part in logs]) for name in logs[0]}

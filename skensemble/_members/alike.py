@@ -1,0 +1,76 @@
+"""Which estimators build the same network, told before it is built, so that it is built once."""
+
+import inspect
+from collections.abc import Hashable
+from typing import Any
+
+import keras
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.utils.multiclass import type_of_target
+
+from skensemble._compat.scikeras import BaseWrapper, encode_target, given_model, has_own_encoders
+from skensemble._members.architecture import freeze
+from skensemble._members.named_inputs import check_whole_numbers
+from skensemble._members.output_check import check_output
+
+# Parameters by which networks do not differ when they are built and compiled.
+_OF_FIT = {
+    "batch_size",
+    "callbacks",
+    "class_weight",
+    "engine",
+    "epochs",
+    "random_state",
+    "shuffle",
+    "validation_batch_size",
+    "validation_split",
+    "verbose",
+    "warm_start",
+}
+_OF_FIT_PREFIXES = ("callbacks__", "fit__", "predict__")
+
+
+def network_keys(estimator: BaseWrapper, X: Any, y: np.ndarray) -> tuple[Hashable | None, Hashable | None]:
+    """Two keys: equal where estimators build the same network, and where it is the same but for its optimizer.
+
+    Functions and objects of the user's count as the same where `signature` takes them for the same, so that nothing
+    that might build another network is equal. None where it cannot be told.
+
+    Parameters
+    ----------
+    estimator : scikeras estimator
+        A clone, not initialized.
+    X, y : ndarray
+        What it is to be initialized with.
+    """
+    is_known = isinstance(X, np.ndarray) and given_model(estimator) is None and not has_own_encoders(estimator)
+    if not is_known or any(isinstance(value, keras.Layer) for value in vars(estimator).values()):
+        return None, None
+    own = {name: value for name, value in vars(estimator).items() if name != "_initialize_callbacks"}
+    if not _sees_parameters(estimator):
+        own = {
+            name: value for name, value in own.items() if name not in _OF_FIT and not name.startswith(_OF_FIT_PREFIXES)
+        }
+    labels = tuple(np.unique(y).tolist()) if is_classifier(estimator) else None
+    data = X.shape, X.dtype.str, y.shape, y.dtype.str, type_of_target(y), labels
+    builder = {name: value for name, value in own.items() if name.partition("__")[0] != "optimizer"}
+    kind = type(estimator), data
+    return (*kind, freeze(own)), (*kind, freeze(builder))
+
+
+def _sees_parameters(estimator: BaseWrapper) -> bool:
+    """Whether the function that builds the network is told all parameters, or its own way of taking them is unknown."""
+    build = estimator.build_fn if estimator.model is None else estimator.model
+    if build is None:
+        return False
+    parameters = inspect.signature(build).parameters.values()
+    return any(one.name in ("params", "compile_kwargs") or one.kind is one.VAR_KEYWORD for one in parameters)
+
+
+def take_over(estimator: BaseWrapper, initialized: BaseWrapper, X: np.ndarray, y: np.ndarray) -> None:
+    """Initialize an estimator as another one with the same key was, by its model."""
+    vars(estimator).update({name: value for name, value in vars(initialized).items() if name not in vars(estimator)})
+    estimator._initialize_callbacks()
+    check_whole_numbers(estimator.model_, X)
+    check_output(estimator, encode_target(estimator, y))

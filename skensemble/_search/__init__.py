@@ -1,0 +1,1 @@
+"""The fits of a search, which go on together."""

@@ -1,0 +1,360 @@
+"""Searches whose fits are trained together, beside those of scikit-learn around the same estimators."""
+
+import pickle
+import threading
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import sklearn
+from scipy.stats import loguniform
+from sklearn import model_selection as of_sklearn
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.datasets import load_iris, make_classification, make_regression
+from sklearn.exceptions import FitFailedWarning
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import skensemble.io
+from skensemble import (
+    KerasAveragingClassifier,
+    KerasAveragingRegressor,
+    KerasClassifier,
+    KerasRegressor,
+    KerasVotingClassifier,
+    SnapshotEnsembleClassifier,
+)
+from skensemble._engine import together
+from skensemble._search import fits
+from skensemble.model_selection import GridSearchCV, HalvingGridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV
+
+X, Y = make_classification(45, 4, n_informative=3, n_redundant=0, n_classes=3, n_clusters_per_class=1, random_state=0)
+T = make_regression(45, 4, random_state=0)[1] / 100
+RATES = [0.003, 0.03]
+NETWORK = KerasClassifier(hidden_layer_sizes=(3,), epochs=2, batch_size=10, random_state=0)
+ENSEMBLE = KerasAveragingClassifier(NETWORK, 3, random_state=0)
+
+
+@pytest.fixture
+def n_trained(monkeypatch):
+    """A list of how many requests each common training answered."""
+    answered = []
+    train = together._Common.train
+
+    def counted(common, requests):
+        trained = train(common, requests)
+        if trained is not None:
+            answered.append(len(requests))
+        return trained
+
+    monkeypatch.setattr(together._Common, "train", counted)
+    return answered
+
+
+def stop_early():
+    return keras.callbacks.EarlyStopping("loss", patience=0, min_delta=0.05)
+
+
+CASES = {
+    "network": (NETWORK, {"optimizer__learning_rate": RATES}),
+    "network, class weights": (NETWORK, {"class_weight": [None, "balanced"], "epochs": [1, 2]}),
+    "network, validation": (
+        clone(NETWORK).set_params(validation_split=0.2, callbacks=[stop_early]),
+        {"optimizer__learning_rate": RATES},
+    ),
+    "network without a seed": (clone(NETWORK).set_params(random_state=None), {"epochs": [1]}),
+    "ensemble": (ENSEMBLE, {"estimator__optimizer__learning_rate": RATES, "bootstrap": [True, False]}),
+    "early stopping of all members": (
+        clone(ENSEMBLE).set_params(early_stopping="ensemble"),
+        {"estimator__optimizer__learning_rate": RATES},
+    ),
+    "snapshots": (SnapshotEnsembleClassifier(NETWORK, 2, random_state=0), {"initial_learning_rate": [0.1, 0.2]}),
+    "voting": (
+        KerasVotingClassifier([("a", NETWORK), ("b", LogisticRegression())], random_state=0),
+        {"a__optimizer__learning_rate": RATES},
+    ),
+    "pipeline": (make_pipeline(StandardScaler(), ENSEMBLE), {"standardscaler__with_std": [True, False]}),
+}
+
+
+def assert_same_results(ours, theirs, *, except_scores=False):
+    """The same keys, parameters, and scores up to rounding."""
+    assert list(ours.cv_results_) == list(theirs.cv_results_)
+    assert ours.cv_results_["params"] == theirs.cv_results_["params"]
+    for name, values in theirs.cv_results_.items():
+        if "_test_" in name and "rank" not in name and not except_scores:
+            np.testing.assert_allclose(ours.cv_results_[name], values, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_results_are_those_of_scikit_learn(case):
+    """Keys, parameters and scores are scikit-learn's."""
+    estimator, grid = CASES[case]
+    given = {"cv": 3, "scoring": "neg_log_loss", "refit": False, "error_score": "raise"}
+    ours = GridSearchCV(estimator, grid, **given).fit(X, Y)
+    theirs = of_sklearn.GridSearchCV(estimator, grid, **given).fit(X, Y)
+    assert_same_results(ours, theirs, except_scores="without a seed" in case)
+    assert type(ours).__name__ == "GridSearchCV"
+
+
+@pytest.mark.parametrize("estimator", [KerasRegressor(hidden_layer_sizes=(3,), epochs=2, random_state=0), "ensemble"])
+def test_regressors(estimator):
+    """Regressors are scored as scikit-learn does, and the best one is fitted on all rows."""
+    network = KerasRegressor(hidden_layer_sizes=(3,), epochs=2, random_state=0)
+    grid = {"optimizer__learning_rate": RATES}
+    if estimator == "ensemble":
+        estimator = KerasAveragingRegressor(network, 2, random_state=0)
+        grid = {"estimator__optimizer__learning_rate": RATES}
+    ours = GridSearchCV(estimator, grid, cv=2).fit(X, T)
+    theirs = of_sklearn.GridSearchCV(estimator, grid, cv=2).fit(X, T)
+    assert_same_results(ours, theirs)
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-5)
+
+
+def test_randomized_search():
+    """The same candidates are drawn as by scikit-learn."""
+    given = {"n_iter": 3, "cv": 2, "random_state": 0, "refit": False}
+    drawn = {"optimizer__learning_rate": loguniform(1e-3, 1e-1)}
+    ours = RandomizedSearchCV(NETWORK, drawn, **given).fit(X, Y)
+    assert_same_results(ours, of_sklearn.RandomizedSearchCV(NETWORK, drawn, **given).fit(X, Y))
+
+
+@pytest.mark.parametrize("name", ["HalvingGridSearchCV", "HalvingRandomSearchCV"])
+@pytest.mark.parametrize("resource", ["n_samples", "epochs"])
+def test_halving(name, resource):
+    """Rounds, candidates and scores are scikit-learn's."""
+    given = {"cv": 2, "resource": resource, "factor": 2, "random_state": 0, "refit": False}
+    given |= {"max_resources": 4, "min_resources": 2} if resource == "epochs" else {"min_resources": 20}
+    if name == "HalvingRandomSearchCV":
+        given["n_candidates"] = 2
+        tried = {"optimizer__learning_rate": loguniform(1e-3, 1e-1)}
+    else:
+        tried = {"optimizer__learning_rate": RATES}
+    ours = {"HalvingGridSearchCV": HalvingGridSearchCV, "HalvingRandomSearchCV": HalvingRandomSearchCV}[name]
+    ours = ours(NETWORK, tried, **given).fit(X, Y)
+    theirs = getattr(of_sklearn, name)(NETWORK, tried, **given).fit(X, Y)
+    assert_same_results(ours, theirs)
+    assert ours.n_resources_ == theirs.n_resources_
+
+
+@pytest.mark.parametrize("network", [NETWORK, ENSEMBLE])
+def test_all_fits_are_one_program(network, n_trained):
+    """Candidates with other learning rates are trained together, on all folds, with other numbers of rows, too."""
+    prefix = "" if network is NETWORK else "estimator__"
+    GridSearchCV(network, {f"{prefix}optimizer__learning_rate": RATES}, cv=4, refit=False).fit(X, Y)
+    assert n_trained == [8]  # folds of 11 and 12 rows
+
+
+@pytest.mark.parametrize("limit", ["bytes that wait", "row orders", "pre_dispatch", "data"])
+def test_limits_change_nothing(limit, monkeypatch, n_trained):
+    """Whatever is bounded, the scores are the same; the training is in more parts."""
+    grid = {"estimator__optimizer__learning_rate": RATES}
+    given = {"cv": 3, "refit": False, "scoring": "neg_log_loss"}
+    expected = GridSearchCV(ENSEMBLE, grid, **given).fit(X, Y)
+    n_trained.clear()
+    if limit == "pre_dispatch":
+        given["pre_dispatch"] = 2
+    elif limit == "bytes that wait":
+        monkeypatch.setattr(fits, "WAITING_BYTES", 1)
+    elif limit == "row orders":
+        monkeypatch.setattr(together, "_ORDER_BYTES", 1)
+    else:
+        monkeypatch.setattr(together.limits, "RESIDENT_BYTES", 2 * 30 * 4 * 4)
+    search = GridSearchCV(ENSEMBLE, grid, **given).fit(X, Y)
+    assert_same_results(search, expected)
+    assert (
+        n_trained
+        == {"bytes that wait": [], "row orders": [6], "pre_dispatch": [2, 2, 2], "data": [2, 3, 2, 3, 6]}[limit]
+    )
+
+
+def test_other_estimators():
+    """Estimators that are no networks are fitted as by scikit-learn."""
+    ours = GridSearchCV(LogisticRegression(), {"C": [0.1, 1]}).fit(X, Y)
+    assert_same_results(ours, of_sklearn.GridSearchCV(LogisticRegression(), {"C": [0.1, 1]}).fit(X, Y))
+
+
+def test_networks_of_keras_own_fit():
+    """Networks that no program can train are trained by Keras, one after the other."""
+    network = clone(NETWORK).set_params(run_eagerly=True)
+    ours = GridSearchCV(network, {"epochs": [1]}, cv=2).fit(X, Y)
+    assert ours.best_estimator_.engine_ == "keras"
+    assert_same_results(ours, of_sklearn.GridSearchCV(network, {"epochs": [1]}, cv=2).fit(X, Y))
+
+
+def test_errors_of_a_candidate():
+    """A candidate whose fit fails has `error_score`, and the others their scores; with "raise" its error is raised."""
+    grid = {"activation": ["relu", "no such thing"]}
+    search = GridSearchCV(NETWORK, grid, cv=2, refit=False)
+    with pytest.warns(FitFailedWarning, match="2 fits failed"), pytest.warns(UserWarning, match="non-finite"):
+        search.fit(X, Y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).tolist() == [True, False]
+    with pytest.raises(ValueError, match="no such thing"):
+        search.set_params(error_score="raise").fit(X, Y)
+    assert not alive_turns()
+
+
+class Fails(ClassifierMixin, BaseEstimator):
+    """Raises in `fit`, after a network was trained."""
+
+    def __init__(self, error=None):
+        self.error = error
+
+    def fit(self, X, y):
+        self.network_ = clone(NETWORK).fit(X, y)
+        self.classes_ = self.network_.classes_
+        if self.error is not None:
+            raise self.error
+        return self
+
+    def predict(self, X):
+        return self.network_.predict(X)
+
+
+def alive_turns():
+    """Threads of fits that have not ended."""
+    return [thread for thread in threading.enumerate() if "Turn" in repr(getattr(thread, "_target", ""))]
+
+
+@pytest.mark.parametrize("place", ["training", "fit"])
+def test_interrupted(place, monkeypatch):
+    """Ctrl-C ends all fits and leaves the search unfitted; warnings are filtered as before."""
+    if place == "training":
+        monkeypatch.setattr(together._Common, "train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    errors = [None, KeyboardInterrupt() if place == "fit" else None]
+    search, filters, n_threads = GridSearchCV(Fails(), {"error": errors}, cv=2), warnings.filters, len(alive_turns())
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(X, Y)
+    assert not hasattr(search, "cv_results_")
+    assert len(alive_turns()) == n_threads
+    assert warnings.filters is filters
+
+
+class Telling(ClassifierMixin, BaseEstimator):
+    """Tells what is set where it is fitted."""
+
+    def fit(self, X, y):
+        warnings.warn("told", UserWarning, stacklevel=2)
+        self.classes_ = np.unique(y)
+        told.append((keras.config.dtype_policy().name, sklearn.get_config()["assume_finite"]))
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), self.classes_[0])
+
+
+told = []
+
+
+def test_settings_hold_in_fits():
+    """What is set for Keras, for scikit-learn and for warnings holds in the fits, which have threads of their own."""
+    told.clear()
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        with sklearn.config_context(assume_finite=True), pytest.warns(UserWarning, match="told"):
+            GridSearchCV(Telling(), {}, cv=2, refit=False).fit(X, Y)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(UserWarning, match="told"):
+                GridSearchCV(Telling(), {}, cv=2, refit=False, error_score="raise").fit(X, Y)
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert told[:2] == [("mixed_bfloat16", True)] * 2
+
+
+def test_times_are_shares():
+    """The times of the fits add up to no more than the search took, though they wait for each other."""
+    began = [np.nan, np.nan]
+
+    class Timed(GridSearchCV):
+        def fit(self, X, y):
+            import time
+
+            began[0] = time.perf_counter()
+            super().fit(X, y)
+            began[1] = time.perf_counter()
+            return self
+
+    search = Timed(NETWORK, {"optimizer__learning_rate": RATES}, cv=3, refit=False).fit(X, Y)
+    total = 3 * search.cv_results_["mean_fit_time"].sum()
+    assert 0 < total <= began[1] - began[0]
+
+
+# A network of a search is built when it is asked for.
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """Fitted networks of a search, by their learning rates, and the rows that each was trained on."""
+    found = []
+
+    def keep(network, X_held_out, y):
+        found.append(network)
+        return network.score(X_held_out, y)
+
+    grid = {"optimizer__learning_rate": RATES, "epochs": [2]}
+    folds = [(np.arange(30), np.arange(30, 45))]
+    GridSearchCV(NETWORK, grid, cv=folds, scoring=keep, refit=False).fit(X, Y)
+    return found
+
+
+@pytest.mark.parametrize("k", [0, 1])
+def test_network_of_a_search(networks, k):
+    """It is the network that `fit` gives without a search: predictions, variables, history, parameters."""
+    network = networks[k]
+    alone = clone(NETWORK).set_params(optimizer__learning_rate=RATES[k]).fit(X[:30], Y[:30])
+    proba = network.predict_proba(X)
+    assert "model_" not in vars(network)
+    assert network.get_params() == alone.get_params()
+    assert (network.engine_, network.initialized_) == ("fused", True)
+    np.testing.assert_allclose(proba, alone.predict_proba(X), rtol=1e-5)
+    np.testing.assert_allclose(network.history_["loss"], alone.history_["loss"], rtol=1e-5)
+    copy = pickle.loads(pickle.dumps(network))
+    assert network.model_.history.history["loss"] == network.history_["loss"]
+    for one in (network, copy):
+        for ours, theirs in zip(one.model_.variables, alone.model_.variables, strict=True):
+            np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-4, atol=1e-6)
+        assert float(one.model_.optimizer.learning_rate) == np.float32(RATES[k])
+        np.testing.assert_allclose(one.predict_proba(X), proba, rtol=1e-6)
+
+
+def test_networks_have_models_of_their_own(networks):
+    """Training one of them further changes no other."""
+    before = networks[1].predict_proba(X)
+    networks[0].partial_fit(X, Y)
+    np.testing.assert_array_equal(networks[1].predict_proba(X), before)
+    assert networks[0].model_ is not networks[1].model_
+
+
+def test_search_in_a_search():
+    """A search is cross-validated by another one, as in scikit-learn."""
+    inner = GridSearchCV(NETWORK, {"optimizer__learning_rate": RATES}, cv=2)
+    X_iris, y_iris = load_iris(return_X_y=True)
+    ours = GridSearchCV(inner, {"estimator__epochs": [1]}, cv=2).fit(X_iris, y_iris)
+    inner = of_sklearn.GridSearchCV(NETWORK, {"optimizer__learning_rate": RATES}, cv=2)
+    theirs = of_sklearn.GridSearchCV(inner, {"estimator__epochs": [1]}, cv=2).fit(X_iris, y_iris)
+    assert_same_results(ours, theirs)
+
+
+@pytest.mark.slow
+def test_workers_give_the_same():
+    """With `n_jobs`, each worker trains its part of the fits together."""
+    grid = {"estimator__optimizer__learning_rate": RATES}
+    given = {"cv": 2, "refit": False, "scoring": "neg_log_loss"}
+    ours = GridSearchCV(ENSEMBLE, grid, n_jobs=2, **given).fit(X, Y)
+    assert_same_results(ours, of_sklearn.GridSearchCV(ENSEMBLE, grid, **given).fit(X, Y))
+
+
+@pytest.mark.parametrize("cls", [GridSearchCV, HalvingGridSearchCV])
+def test_files(cls, tmp_path):
+    """A search is saved and loaded without pickle."""
+    search = cls(make_pipeline(StandardScaler(), NETWORK), {"kerasclassifier__epochs": [1, 2]}, cv=2).fit(X, Y)
+    skensemble.io.dump(search, tmp_path / "search.skens")
+    loaded = skensemble.io.load(tmp_path / "search.skens")
+    assert type(loaded) is cls
+    assert loaded.best_params_ == search.best_params_
+    np.testing.assert_array_equal(loaded.predict_proba(X), search.predict_proba(X))

@@ -18,6 +18,7 @@ from joblib.parallel import LokyBackend
 from skensemble import KerasAveragingClassifier, KerasClassifier
 from skensemble._engine import parts
 
+#: Turns of fits that take seconds; those that take minutes have one.
 N_REPEATS = 3
 MOST_SLOWER, LEAST_FASTER = 1.1, 1.5
 #: Of what is sent to a worker, as a share of X and y.
@@ -71,7 +72,7 @@ def main(bench):
     """Compare fits with two workers and with none."""
     for name in list(SMALL)[:1] if bench.quick else {**SMALL, **LARGE}:
         measured = bench.repeat(
-            N_REPEATS,
+            1 if name in LARGE else N_REPEATS,
             **{
                 str(n_jobs): lambda name=name, n_jobs=n_jobs: bench.fresh(
                     fits, name=name, n_jobs=n_jobs, quick=bench.quick

@@ -298,7 +298,7 @@ class HalvingGridSearchCV(_TrainedTogether, SklearnHalvingGridSearchCV):
     ... )
     >>> search = search.fit(X, y)
     >>> sorted(search.best_params_)
-    ['optimizer__learning_rate']
+    ['epochs', 'optimizer__learning_rate']
     """
 
 
@@ -403,5 +403,5 @@ class HalvingRandomSearchCV(_TrainedTogether, SklearnHalvingRandomSearchCV):
     ... )
     >>> search = search.fit(X, y)
     >>> sorted(search.best_params_)
-    ['optimizer__learning_rate']
+    ['epochs', 'optimizer__learning_rate']
     """

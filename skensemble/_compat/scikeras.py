@@ -162,6 +162,12 @@ def initialize(estimator, X, y):
     return estimator
 
 
+def initialize_like(estimator, initialized):
+    """Give a scikeras estimator what one of the same kind learned when it was initialized, its model included."""
+    vars(estimator).update({name: value for name, value in vars(initialized).items() if name not in vars(estimator)})
+    estimator._initialize_callbacks()
+
+
 def as_fitted(estimator, model, row_shape, y):
     """Make an unfitted scikeras estimator one whose model was trained elsewhere, compiling the model where it is not.
 

@@ -1,6 +1,6 @@
 """The training of a group by one program: the state that changes from epoch to epoch, and what is saved of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -59,7 +59,7 @@ class GroupRun:
         if recorder is not None:
             callbacks = members[0].spec.fit_callbacks
             recorder.start(fit.prototype.model_, callbacks, members[0].indices.training, fit.batch_size)
-        self.rebuild = partial(rebuild_model, fit.prototype, fit.seeds[0])
+        self.rebuild: Callable[[], keras.Model] = partial(rebuild_model, fit.prototype, fit.seeds[0])
         self.member_bytes = bytes_in_training(members[0], fit.indices.shape[1])
         self.program = get_program(fit.prototype.model_, len(members), self.rebuild)
         self.state = self.program.stack([member.variables for member in members])

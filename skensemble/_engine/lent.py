@@ -33,7 +33,7 @@ class LentNetwork:
     """
 
     def __init__(self, starting: StartingValues, seed: int) -> None:
-        self._starting, self._seed = starting, seed
+        self._starting, self._own_seed = starting, seed
         self.values: Any = None
 
     @property
@@ -49,11 +49,11 @@ class LentNetwork:
     @property
     def starting_values(self) -> Variables:
         """With which the training begins."""
-        return self._starting.of([self._seed])[0]
+        return self._starting.of([self._own_seed])[0]
 
     def build(self, estimator: BaseWrapper) -> keras.Model:
         """A model of its own for the estimator, as its training left it."""
-        model = rebuild_model(estimator, self._seed)
+        model = rebuild_model(estimator, self._own_seed)
         write_state(model, self.values)
         build_optimizer(model)
         model.history = keras.callbacks.History()

@@ -7,19 +7,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+import keras
 import numpy as np
 
 from skensemble._engine import limits
 from skensemble._engine.backend import get_program, load_data, may_differ_in_rows
 from skensemble._engine.choice import members_at_once
+from skensemble._engine.group_fit import GroupFit
 from skensemble._engine.records import Data, RunPlan, State, ValidationData, Variables
 from skensemble._members.architecture import signature
 from skensemble._numeric.sparse_rows import SparseRows
-
-if TYPE_CHECKING:
-    from skensemble._engine.group_run import GroupRun
 
 Logs = dict[str, np.ndarray]
 #: The state of a run after the epochs that it asked for, and their logs; or what was raised instead.
@@ -32,12 +31,32 @@ _ORDER_BYTES = 128 * 2**20
 _MOST_PADDING = 4
 
 
+class Run(Protocol):
+    """The training of a group of members by a program of its own; see `GroupRun`."""
+
+    fit: GroupFit
+    program: Any
+    state: State
+    epoch: int
+    recorder: Any
+    rebuild: Callable[[], keras.Model]
+    member_bytes: int
+    expected_steps: int
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the variables of all members."""
+
+    def plan(self, first: int, n_epochs: int, *, stop_on_nan: bool) -> RunPlan:
+        """What a program is told of the next epochs."""
+
+
 class Advance:
     """What a run asks for: to be trained for its next epochs.
 
     Parameters
     ----------
-    run : GroupRun
+    run : Run
     n_epochs : int
     stop_on_nan : bool
 
@@ -47,7 +66,7 @@ class Advance:
         What its training took, or its share of what it took all together.
     """
 
-    def __init__(self, run: GroupRun, n_epochs: int, *, stop_on_nan: bool) -> None:
+    def __init__(self, run: Run, n_epochs: int, *, stop_on_nan: bool) -> None:
         self.run, self.n_epochs, self.stop_on_nan = run, n_epochs, stop_on_nan
         self.seconds = 0.0
         self._first: RunPlan | None = None
@@ -81,7 +100,7 @@ class Advance:
 ASKED: ContextVar[Callable[[Advance], tuple[State, Logs]] | None] = ContextVar("asked", default=None)
 
 
-def advance(run: GroupRun, n_epochs: int, *, stop_on_nan: bool) -> tuple[State, Logs]:
+def advance(run: Run, n_epochs: int, *, stop_on_nan: bool) -> tuple[State, Logs]:
     """The state of a run after its next epochs, and their logs."""
     asked, request = ASKED.get(), Advance(run, n_epochs, stop_on_nan=stop_on_nan)
     return request.alone() if asked is None else asked(request)
@@ -244,7 +263,7 @@ class _Common:
             answers += [request.alone() for request in part] if trained is None else trained
         return answers
 
-    def _place(self, runs: Sequence[GroupRun]) -> list[tuple[int, int]] | None:
+    def _place(self, runs: Sequence[Run]) -> list[tuple[int, int]] | None:
         """Where the data of each run, and those that it is validated on, begin in the common data; None if too large.
 
         Data of earlier runs are left out where there are too many.
@@ -256,7 +275,7 @@ class _Common:
             self._rows, self._held_out = _Rows(), _Rows()
         return None
 
-    def _placed(self, runs: Sequence[GroupRun]) -> list[tuple[int, int]]:
+    def _placed(self, runs: Sequence[Run]) -> list[tuple[int, int]]:
         starts = []
         for run in runs:
             start, held_out = self._rows.place(run.fit.data), 0
@@ -366,7 +385,7 @@ def _are_equal(known: Data, other: Data) -> bool:
     return True
 
 
-def _counts(run: GroupRun) -> tuple[int, ...]:
+def _counts(run: Run) -> tuple[int, ...]:
     """How many rows each member is trained on."""
     return run.fit.n_rows or (run.fit.indices.shape[1],) * len(run.fit.seeds)
 
@@ -407,7 +426,7 @@ def _joined_rates(plans: Sequence[RunPlan], places: np.ndarray, n_members: int) 
     return np.moveaxis(_by_place(np.moveaxis(np.concatenate(rates, 2), 2, 0), places, n_members), 0, 2)
 
 
-def _split(runs: Sequence[GroupRun], state: State, logs: Logs, places: np.ndarray) -> list[tuple[State, Logs]]:
+def _split(runs: Sequence[Run], state: State, logs: Logs, places: np.ndarray) -> list[tuple[State, Logs]]:
     """The state and the logs of each run."""
     variables = [[np.asarray(v) for v in part] for part in state.variables]
     answers, first = [], 0

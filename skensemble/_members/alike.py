@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.multiclass import type_of_target
 
-from skensemble._compat.scikeras import BaseWrapper, encode_target, given_model, has_own_encoders
+from skensemble._compat.scikeras import BaseWrapper, encode_target, given_model, has_own_encoders, initialize_like
 from skensemble._members.architecture import freeze
 from skensemble._members.named_inputs import check_whole_numbers
 from skensemble._members.output_check import check_output
@@ -70,7 +70,6 @@ def _sees_parameters(estimator: BaseWrapper) -> bool:
 
 def take_over(estimator: BaseWrapper, initialized: BaseWrapper, X: np.ndarray, y: np.ndarray) -> None:
     """Initialize an estimator as another one with the same key was, by its model."""
-    vars(estimator).update({name: value for name, value in vars(initialized).items() if name not in vars(estimator)})
-    estimator._initialize_callbacks()
+    initialize_like(estimator, initialized)
     check_whole_numbers(estimator.model_, X)
     check_output(estimator, encode_target(estimator, y))

@@ -22,6 +22,7 @@ from skensemble._compat.sklearn import HasMethods, Interval, RealNotInt, StrOpti
 from skensemble._engine.fitted import FittedMembers
 from skensemble._engine.progress import fit_task
 from skensemble._members.checks import check_member, check_takes_columns
+from skensemble._members.drawn_params import check_distributions, draw_params, with_params
 from skensemble._members.other_estimators import without_network_seed
 from skensemble._members.spec import MemberSpec, draw_columns, draw_entropy, is_frozen, is_network, spawn_seeds
 from skensemble._numeric.conformal import adaptive_scores, jackknife_interval, jackknife_sets
@@ -47,6 +48,7 @@ _ALL_ROWS_AND_COLUMNS = {
 _LEARNED_OF_FIT = (
     "estimators_samples_",
     "estimators_features_",
+    "estimators_params_",
     "oob_score_",
     "oob_decision_function_",
     "oob_prediction_",
@@ -60,6 +62,7 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
     _parameter_constraints = {
         "estimator": [HasMethods(["fit", "predict"]), callable, list, None],
         "n_estimators": [Interval(numbers.Integral, 1, None, closed="left")],
+        "param_distributions": [dict, list, None],
         "combination": [StrOptions({"mean", "median", "trimmed_mean"})],
         "trim_fraction": [Interval(numbers.Real, 0, 0.5, closed="neither")],
         "weights": [StrOptions({"greedy"}), "array-like", None],
@@ -117,6 +120,7 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
     def _fit(self, X, y, sample_weight, params, task, *, classifier):
         self._check_members(classifier)
         metadata = self._member_metadata(sample_weight, params)
+        check_distributions(self._given, self.param_distributions)
         draws = self._check_row_parameters(len(X))
         check_stopping(self, draws=draws, is_fitted_already=self._is_fitted_already())
         n_columns = self._check_column_parameters(X.row_shape)
@@ -180,6 +184,11 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
             raise ValueError(
                 f"`partial_fit` trains copies of one network: got {type(template).__name__} as `estimator`. Members "
                 "that are fitted already, and pipelines, are not trained further."
+            )
+        if self.param_distributions is not None:
+            raise ValueError(
+                "`partial_fit` trains copies of one network with the same parameters: got `param_distributions`. Set "
+                "param_distributions=None, or use `fit`."
             )
         for name, value in _ALL_ROWS_AND_COLUMNS.items():
             given = getattr(self, name)
@@ -255,7 +264,7 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
         self._data = known
 
     def _learn_subset(self, indices):
-        drawn = ("estimators_samples_", "estimators_features_")
+        drawn = ("estimators_samples_", "estimators_features_", "estimators_params_")
         for name in drawn:
             if hasattr(self, name):
                 setattr(self, name, [getattr(self, name)[i] for i in indices])
@@ -349,6 +358,9 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
         """All members, and which rows each leaves out (None where all see all)."""
         template = self._template(classifier)
         estimators = self._given if template is None else [without_network_seed(template)] * self.n_estimators
+        if self.param_distributions is not None:
+            self.estimators_params_ = draw_params(self._entropy, self.n_estimators, self.param_distributions)
+            estimators = with_params(estimators[0], self.estimators_params_)
         seeds = spawn_seeds(self._entropy, self.n_estimators)
         members = [MemberSpec(estimator, seed, **metadata) for estimator, seed in zip(estimators, seeds, strict=True)]
         if not draws:
@@ -496,6 +508,11 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         With `early_stopping`: training ends after more epochs than this without an improvement.
     tol : float, default=1e-4
         With `early_stopping`: what the loss must fall by to count as an improvement.
+    param_distributions : dict of str to list or distribution, or list of such dicts, default=None
+        What each member draws parameters of `estimator` from, by their names, as scikit-learn's `RandomizedSearchCV`
+        draws candidates: lists, or distributions of SciPy. With `weights="greedy"` this is a hyper-deep ensemble
+        [5]_: of `n_estimators` networks that were trained, those count that lower the loss on held-out rows.
+        Members of one architecture are trained together. None: all members have the parameters of `estimator`.
 
     Attributes
     ----------
@@ -520,6 +537,8 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
     estimators_features_ : list of ndarray of int
         Columns of each member; only where members draw columns. Unlike those of scikit-learn's bagging, members take X
         with all columns: the first layer of each network selects its own.
+    estimators_params_ : list of dict
+        Parameters that each member drew; only with `param_distributions`.
     temperature_ : float or ndarray of shape (n_labels,)
         Temperature of the combined probabilities; only with `calibration`. Above 1, they were too sure.
     validation_losses_ : ndarray of shape (n_epochs,)
@@ -551,6 +570,8 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
        Ensembles", NeurIPS 2017.
     .. [3] Caruana, Niculescu-Mizil, Crew and Ksikes, "Ensemble selection from libraries of models", ICML 2004.
     .. [4] Rahaman and Thiery, "Uncertainty Quantification and Deep Ensembles", NeurIPS 2021.
+    .. [5] Wenzel, Snoek, Tran and Jenatton, "Hyperparameter Ensembles for Robustness and Uncertainty
+       Quantification", NeurIPS 2020.
 
     Examples
     --------
@@ -597,6 +618,7 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         early_stopping=None,
         n_iter_no_change=10,
         tol=1e-4,
+        param_distributions=None,
     ):
         self.estimator = estimator
         self.n_estimators = n_estimators
@@ -620,6 +642,7 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         self.early_stopping = early_stopping
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.param_distributions = param_distributions
 
     @classmethod
     def from_models(
@@ -909,6 +932,11 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         With `early_stopping`: training ends after more epochs than this without an improvement.
     tol : float, default=1e-4
         With `early_stopping`: what the loss must fall by to count as an improvement.
+    param_distributions : dict of str to list or distribution, or list of such dicts, default=None
+        What each member draws parameters of `estimator` from, by their names, as scikit-learn's `RandomizedSearchCV`
+        draws candidates: lists, or distributions of SciPy. With `weights="greedy"` this is a hyper-deep ensemble
+        [4]_: of `n_estimators` networks that were trained, those count that lower the loss on held-out rows.
+        Members of one architecture are trained together. None: all members have the parameters of `estimator`.
 
     Attributes
     ----------
@@ -930,6 +958,8 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
     estimators_features_ : list of ndarray of int
         Columns of each member; only where members draw columns. Unlike those of scikit-learn's bagging, members take X
         with all columns: the first layer of each network selects its own.
+    estimators_params_ : list of dict
+        Parameters that each member drew; only with `param_distributions`.
     validation_losses_ : ndarray of shape (n_epochs,)
         Loss of the combined prediction on the held-out rows after each epoch; only with `early_stopping`.
     best_epoch_ : int
@@ -953,6 +983,8 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
     .. [1] Perrone and Cooper, "When networks disagree: Ensemble methods for hybrid neural networks", 1993.
     .. [2] Breiman, "Bagging predictors", Machine Learning 24 (1996).
     .. [3] Caruana, Niculescu-Mizil, Crew and Ksikes, "Ensemble selection from libraries of models", ICML 2004.
+    .. [4] Wenzel, Snoek, Tran and Jenatton, "Hyperparameter Ensembles for Robustness and Uncertainty
+       Quantification", NeurIPS 2020.
 
     Examples
     --------
@@ -989,6 +1021,7 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         early_stopping=None,
         n_iter_no_change=10,
         tol=1e-4,
+        param_distributions=None,
     ):
         self.estimator = estimator
         self.n_estimators = n_estimators
@@ -1010,6 +1043,7 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         self.early_stopping = early_stopping
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.param_distributions = param_distributions
 
     @classmethod
     def from_models(

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import TransformerMixin, is_classifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -28,6 +29,7 @@ from skensemble._members.checks import check_kind
 from skensemble._members.spec import MemberSpec, draw_entropy, is_frozen, is_network, spawn_seeds
 from skensemble._named import BaseNamedMembers, describe, own_seed
 from skensemble._reweight import RULES, Reweighted, learned
+from skensemble._search.networks import networks_of
 from skensemble._trained import Reading, labelled, read_models
 from skensemble._typing import MatrixLike
 
@@ -100,13 +102,25 @@ class _BaseKerasVoting(TransformerMixin, Reweighted, BaseNamedMembers):
             ensemble._check_soft()
         return ensemble
 
-    def _fit(self, X, y, sample_weight, params, task, *, classifier):
+    @classmethod
+    def _from_search(cls, search, X, y, sample_weight, **combining):
+        named, left_out = networks_of(search, len(y))
+        ensemble = cls([(name, FrozenEstimator(network)) for name, network in named], weights="greedy", **combining)
+        classifier = is_classifier(ensemble)
+        with fit_task(ensemble) as task:
+            X, y, sample_weight = ensemble._validate_fit_data(X, y, sample_weight, y_numeric=not classifier)
+            if classifier:
+                ensemble._validate_classes(y)
+            ensemble._fit(X, y, sample_weight, {}, task, classifier=classifier, left_out=left_out)
+        return ensemble.subset([name for (name, _), weight in zip(named, ensemble.weights_, strict=True) if weight > 0])
+
+    def _fit(self, X, y, sample_weight, params, task, *, classifier, left_out=None):
         entries, metadata = self._check_estimators(X, sample_weight, params, classifier)
         self._n_outputs = 1 if y.ndim == 1 else y.shape[1]
         with open_checkpoint(self.checkpoint_dir) as checkpoint:
             members = self._seeded_members(entries, metadata, sample_weight, checkpoint)
             self._check_frozen(members, X, y)
-            self._fit_independent(members, X, y, sample_weight, task, checkpoint=checkpoint)
+            self._fit_independent(members, X, y, sample_weight, task, left_out=left_out, checkpoint=checkpoint)
         return self
 
     def _members_to_train_on(self, y, n_before):
@@ -393,6 +407,51 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         reading = Reading(True, classes, build, custom_objects, trusted, row_shape, lazy)
         combining = {"voting": voting, "combination": combination, "trim_fraction": trim_fraction}
         return cls._from_models(models, reading, weights, **combining)
+
+    @classmethod
+    def from_search(
+        cls,
+        search: Any,
+        X: MatrixLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        voting: str = "soft",
+        combination: str = "mean",
+        trim_fraction: float = 0.2,
+    ) -> Self:
+        """An ensemble of the networks that a search has trained, without training.
+
+        Greedy weights select those that together have the smallest loss on rows that they were not trained on [1]_:
+        each network counts on the rows that were held out of its fold. Networks that do not count are left out.
+
+        Parameters
+        ----------
+        search : search of `skensemble.model_selection`
+            Fitted with `return_estimator=True`.
+        X, y, sample_weight
+            As in the fit of the search.
+        voting, combination, trim_fraction
+            As the parameters of the ensemble.
+
+        Returns
+        -------
+        KerasVotingClassifier
+            Fitted. Its members are named by the candidate, as it is counted in `cv_results_`, and the fold:
+            "candidate_2_fold_0".
+
+        Raises
+        ------
+        ValueError
+            Where the search has kept no networks, or was fitted on other rows.
+
+        References
+        ----------
+        .. [1] Caruana, Niculescu-Mizil, Crew and Ksikes, "Ensemble selection from libraries of models", ICML 2004.
+        """
+        return cls._from_search(
+            search, X, y, sample_weight, voting=voting, combination=combination, trim_fraction=trim_fraction
+        )
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:
@@ -697,6 +756,48 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         """
         reading = Reading(False, None, build, custom_objects, trusted, row_shape, lazy)
         return cls._from_models(models, reading, weights, combination=combination, trim_fraction=trim_fraction)
+
+    @classmethod
+    def from_search(
+        cls,
+        search: Any,
+        X: MatrixLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        combination: str = "mean",
+        trim_fraction: float = 0.2,
+    ) -> Self:
+        """An ensemble of the networks that a search has trained, without training.
+
+        Greedy weights select those that together have the smallest loss on rows that they were not trained on [1]_:
+        each network counts on the rows that were held out of its fold. Networks that do not count are left out.
+
+        Parameters
+        ----------
+        search : search of `skensemble.model_selection`
+            Fitted with `return_estimator=True`.
+        X, y, sample_weight
+            As in the fit of the search.
+        combination, trim_fraction
+            As the parameters of the ensemble.
+
+        Returns
+        -------
+        KerasVotingRegressor
+            Fitted. Its members are named by the candidate, as it is counted in `cv_results_`, and the fold:
+            "candidate_2_fold_0".
+
+        Raises
+        ------
+        ValueError
+            Where the search has kept no networks, or was fitted on other rows.
+
+        References
+        ----------
+        .. [1] Caruana, Niculescu-Mizil, Crew and Ksikes, "Ensemble selection from libraries of models", ICML 2004.
+        """
+        return cls._from_search(search, X, y, sample_weight, combination=combination, trim_fraction=trim_fraction)
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> Self:

@@ -2,6 +2,7 @@
 
 from typing import Any, Self
 
+import numpy as np
 from numpy.typing import ArrayLike
 from sklearn import model_selection
 
@@ -43,8 +44,16 @@ class _TrainedTogether:
         FitFailedWarning
             Where fits fail, and `error_score` is a number.
         """
-        with together(self.n_jobs):
-            return super().fit(X, y, **params)
+        for name in ("estimators_", "_rows_of_networks"):
+            vars(self).pop(name, None)
+        with together(self.n_jobs, keeps=self.return_estimator) as fits:
+            super().fit(X, y, **params)
+        if self.return_estimator:
+            kept = [(None, None) if one is None else one for one in fits.kept]
+            by_candidate = [kept[first : first + self.n_splits_] for first in range(0, len(kept), self.n_splits_)]
+            self.estimators_ = [[estimator for estimator, _ in folds] for folds in by_candidate]
+            self._rows_of_networks = [[rows for _, rows in folds] for folds in by_candidate]
+        return self
 
 
 class GridSearchCV(_TrainedTogether, model_selection.GridSearchCV):
@@ -79,6 +88,8 @@ class GridSearchCV(_TrainedTogether, model_selection.GridSearchCV):
         Score of candidates whose fit fails.
     return_train_score : bool, default=False
         Whether training rows are scored, too.
+    return_estimator : bool, default=False
+        Whether the fitted estimators of all candidates and folds are kept, see `estimators_`.
 
     Attributes
     ----------
@@ -100,6 +111,8 @@ class GridSearchCV(_TrainedTogether, model_selection.GridSearchCV):
         Seconds of the fit on all rows; only with `refit`.
     multimetric_ : bool
         Whether there are several scores.
+    estimators_ : list of list of estimator
+        The fitted estimator of each candidate on each fold, None where its fit failed; only with `return_estimator`.
 
     See Also
     --------
@@ -118,6 +131,35 @@ class GridSearchCV(_TrainedTogether, model_selection.GridSearchCV):
     >>> sorted(search.best_params_)
     ['optimizer__learning_rate']
     """
+
+    def __init__(
+        self,
+        estimator,
+        param_grid,
+        *,
+        scoring=None,
+        n_jobs=None,
+        refit=True,
+        cv=None,
+        verbose=0,
+        pre_dispatch="2*n_jobs",
+        error_score=np.nan,
+        return_train_score=False,
+        return_estimator=False,
+    ):
+        super().__init__(
+            estimator,
+            param_grid,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.return_estimator = return_estimator
 
 
 class RandomizedSearchCV(_TrainedTogether, model_selection.RandomizedSearchCV):
@@ -156,6 +198,8 @@ class RandomizedSearchCV(_TrainedTogether, model_selection.RandomizedSearchCV):
         Score of candidates whose fit fails.
     return_train_score : bool, default=False
         Whether training rows are scored, too.
+    return_estimator : bool, default=False
+        Whether the fitted estimators of all candidates and folds are kept, see `estimators_`.
 
     Attributes
     ----------
@@ -177,6 +221,8 @@ class RandomizedSearchCV(_TrainedTogether, model_selection.RandomizedSearchCV):
         Seconds of the fit on all rows; only with `refit`.
     multimetric_ : bool
         Whether there are several scores.
+    estimators_ : list of list of estimator
+        The fitted estimator of each candidate on each fold, None where its fit failed; only with `return_estimator`.
 
     See Also
     --------
@@ -200,6 +246,39 @@ class RandomizedSearchCV(_TrainedTogether, model_selection.RandomizedSearchCV):
     >>> sorted(search.best_params_)
     ['optimizer__learning_rate']
     """
+
+    def __init__(
+        self,
+        estimator,
+        param_distributions,
+        *,
+        n_iter=10,
+        scoring=None,
+        n_jobs=None,
+        refit=True,
+        cv=None,
+        verbose=0,
+        pre_dispatch="2*n_jobs",
+        random_state=None,
+        error_score=np.nan,
+        return_train_score=False,
+        return_estimator=False,
+    ):
+        super().__init__(
+            estimator,
+            param_distributions,
+            n_iter=n_iter,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            random_state=random_state,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.return_estimator = return_estimator
 
 
 class HalvingGridSearchCV(_TrainedTogether, SklearnHalvingGridSearchCV):
@@ -245,6 +324,8 @@ class HalvingGridSearchCV(_TrainedTogether, SklearnHalvingGridSearchCV):
         training uses all cores: workers pay where fits take minutes.
     verbose : int, default=0
         How much scikit-learn prints.
+    return_estimator : bool, default=False
+        Whether the fitted estimators of all candidates and folds are kept, see `estimators_`.
 
     Attributes
     ----------
@@ -272,6 +353,8 @@ class HalvingGridSearchCV(_TrainedTogether, SklearnHalvingGridSearchCV):
         Candidates of each round.
     n_iterations_ : int
         Number of rounds.
+    estimators_ : list of list of estimator
+        The fitted estimator of each candidate on each fold, None where its fit failed; only with `return_estimator`.
 
     See Also
     --------
@@ -300,6 +383,45 @@ class HalvingGridSearchCV(_TrainedTogether, SklearnHalvingGridSearchCV):
     >>> sorted(search.best_params_)
     ['epochs', 'optimizer__learning_rate']
     """
+
+    def __init__(
+        self,
+        estimator,
+        param_grid,
+        *,
+        factor=3,
+        resource="n_samples",
+        max_resources="auto",
+        min_resources="exhaust",
+        aggressive_elimination=False,
+        cv=5,
+        scoring=None,
+        refit=True,
+        error_score=np.nan,
+        return_train_score=True,
+        random_state=None,
+        n_jobs=None,
+        verbose=0,
+        return_estimator=False,
+    ):
+        super().__init__(
+            estimator,
+            param_grid,
+            factor=factor,
+            resource=resource,
+            max_resources=max_resources,
+            min_resources=min_resources,
+            aggressive_elimination=aggressive_elimination,
+            cv=cv,
+            scoring=scoring,
+            refit=refit,
+            error_score=error_score,
+            return_train_score=return_train_score,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
+        )
+        self.return_estimator = return_estimator
 
 
 class HalvingRandomSearchCV(_TrainedTogether, SklearnHalvingRandomSearchCV):
@@ -347,6 +469,8 @@ class HalvingRandomSearchCV(_TrainedTogether, SklearnHalvingRandomSearchCV):
         training uses all cores: workers pay where fits take minutes.
     verbose : int, default=0
         How much scikit-learn prints.
+    return_estimator : bool, default=False
+        Whether the fitted estimators of all candidates and folds are kept, see `estimators_`.
 
     Attributes
     ----------
@@ -374,6 +498,8 @@ class HalvingRandomSearchCV(_TrainedTogether, SklearnHalvingRandomSearchCV):
         Candidates of each round.
     n_iterations_ : int
         Number of rounds.
+    estimators_ : list of list of estimator
+        The fitted estimator of each candidate on each fold, None where its fit failed; only with `return_estimator`.
 
     See Also
     --------
@@ -405,3 +531,44 @@ class HalvingRandomSearchCV(_TrainedTogether, SklearnHalvingRandomSearchCV):
     >>> sorted(search.best_params_)
     ['epochs', 'optimizer__learning_rate']
     """
+
+    def __init__(
+        self,
+        estimator,
+        param_distributions,
+        *,
+        n_candidates="exhaust",
+        factor=3,
+        resource="n_samples",
+        max_resources="auto",
+        min_resources="smallest",
+        aggressive_elimination=False,
+        cv=5,
+        scoring=None,
+        refit=True,
+        error_score=np.nan,
+        return_train_score=True,
+        random_state=None,
+        n_jobs=None,
+        verbose=0,
+        return_estimator=False,
+    ):
+        super().__init__(
+            estimator,
+            param_distributions,
+            n_candidates=n_candidates,
+            factor=factor,
+            resource=resource,
+            max_resources=max_resources,
+            min_resources=min_resources,
+            aggressive_elimination=aggressive_elimination,
+            cv=cv,
+            scoring=scoring,
+            refit=refit,
+            error_score=error_score,
+            return_train_score=return_train_score,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
+        )
+        self.return_estimator = return_estimator

@@ -25,6 +25,7 @@ from skensemble import (
     KerasClassifier,
     KerasRegressor,
     KerasVotingClassifier,
+    KerasVotingRegressor,
     SnapshotEnsembleClassifier,
 )
 from skensemble._engine import together
@@ -358,3 +359,58 @@ def test_files(cls, tmp_path):
     assert type(loaded) is cls
     assert loaded.best_params_ == search.best_params_
     np.testing.assert_array_equal(loaded.predict_proba(X), search.predict_proba(X))
+
+
+# The networks of a search as an ensemble
+
+
+@pytest.fixture(scope="module")
+def kept():
+    """A search that kept its networks."""
+    grid = {"optimizer__learning_rate": RATES, "hidden_layer_sizes": [(3,), (4,)]}
+    return GridSearchCV(NETWORK, grid, cv=3, return_estimator=True, refit=False).fit(X, Y)
+
+
+def test_kept_estimators(kept):
+    """The estimators of a candidate have its parameters, and score on each fold what the search says."""
+    assert [len(networks) for networks in kept.estimators_] == [3] * 4
+    for i, networks in enumerate(kept.estimators_):
+        params = kept.cv_results_["params"][i]
+        for fold, (network, trained) in enumerate(zip(networks, kept._rows_of_networks[i], strict=True)):
+            assert network.get_params() | params == network.get_params()
+            held_out = np.setdiff1d(np.arange(len(X)), trained)
+            assert network.score(X[held_out], Y[held_out]) == kept.cv_results_[f"split{fold}_test_score"][i]
+    assert not hasattr(clone(kept).set_params(return_estimator=False).fit(X, Y), "estimators_")
+
+
+def test_ensemble_of_a_search(kept):
+    """The networks of a search vote with greedy weights, which are no worse than any network on the held-out rows."""
+    ensemble = KerasVotingClassifier.from_search(kept, X, Y)
+    assert ensemble.engine_ == "none"
+    assert ensemble.weights_.min() > 0
+    np.testing.assert_allclose(ensemble.weights_.sum(), 1)
+    places = [tuple(map(int, name.split("_")[1::2])) for name in ensemble.named_estimators_]
+    members = [kept.estimators_[candidate][fold].predict_proba(X) for candidate, fold in places]
+    expected = np.average(members, axis=0, weights=ensemble.weights_)
+    np.testing.assert_allclose(ensemble.predict_proba(X), expected, rtol=1e-5)
+
+
+def test_ensemble_of_a_search_over_regressors():
+    """Regressors, and a candidate whose fit failed."""
+    network = KerasRegressor(hidden_layer_sizes=(3,), epochs=1, random_state=0)
+    search = GridSearchCV(network, {"activation": ["relu", "no such thing"]}, cv=2, return_estimator=True, refit=False)
+    with pytest.warns(FitFailedWarning), pytest.warns(UserWarning, match="non-finite"):
+        search.fit(X, T)
+    assert search.estimators_[1] == [None, None]
+    ensemble = KerasVotingRegressor.from_search(search, X, T)
+    assert set(ensemble.named_estimators_) <= {"candidate_0_fold_0", "candidate_0_fold_1"}
+    assert ensemble.predict(X).shape == T.shape
+
+
+def test_search_without_networks(kept):
+    """A search that kept none, or was fitted on more rows, is refused in words."""
+    search = of_sklearn.GridSearchCV(LogisticRegression(), {"C": [1]}).fit(X, Y)
+    with pytest.raises(ValueError, match="return_estimator=True. Got GridSearchCV without"):
+        KerasVotingClassifier.from_search(search, X, Y)
+    with pytest.raises(ValueError, match="must be those of the search: got 20 rows"):
+        KerasVotingClassifier.from_search(kept, X[:20], Y[:20])

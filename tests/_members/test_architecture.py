@@ -160,3 +160,63 @@ def test_export_and_files_refuse_in_words(blobs, tmp_path):
     with pytest.raises(io.PersistenceError, match="subclassed model"):
         io.dump(ensemble, tmp_path / "ensemble.skn")
     assert not list(tmp_path.iterdir())
+
+
+class Scaled(keras.losses.Loss):
+    """A loss without a `get_config` of its own: Keras' tells nothing of the factor."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def call(self, y_true, y_pred):
+        return self.factor * keras.losses.mean_squared_error(y_true, y_pred)
+
+
+class Above(keras.metrics.Mean):
+    """A metric without a `get_config` of its own."""
+
+    def __init__(self, threshold):
+        super().__init__("above")
+        self.threshold = threshold
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        return super().update_state(y_pred > self.threshold, sample_weight)
+
+
+class Halved(keras.optimizers.SGD):
+    """An optimizer without a `get_config` of its own."""
+
+    def __init__(self, factor):
+        super().__init__(0.1)
+        self.factor = factor
+
+
+@pytest.mark.parametrize("part", ["loss", "metrics", "optimizer"])
+def test_objects_of_own_classes_are_told_apart(part):
+    """Losses, metrics and optimizers that differ in what their configuration does not tell share no program."""
+
+    def signature_with(value):
+        made = {"loss": Scaled(value), "metrics": [Above(value)], "optimizer": Halved(value)}
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        model.compile(**{"optimizer": "sgd", "loss": "mse"} | {part: made[part]})
+        return signature(model)
+
+    assert signature_with(0.5) == signature_with(0.5)
+    assert signature_with(0.5) != signature_with(2.0)
+
+
+def test_own_loss_after_another_one():
+    """A fit with another factor is Keras' with that factor, though the first one's program is kept."""
+    X, y = np.linspace(-1, 1, 16).reshape(8, 2).astype("float32"), np.arange(8.0)
+
+    def build(meta, factor):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(0.01), Scaled(factor))
+        return model
+
+    network = KerasRegressor(build, model__factor=1.0, epochs=2, random_state=0).fit(X, y)
+    network.set_params(model__factor=5.0)
+    fused = network.fit(X, y).predict(X)
+    assert network.engine_ == "fused"
+    np.testing.assert_allclose(fused, network.set_params(engine="keras").fit(X, y).predict(X), rtol=1e-5)

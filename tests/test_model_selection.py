@@ -11,7 +11,7 @@ import sklearn
 from scipy.stats import loguniform
 from sklearn import model_selection as of_sklearn
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.datasets import load_iris, make_classification, make_regression
+from sklearn.datasets import make_classification, make_regression
 from sklearn.exceptions import FitFailedWarning
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import LogisticRegression
@@ -334,10 +334,9 @@ def test_networks_have_models_of_their_own(networks):
 def test_search_in_a_search():
     """A search is cross-validated by another one, as in scikit-learn."""
     inner = GridSearchCV(NETWORK, {"optimizer__learning_rate": RATES}, cv=2)
-    X_iris, y_iris = load_iris(return_X_y=True)
-    ours = GridSearchCV(inner, {"estimator__epochs": [1]}, cv=2).fit(X_iris, y_iris)
+    ours = GridSearchCV(inner, {"estimator__epochs": [1]}, cv=2).fit(X, Y)
     inner = of_sklearn.GridSearchCV(NETWORK, {"optimizer__learning_rate": RATES}, cv=2)
-    theirs = of_sklearn.GridSearchCV(inner, {"estimator__epochs": [1]}, cv=2).fit(X_iris, y_iris)
+    theirs = of_sklearn.GridSearchCV(inner, {"estimator__epochs": [1]}, cv=2).fit(X, Y)
     assert_same_results(ours, theirs)
 
 

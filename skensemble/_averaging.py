@@ -295,6 +295,12 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
         estimators = self._given if isinstance(self._given, list) else [self._given]
         return "" if any(one is None or is_network(one) for one in estimators) else None
 
+    def _has_networks_only(self, *, fitted=False):
+        if fitted:
+            return self.estimators_.has_networks_only()
+        estimators = self._given if isinstance(self._given, list) else [self._given]
+        return all(one is None or is_network(one) for one in estimators)
+
     def _check_row_parameters(self, n_samples):
         """Whether members draw rows of their own; learns how many."""
         self._n_drawn = self.max_samples

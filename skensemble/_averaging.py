@@ -792,7 +792,8 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         be for the training rows, each predicted by the members that left it out. Sets are larger where the members are
         unsure. For exchangeable rows the true label is in its set with at least the probability 2 `coverage` - 1, and
         with about `coverage` in practice, whatever the networks are worth. Sets have no random part: where members are
-        mostly right, more rows are covered than asked for.
+        mostly right, more rows are covered than asked for. With a `coverage` below the share of right predictions, sets
+        of members that are sure may hold all labels.
 
         Parameters
         ----------

@@ -37,6 +37,7 @@ from skensemble._members.inputs import (
     as_given,
     count_categories,
     lazily_or_read,
+    refuse_other_types,
     refuse_streams,
     texts_refused,
 )
@@ -428,6 +429,7 @@ class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
             validate_data(self, given, skip_check_array=True, reset=reset)
             floats = given if isinstance(given, LazyRows) else None
             return Inputs(given, floats, getattr(self, "feature_names_in_", None))
+        refuse_other_types(given)
         own = {} if network == "" else {"estimator": network}
         with texts_refused(network or type(self).__name__):
             floats = validate_data(

@@ -45,7 +45,14 @@ from skensemble._members.checks import check_restored
 from skensemble._members.distribution import N_UNITS, check_distribution
 from skensemble._members.encoders import LabelEncoder, Unchanged
 from skensemble._members.fit_arguments import FitArguments
-from skensemble._members.inputs import Columns, count_categories, lazily_or_read, refuse_streams, texts_refused
+from skensemble._members.inputs import (
+    Columns,
+    count_categories,
+    lazily_or_read,
+    refuse_other_types,
+    refuse_streams,
+    texts_refused,
+)
 from skensemble._members.inside import is_inside_ensemble
 from skensemble._members.model_instance import initializer_seeds, set_initializer_seeds
 from skensemble._members.named_inputs import check_whole_numbers, on_one_input, warn_of_codes
@@ -217,6 +224,7 @@ class _Member(CheckedPickling):
                 # scikeras 0.13 knows sparse matrices, not sparse arrays, and does not look for NaN in them.
                 checked = check_array(csr_matrix(X), accept_sparse=True, dtype=None, input_name="X", estimator=self)
             else:
+                refuse_other_types(X)
                 with texts_refused(type(self).__name__):
                     checked = check_array(X, dtype=keras.config.floatx(), allow_nd=True, input_name="X", estimator=self)
             validate_data(self, X, reset=reset, skip_check_array=True)

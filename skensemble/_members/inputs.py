@@ -21,6 +21,8 @@ from skensemble._numeric.lazy_rows import LazyRows, is_lazily_indexed, read, rea
 _INDEXED_FORMATS = ("csr", "csc", "lil")
 # Booleans, integers and floats.
 _KINDS_OF_NUMBERS = "biuf"
+# Dates and durations.
+_KINDS_OF_TIMES = ("m", "M")
 
 
 class Columns(NamedTuple):
@@ -188,6 +190,34 @@ def shortened(values: list) -> str:
     return f"[{', '.join(map(repr, values[:most]))}{', ...' if len(values) > most else ''}]"
 
 
+def refuse_other_types(X: Any) -> None:
+    """Raise where NumPy would make numbers of something else in a table or an array, and not say so.
+
+    Raises
+    ------
+    TypeError
+        With the column. Texts are refused where they are no numbers, categories of pandas by `count_categories`.
+    """
+    for name, dtype in _types_of(X):
+        if getattr(dtype, "kind", None) in _KINDS_OF_TIMES or _is_time_or_category_of_polars(dtype):
+            where = "X holds" if name is None else f"the column {name!r} holds"
+            raise TypeError(f"Networks take X as numbers: {where} the type {dtype}. {_TABLE_ENCODER}")
+
+
+def _types_of(X: Any) -> list[tuple[Any, Any]]:
+    """The columns of a table and their types; one type, of no column, of an array."""
+    if hasattr(X, "get_column"):  # polars
+        return list(X.schema.items())
+    if hasattr(X, "iloc") and hasattr(X, "columns"):
+        return list(zip(X.columns, X.dtypes, strict=True))
+    return [(None, getattr(X, "dtype", None))]
+
+
+def _is_time_or_category_of_polars(dtype: Any) -> bool:
+    is_time = hasattr(dtype, "is_temporal") and dtype.is_temporal()
+    return is_time or (type(dtype).__module__.startswith("polars") and type(dtype).__name__ in ("Categorical", "Enum"))
+
+
 _TABLE_ENCODER = (
     "Put what makes numbers of X before it, in a Pipeline that ends in it: for a DataFrame, "
     "skensemble.preprocessing.TableEncoder()."
@@ -206,7 +236,9 @@ def texts_refused(name: str) -> Iterator[None]:
 
 
 def refuse_streams(X: Any) -> None:
-    """Raise where X gives its rows one after the other: rows are shuffled, drawn and split by their numbers."""
+    """Raise where X gives its rows one after the other, or not yet: rows are shuffled, drawn and split by numbers."""
+    if hasattr(X, "collect_schema") and not hasattr(X, "shape"):
+        raise TypeError(f"X must be a table in memory: got {type(X).__name__}. Give X.collect().")
     tensorflow = sys.modules.get("tensorflow")  # who has a Dataset has imported it
     if isinstance(X, keras.utils.PyDataset | Iterator) or (
         tensorflow is not None and isinstance(X, tensorflow.data.Dataset)

@@ -14,7 +14,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skensemble._compat.sklearn import Interval, check_feature_names_in, fit_context
-from skensemble._members.inputs import refuse_streams
+from skensemble._numeric.lazy_rows import refuse_lazy_frame
 from skensemble._typing import MatrixLike
 
 __all__ = ["TableEncoder"]
@@ -287,7 +287,7 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
 
     def _read(self, X, *, reset):
         """Columns of X, each an array of floats, of dates as days, or of objects."""
-        refuse_streams(X)
+        refuse_lazy_frame(X)
         if not hasattr(X, "iloc") and not hasattr(X, "get_column"):  # neither pandas nor polars
             X = check_array(X, dtype=None, ensure_all_finite="allow-nan", estimator=self, input_name="X")
         elif min(X.shape) < 1:

@@ -15,7 +15,7 @@ from sklearn.utils import check_array
 
 from skensemble._compat.sklearn import safe_indexing
 from skensemble._numeric.host_rows import HostRows, chunks_of, take_rows, without_rows
-from skensemble._numeric.lazy_rows import LazyRows, is_lazily_indexed, read, read_or_rows
+from skensemble._numeric.lazy_rows import LazyRows, is_lazily_indexed, read, read_or_rows, refuse_lazy_frame
 
 # Sparse formats whose rows can be taken.
 _INDEXED_FORMATS = ("csr", "csc", "lil")
@@ -237,8 +237,7 @@ def texts_refused(name: str) -> Iterator[None]:
 
 def refuse_streams(X: Any) -> None:
     """Raise where X gives its rows one after the other, or not yet: rows are shuffled, drawn and split by numbers."""
-    if hasattr(X, "collect_schema") and not hasattr(X, "shape"):
-        raise TypeError(f"X must be a table in memory: got {type(X).__name__}. Give X.collect().")
+    refuse_lazy_frame(X)
     tensorflow = sys.modules.get("tensorflow")  # who has a Dataset has imported it
     if isinstance(X, keras.utils.PyDataset | Iterator) or (
         tensorflow is not None and isinstance(X, tensorflow.data.Dataset)

@@ -76,6 +76,12 @@ def is_lazily_indexed(X):
     return len(X.shape) > 1 and X.shape[0] > 0
 
 
+def refuse_lazy_frame(X):
+    """Raise where `X` is a table of polars that is not computed yet."""
+    if hasattr(X, "collect_schema") and not hasattr(X, "shape"):
+        raise TypeError(f"X must be a table in memory: got {type(X).__name__}. Give X.collect().")
+
+
 def read(X):
     """All of an array that `is_lazily_indexed`."""
     return np.asarray(X[: X.shape[0]])

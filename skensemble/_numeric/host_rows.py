@@ -7,8 +7,8 @@ import numpy as np
 
 #: An X that takes no more bytes than this as an array is made one at once.
 DENSE_BYTES = 64 * 2**20
-# Rows of a larger one that are made an array at once, where nothing else says how many, take about as many as this.
-_BYTES_AT_ONCE = 32 * 2**20
+#: Rows of a larger one that are made an array at once, where nothing else says how many, take about as many as this.
+BYTES_AT_ONCE = 32 * 2**20
 
 
 class HostRows(abc.ABC):
@@ -62,7 +62,7 @@ def chunks_of(X):
 
 
 def _rows_of_chunk(X):
-    return max(1, _BYTES_AT_ONCE // max(1, row_bytes(X)))
+    return max(1, BYTES_AT_ONCE // max(1, row_bytes(X)))
 
 
 def without_rows(X):

@@ -4,8 +4,12 @@ import numpy as np
 from scipy.sparse import issparse
 
 from skensemble._numeric import host_rows
-from skensemble._numeric.host_rows import HostRows
+from skensemble._numeric.host_rows import HostRows, row_bytes
 
+# A slice of so many times the rows that are needed takes less time than reading these by their numbers.
+_ROWS_FOR_ONE = 8
+# The time that h5py 3 takes for reading rows by their numbers grows with the square of how many they are.
+_INDICES_AT_ONCE = 1000
 _OF_ARRAYS = ("shape", "dtype", "ndim", "__getitem__")
 # Of what has its values in memory: tensors and arrays of other packages; tables.
 _IN_MEMORY = ("__dlpack__", "__array_namespace__", "numpy", "iloc")
@@ -14,7 +18,8 @@ _IN_MEMORY = ("__dlpack__", "__array_namespace__", "numpy", "iloc")
 class LazyRows(HostRows):
     """Rows of an array that is read when it is indexed, cast to one type.
 
-    Rows are read in ascending order, each once, as HDF5 wants them, and put in the order that was asked for.
+    Rows are read in ascending order, each once, as HDF5 wants them, and put in the order that was asked for. Rows that
+    are close together are read with what is between them, others by their numbers.
 
     Parameters
     ----------
@@ -36,7 +41,7 @@ class LazyRows(HostRows):
             rows = np.arange(*rows.indices(len(self)))
         rows = self._of_array(rows)
         ascending, places = np.unique(rows, return_inverse=True)
-        values = self._read(ascending)
+        values = self._read(ascending).astype(self.dtype, copy=False)
         return values if np.array_equal(ascending, rows) else values[places]
 
     def __array__(self, dtype=None, copy=None):
@@ -59,12 +64,19 @@ class LazyRows(HostRows):
         return rows if self.indices is None else self.indices[rows]
 
     def _read(self, ascending):
-        """Array of rows whose numbers ascend; of neighbours by a slice, which is read faster."""
-        if not len(ascending):
+        """Array of rows whose numbers ascend."""
+        n_rows = len(ascending)
+        if not n_rows:
             return np.empty((0, *self.shape[1:]), self.dtype)
-        first, last = int(ascending[0]), int(ascending[-1])
-        rows = slice(first, last + 1) if last - first + 1 == len(ascending) else ascending
-        return np.asarray(self.array[rows]).astype(self.dtype, copy=False)
+        first, end = int(ascending[0]), int(ascending[-1]) + 1
+        if end - first == n_rows:
+            return np.asarray(self.array[first:end])
+        if end - first <= _ROWS_FOR_ONE * n_rows and (end - first) * row_bytes(self) <= host_rows.BYTES_AT_ONCE:
+            return np.asarray(self.array[first:end])[ascending - first]
+        if n_rows <= _INDICES_AT_ONCE:
+            return np.asarray(self.array[ascending])
+        starts = range(0, n_rows, _INDICES_AT_ONCE)
+        return np.concatenate([self._read(ascending[start : start + _INDICES_AT_ONCE]) for start in starts])
 
 
 def is_lazily_indexed(X):

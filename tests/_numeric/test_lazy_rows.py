@@ -65,7 +65,7 @@ def all_are_large(monkeypatch):
     """However small they are, lazily indexed arrays are read in parts of about a batch."""
     row = np.float32(0).nbytes * X.shape[1]
     monkeypatch.setattr(host_rows, "DENSE_BYTES", 0)
-    monkeypatch.setattr(host_rows, "_BYTES_AT_ONCE", BATCH * row)
+    monkeypatch.setattr(host_rows, "BYTES_AT_ONCE", BATCH * row)
     if keras.backend.backend() == "tensorflow":
         monkeypatch.setattr("skensemble._engine.tensorflow.estimates.CHUNK_BYTES", BATCH * row)
 
@@ -210,7 +210,7 @@ def test_workers_open_the_array_themselves(tmp_path, workers_pay, all_are_large)
 
 
 def test_rows():
-    """Rows come in the order that was asked for, each read once; `take` reads nothing."""
+    """Rows come in the order that was asked for; `take` reads nothing."""
     on_disk = OnDisk(X)
     rows = LazyRows(on_disk, "float32")
     assert (rows.shape, len(rows), rows.ndim, rows.dtype, rows.nbytes) == (X.shape, 100, 2, "float32", 2000)
@@ -219,12 +219,22 @@ def test_rows():
         np.testing.assert_array_equal(rows[some], expected[some])
         assert rows[some].dtype == "float32"
     on_disk.n_rows = 0
-    taken = rows.take([7, 1, 7, 9])
+    taken = rows.take([7, 1, 7, 99])
     assert on_disk.n_rows == 0
-    np.testing.assert_array_equal(taken[[3, 0, 2]], expected[[9, 7, 7]])
+    np.testing.assert_array_equal(taken[[3, 0, 2]], expected[[99, 7, 7]])
     assert on_disk.n_rows == 2
     np.testing.assert_array_equal(taken.take([1])[:], expected[[1]])
-    np.testing.assert_array_equal(np.asarray(taken), expected[[7, 1, 7, 9]])
+    np.testing.assert_array_equal(np.asarray(taken), expected[[7, 1, 7, 99]])
+
+
+def test_rows_are_read_in_few_slices(monkeypatch):
+    """Close rows are read with those between them, far ones by their numbers, no more than so many at once."""
+    monkeypatch.setattr("skensemble._numeric.lazy_rows._INDICES_AT_ONCE", 3)
+    on_disk = OnDisk(X)
+    for numbers, n_read, most in (([9, 1, 3], 9, 9), ([99, 1, 50], 3, 3), ([0, 30, 60, 90, 95], 3 + 6, 6)):
+        on_disk.n_rows = on_disk.most_rows = 0
+        np.testing.assert_array_equal(LazyRows(on_disk, "float64")[numbers], X[numbers])
+        assert (on_disk.n_rows, on_disk.most_rows) == (n_read, most)
 
 
 def test_what_is_lazily_indexed():

@@ -61,7 +61,7 @@ def test_large_sparse_data_never_become_dense(name, monkeypatch):
 
     monkeypatch.setattr(host_rows, "DENSE_BYTES", 0)
     monkeypatch.setattr("skensemble._engine.tensorflow.estimates.CHUNK_BYTES", 25 * X[:1].nbytes)
-    monkeypatch.setattr(host_rows, "_BYTES_AT_ONCE", 25 * X[:1].nbytes)
+    monkeypatch.setattr(host_rows, "BYTES_AT_ONCE", 25 * X[:1].nbytes)
     monkeypatch.setattr(SparseRows, "__getitem__", to_dense)
     for form in (scipy.sparse.csr_matrix, scipy.sparse.coo_array):
         fitted = ensemble.fit(form(X), Y)

@@ -8,7 +8,7 @@ WORKERS ?= 2
 PARALLEL := -n $(WORKERS) --dist worksteal
 # Tests that know a backend: `make test-jax`.
 ON_JAX := tests/_engine/jax tests/test_partial_fit.py tests/test_early_stopping.py tests/test_export.py::test_values \
-	tests/_checkpoint/test_store.py::test_interrupted_fit_ends_as_the_uninterrupted \
+	tests/_numeric/test_lazy_rows.py::test_hdf5 tests/_checkpoint/test_store.py::test_interrupted_fit_ends_as_the_uninterrupted \
 	tests/test_common.py::test_copies_say_the_same tests/test_common.py::test_global_state_is_untouched
 # More arguments for pytest.
 ARGS ?=

@@ -55,6 +55,7 @@ GALLERY_ORDER = [
     "plot_stacking",
     "plot_voting_and_stacking",
     "plot_uncertainty",
+    "plot_prediction_sets",
     "plot_calibration",
     "plot_grid_search",
     "plot_early_stopping",

@@ -304,6 +304,12 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
         estimators = self._given if isinstance(self._given, list) else [self._given]
         return "" if any(one is None or is_network(one) for one in estimators) else None
 
+    def _has_networks_only(self, *, fitted=False):
+        if fitted:
+            return self.estimators_.has_networks_only()
+        estimators = self._given if isinstance(self._given, list) else [self._given]
+        return all(one is None or is_network(one) for one in estimators)
+
     def _check_row_parameters(self, n_samples):
         """Whether members draw rows of their own; learns how many."""
         self._n_drawn = self.max_samples
@@ -809,7 +815,8 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         be for the training rows, each predicted by the members that left it out. Sets are larger where the members are
         unsure. For exchangeable rows the true label is in its set with at least the probability 2 `coverage` - 1, and
         with about `coverage` in practice, whatever the networks are worth. Sets have no random part: where members are
-        mostly right, more rows are covered than asked for.
+        mostly right, more rows are covered than asked for. With a `coverage` below the share of right predictions, sets
+        of members that are sure may hold all labels.
 
         Parameters
         ----------

@@ -36,6 +36,8 @@ from skensemble._members.inputs import (
     TrainingData,
     as_given,
     count_categories,
+    lazily_or_read,
+    refuse_other_types,
     refuse_streams,
     texts_refused,
 )
@@ -55,6 +57,7 @@ from skensemble._numeric.combination import (
     normalize_weights,
     split_entropy,
 )
+from skensemble._numeric.lazy_rows import LazyRows
 from skensemble._numeric.mixture import PredictionInterval, check_coverage, deviation, mixture_interval, split_variance
 from skensemble._numeric.selection import check_judged_rows, held_out_rows
 from skensemble._numeric.sparse_rows import dense_or_rows
@@ -420,10 +423,13 @@ class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
 
     def _validate_inputs(self, X, network, *, reset):
         """`Inputs`; X as numbers is made and checked only where there is a network, of this name in messages."""
+        X = lazily_or_read(X, network or type(self).__name__, networks_only=self._has_networks_only(fitted=not reset))
         given = as_given(X)
-        if network is None:
+        if network is None or isinstance(given, LazyRows):
             validate_data(self, given, skip_check_array=True, reset=reset)
-            return Inputs(given, None, getattr(self, "feature_names_in_", None))
+            floats = given if isinstance(given, LazyRows) else None
+            return Inputs(given, floats, getattr(self, "feature_names_in_", None))
+        refuse_other_types(given)
         own = {} if network == "" else {"estimator": network}
         with texts_refused(network or type(self).__name__):
             floats = validate_data(
@@ -441,6 +447,10 @@ class BaseKerasEnsemble(PickledByName, CallbackSupportMixin, BaseEstimator):
             Whether to look at the fitted members, not at the parameters.
         """
         return ""
+
+    def _has_networks_only(self, *, fitted=False):
+        """Whether all who take X are networks, which can read its rows when they need them; as `_network_name`."""
+        return True
 
     def _takes_several_targets(self):
         return True

@@ -168,6 +168,9 @@ class BaseNamedMembers(BaseKerasEnsemble, BaseComposition):
         names = [f"{name!r} ({type(unwrapped(one)).__name__})" for name, one in self._entries() if is_network(one)]
         return names[0] if names else None
 
+    def _has_networks_only(self, *, fitted=False):
+        return self.estimators_.has_networks_only() if fitted else all(is_network(one) for _, one in self._entries())
+
     def _takes_several_targets(self):
         return all(map(takes_several_targets, self._tags_of_others()))
 

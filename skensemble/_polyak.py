@@ -39,9 +39,9 @@ from skensemble._numeric.combination import (
     normalize_weights,
     weighted_mean,
 )
+from skensemble._numeric.host_rows import take_rows
 from skensemble._numeric.mixture import deviation
 from skensemble._numeric.selection import held_out_rows
-from skensemble._numeric.sparse_rows import take_rows
 from skensemble._reweight import (
     COMBINING,
     calibrates,

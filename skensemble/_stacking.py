@@ -46,7 +46,8 @@ from skensemble._members.other_estimators import known_labels, knows_positions, 
 from skensemble._members.spec import MemberSpec, is_frozen, is_network, spawn_seeds, unwrapped, with_callbacks
 from skensemble._named import BaseNamedMembers, describe, own_seed, takes_several_targets
 from skensemble._numeric.combination import align_classes, log_proba
-from skensemble._numeric.sparse_rows import dense_or_rows, without_rows
+from skensemble._numeric.host_rows import without_rows
+from skensemble._numeric.sparse_rows import dense_or_rows
 from skensemble._routing import asks_in_fit, split_metadata
 from skensemble._typing import MatrixLike
 from skensemble.wrappers import as_target_type
@@ -356,6 +357,9 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
         if name is None and self.passthrough and is_network(final):
             return f"final_estimator ({type(unwrapped(final)).__name__})"
         return name
+
+    def _has_networks_only(self, *, fitted=False):
+        return not self.passthrough and super()._has_networks_only(fitted=fitted)
 
     def _exported_members(self):
         check_network(unwrapped(self.final_estimator_), FINAL_NAME)

@@ -14,6 +14,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skensemble._compat.sklearn import Interval, check_feature_names_in, fit_context
+from skensemble._numeric.lazy_rows import refuse_lazy_frame
 from skensemble._typing import MatrixLike
 
 __all__ = ["TableEncoder"]
@@ -286,6 +287,7 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
 
     def _read(self, X, *, reset):
         """Columns of X, each an array of floats, of dates as days, or of objects."""
+        refuse_lazy_frame(X)
         if not hasattr(X, "iloc") and not hasattr(X, "get_column"):  # neither pandas nor polars
             X = check_array(X, dtype=None, ensure_all_finite="allow-nan", estimator=self, input_name="X")
         elif min(X.shape) < 1:
@@ -321,8 +323,11 @@ def _values_of(column, name):
         return column.to_numpy(dtype=float, na_value=np.nan)
     if kind == "M" and hasattr(column, "iloc"):
         column = column.to_numpy(dtype="datetime64[us]")  # in UTC, where there is a time zone
+    if hasattr(column.dtype, "is_numeric") and column.dtype.is_numeric():  # polars; some types are none of NumPy's
+        return column.cast(float).to_numpy()
     values = column if isinstance(column, np.ndarray) else column.to_numpy()
-    kind = "O" if is_categorical else values.dtype.kind
+    # A struct of polars becomes an array of two dimensions.
+    kind = "O" if is_categorical else "V" if values.ndim > 1 else values.dtype.kind
     if kind in "biuf":
         return values.astype(float)
     if kind == "m":

@@ -2,6 +2,7 @@
 
 import inspect
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, Self
 
 import keras
@@ -45,7 +46,14 @@ from skensemble._members.checks import check_restored
 from skensemble._members.distribution import N_UNITS, check_distribution
 from skensemble._members.encoders import LabelEncoder, Unchanged
 from skensemble._members.fit_arguments import FitArguments
-from skensemble._members.inputs import Columns, count_categories, refuse_streams, texts_refused
+from skensemble._members.inputs import (
+    Columns,
+    count_categories,
+    lazily_or_read,
+    refuse_other_types,
+    refuse_streams,
+    texts_refused,
+)
 from skensemble._members.inside import is_inside_ensemble
 from skensemble._members.model_instance import initializer_seeds, set_initializer_seeds
 from skensemble._members.named_inputs import check_whole_numbers, on_one_input, warn_of_codes
@@ -56,6 +64,8 @@ from skensemble._members.rows import sample_indices_of, with_mean_one
 from skensemble._members.spec import MemberSpec
 from skensemble._members.target_warnings import warn_of_one_hot
 from skensemble._numeric.combination import log_proba
+from skensemble._numeric.host_rows import chunks_of, without_rows
+from skensemble._numeric.lazy_rows import LazyRows, is_lazily_indexed, placeholder
 from skensemble._table_layers import EmbedCategories
 from skensemble._typing import MatrixLike
 
@@ -208,10 +218,14 @@ class _Member(CheckedPickling):
         if X is not None:
             refuse_streams(X)
             check_feature_names(self, X, reset=reset)  # before NaN, as in scikit-learn
-            if issparse(X):
+            X = lazily_or_read(X, self, networks_only=not encodes_features(self))
+            if isinstance(X, LazyRows):
+                checked = X
+            elif issparse(X):
                 # scikeras 0.13 knows sparse matrices, not sparse arrays, and does not look for NaN in them.
                 checked = check_array(csr_matrix(X), accept_sparse=True, dtype=None, input_name="X", estimator=self)
             else:
+                refuse_other_types(X)
                 with texts_refused(type(self).__name__):
                     checked = check_array(X, dtype=keras.config.floatx(), allow_nd=True, input_name="X", estimator=self)
             validate_data(self, X, reset=reset, skip_check_array=True)
@@ -219,7 +233,15 @@ class _Member(CheckedPickling):
             if reset:
                 self._learn_categories(n_categories)
             X = checked
-        return super()._validate_data(X, y, reset=reset, y_numeric=y_numeric)
+        shaped = placeholder(X) if isinstance(X, LazyRows) else X
+        checked, y = super()._validate_data(shaped, y, reset=reset, y_numeric=y_numeric)
+        return (checked if shaped is X else X), y
+
+    def _validate_sample_weight(self, X, y, sample_weight):
+        if not isinstance(X, LazyRows):
+            return super()._validate_sample_weight(X, y, sample_weight)
+        rows, y, sample_weight = super()._validate_sample_weight(np.arange(len(X)), y, sample_weight)
+        return X.take(rows), y, sample_weight
 
     def _learn_categories(self, n_categories):
         """Remember which columns hold categories: by their types, or as the ensemble was told by those of its X."""
@@ -381,7 +403,7 @@ class _Member(CheckedPickling):
                 self._give_back()
         seed = self._random_state
         with seeded(seed), without_own_seed(self):
-            super()._fit_keras_model(X, y, sample_weight, warm_start, epochs, initial_epoch, **kwargs)
+            super()._fit_keras_model(without_rows(X), y, sample_weight, warm_start, epochs, initial_epoch, **kwargs)
 
     def _fit_by_program(self, data, before, given):
         """Train by the fused program, and tell whether that was done.
@@ -417,11 +439,16 @@ class _Member(CheckedPickling):
 
     def _predict_raw(self, X, **kwargs):
         with plain_transforms():
-            outputs = None
             if self._predicts_by_program() and not kwargs:
                 checked, _ = self._validate_data(X)
                 outputs = predict_single(self, self.feature_encoder_.transform(checked))
-            return super()._predict_raw(X, **kwargs) if outputs is None else outputs
+                if outputs is not None:
+                    return outputs
+            predict = partial(super()._predict_raw, **kwargs)
+            if not self.initialized_ or not (isinstance(X, LazyRows) or is_lazily_indexed(X)):
+                return predict(X)
+            checked, _ = self._validate_data(X)
+            return np.concatenate([predict(chunk) for chunk in chunks_of(checked)])
 
     def _predicts_by_program(self):
         """Whether the program that trained the network predicts, too, and there is nothing that it cannot do there."""

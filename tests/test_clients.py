@@ -6,6 +6,7 @@ compared with scikit-learn's, or with the package's own result for the same pred
 
 import textwrap
 import warnings
+from datetime import date, timedelta
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from skensemble import (
     StackedKerasClassifier,
     io,
 )
+from skensemble.preprocessing import TableEncoder
 
 # The packages warn of each other's and of their own coming changes; what is ours is tested elsewhere.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -456,3 +458,55 @@ def test_scikit_learn_voting(iris):
     )
     predictions = cross_val_predict(voting, X, y.astype("float32"), cv=2)
     assert np.mean((predictions - y) ** 2) < np.var(y)
+
+
+@pytest.fixture(scope="module")
+def polars_table():
+    """A table of polars with numbers, missing values, booleans, texts, categories and dates, and the same of pandas."""
+    pl, pd = pytest.importorskip("polars"), pytest.importorskip("pandas")
+    values = {
+        "size": [None if i % 9 == 0 else i / 10 for i in range(60)],
+        "flag": [None if i % 7 == 0 else i % 3 == 0 for i in range(60)],
+        "town": [f"town {i % 15}" for i in range(60)],
+        "colour": [None if i % 11 == 0 else ("red", "blue")[i % 2] for i in range(60)],
+        "day": [date(2020, 1, 1) + timedelta(days=i) for i in range(60)],
+    }
+    ours = pl.DataFrame(values).with_columns(pl.col("colour").cast(pl.Enum(["blue", "red"])))
+    theirs = pd.DataFrame(values).astype({"colour": "category", "flag": "boolean", "day": "datetime64[us]"})
+    return ours, theirs
+
+
+def test_polars_tables(polars_table):
+    """A table of polars trains and predicts as the same table of pandas does, by the names of its columns."""
+    X, of_pandas = polars_table
+    y = np.arange(60) % 2
+    pipeline = make_pipeline(TableEncoder(), clone(CLASSIFIER).set_params(bootstrap=True))
+    expected = pipeline.fit(of_pandas, y).predict_proba(of_pandas)
+    np.testing.assert_allclose(pipeline.fit(X, y).predict_proba(X), expected, rtol=1e-5)
+    assert pipeline.feature_names_in_.tolist() == X.columns
+    with pytest.raises(ValueError, match="must be in the same order"):
+        pipeline.predict(X.select(X.columns[::-1]))
+    numbers = X.select("size").fill_null(0)
+    network = clone(CLASSIFIER).fit(numbers, X["flag"].fill_null(value=False))
+    assert network.feature_names_in_.tolist() == ["size"]
+
+
+def test_polars_types_that_are_no_numbers(polars_table):
+    """Networks refuse what NumPy would make numbers of; the encoder takes all types of numbers."""
+    X, _ = polars_table
+    y = np.arange(60) % 2
+    import polars as pl
+
+    digits = pl.Series("code", [str(i % 3) for i in range(60)], dtype=pl.Enum(["0", "1", "2"])).to_frame()
+    for table, kind in ((X.select("day"), "Date"), (digits, "Enum")):
+        for estimator in (NETWORK, CLASSIFIER):
+            with pytest.raises(TypeError, match=f"the column '[a-z]+' holds the type {kind}.*TableEncoder"):
+                clone(estimator).fit(table, y)
+    for estimator in (NETWORK, CLASSIFIER, TableEncoder()):
+        with pytest.raises(TypeError, match=r"got LazyFrame\. Give X\.collect\(\)"):
+            clone(estimator).fit(X.lazy(), y)
+    expected = TableEncoder().fit_transform(X.select("size"))
+    for dtype in (pl.Decimal(10, 1), pl.Float32):
+        np.testing.assert_allclose(TableEncoder().fit_transform(X.select(pl.col("size").cast(dtype))), expected, 1e-5)
+    with pytest.raises(TypeError, match="must hold numbers, categories, booleans or dates: got the type Struct"):
+        TableEncoder().fit(X.select(pl.struct("size", "flag").alias("both")))

@@ -98,6 +98,15 @@ def test_uncertainty(run_example, tmp_path):
 
 
 @pytest.mark.slow
+def test_prediction_sets(run_example, tmp_path):
+    """Intervals with a guarantee hold about what they promise, which the example asserts."""
+    printed = run_example("plot_prediction_sets.py")
+    assert "labels in the set: 2" in printed
+    assert "Sets of 90%" in printed
+    assert_is_figure(tmp_path / "output" / "prediction_sets.png")
+
+
+@pytest.mark.slow
 def test_calibration(run_example, tmp_path):
     """The calibrated ensemble is better calibrated than one network, which the example asserts."""
     lines = run_example("plot_calibration.py").splitlines()
@@ -119,7 +128,8 @@ def test_early_stopping(run_example, tmp_path):
     """Every member stops by itself, in one program, and is better for it, which the example asserts."""
     printed = run_example("plot_early_stopping.py")
     assert printed.startswith("fused")
-    assert "The members stopped after" in printed
+    assert "the members stopped after" in printed
+    assert "Their average was best after" in printed
     assert_is_figure(tmp_path / "output" / "early_stopping.png")
 
 

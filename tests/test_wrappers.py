@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
-from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import BaggingClassifier, StackingClassifier, StackingRegressor, VotingClassifier
 from sklearn.exceptions import DataConversionWarning, NotFittedError
@@ -221,6 +221,40 @@ def test_routed_parameters_arrive(blobs):
     assert int(member.model_.optimizer.iterations) == 3  # 60 rows in batches of 25, 25 and 10
 
 
+class CountBatches(keras.callbacks.Callback):
+    """Counts the batches of predictions."""
+
+    n_batches = 0
+
+    def on_predict_batch_end(self, batch, logs=None):
+        """Count."""
+        self.n_batches += 1
+
+
+def test_further_routed_parameters(blobs):
+    """`metrics__`, `compile__` and `predict__` go where they say; arguments of a call come before parameters."""
+    X, y = blobs
+    counter = CountBatches()
+    member = small_classifier(
+        metrics=[keras.metrics.SparseTopKCategoricalAccuracy],
+        metrics__k=3,
+        compile__steps_per_execution=2,
+        fit__epochs=2,
+        epochs=5,
+        predict__batch_size=25,
+        predict__callbacks=[counter],
+    ).fit(X, y)
+    assert member.history_["sparse_top_k_categorical_accuracy"] == [1.0, 1.0]  # of three classes
+    assert member.model_.steps_per_execution == 2
+    member.set_params(compile__steps_per_execution=1).fit(X, y, epochs=3)
+    assert len(member.history_["loss"]) == 3
+    assert member.model_.steps_per_execution == 1
+    member.predict(X)
+    assert counter.n_batches == 3
+    member.predict(X, batch_size=60)
+    assert counter.n_batches == 4
+
+
 def test_get_and_set_params():
     """Routed and extra parameters are read and set like others; unknown ones raise."""
     member = KerasClassifier(build_softmax, units=6, optimizer__learning_rate=0.5)
@@ -371,6 +405,91 @@ def test_tables_as_output_of_transformers(blobs, output):
         assert_array_equal(member.predict(X), expected.predict(X))
         assert member.score(X, y) == expected.score(X, y)
         assert small_regressor().fit(X, y).predict(X).shape == (60,)
+
+
+# Encoders and several outputs
+
+
+class Logarithms(BaseEstimator):
+    """Encoder of positive targets."""
+
+    def fit(self, y):
+        """Return itself."""
+        return self
+
+    def transform(self, y):
+        """Logarithms."""
+        return np.log(y)
+
+    def inverse_transform(self, values):
+        """Positive values, one a row."""
+        return np.exp(values).reshape(-1)
+
+
+class ScaledRegressor(KerasRegressor):
+    """Scales X, and learns the logarithm of y."""
+
+    feature_encoder = property(lambda self: StandardScaler())
+    target_encoder = property(lambda self: Logarithms())
+
+
+@pytest.mark.parametrize("engine", ["fused", "keras"])
+def test_the_network_sees_what_the_encoders_make(regression, engine):
+    """X and y are encoded before the network, and predictions are decoded, as by hand."""
+    X, y = regression
+    y = np.exp(y)
+    given = {"model": lambda: from_ones(1), "loss": "mse", "run_eagerly": engine == "keras", "engine": engine}
+    encoded = ScaledRegressor(**{**SMALL, "hidden_layer_sizes": None, **given}).fit(10 * X, y)
+    by_hand = small_regressor(hidden_layer_sizes=None, **given).fit(StandardScaler().fit_transform(10 * X), np.log(y))
+    expected = np.exp(by_hand.predict(StandardScaler().fit(10 * X).transform(10 * X[:5])))
+    assert_allclose(encoded.predict(10 * X[:5]), expected, rtol=1e-5)
+
+
+class TwoTargets(BaseEstimator):
+    """Encoder of two columns of y for a network with two outputs."""
+
+    def fit(self, y):
+        """Return itself."""
+        return self
+
+    def get_metadata(self):
+        """What the estimator knows of the outputs."""
+        return {"n_outputs_": 2, "n_outputs_expected_": 2}
+
+    def transform(self, y):
+        """A target for each output."""
+        return [y[:, 0], y[:, 1]]
+
+    def inverse_transform(self, outputs):
+        """Two columns."""
+        return np.hstack(outputs)
+
+
+class TwoOutputs(KerasRegressor):
+    """A network with an output for each column of y."""
+
+    target_encoder = property(lambda self: TwoTargets())
+
+
+def from_ones(*units):
+    """Network whose outputs, of so many units each, all begin with ones."""
+    X = keras.Input((4,))
+    outputs = [keras.layers.Dense(n, kernel_initializer="ones")(X) for n in units]
+    return keras.Model(X, outputs if len(units) > 1 else outputs[0])
+
+
+def test_several_outputs(regression):
+    """With a target for each output the network is trained as by Keras' own fit, and `engine_reason_` says so."""
+    X, y = regression
+    both = np.stack([y, -y], axis=1)
+    losses = {"loss": ["mse", "mae"], "optimizer": "sgd"}
+    expected = from_ones(1, 1)
+    expected.compile(**losses)
+    expected.fit(X, [y, -y], batch_size=60, epochs=2, shuffle=False, verbose=0)
+    member = TwoOutputs(lambda: from_ones(1, 1), **losses, batch_size=-1, epochs=2, shuffle=False).fit(X, both)
+    for fitted in (member, KerasAveragingRegressor(member, n_estimators=1).fit(X, both)):
+        assert fitted.engine_reason_ == "Keras' own fit, because the model has 2 outputs"
+        assert_allclose(fitted.predict(X), np.hstack(expected.predict(X, verbose=0)), rtol=1e-5)
 
 
 # Prediction

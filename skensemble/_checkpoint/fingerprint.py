@@ -11,7 +11,8 @@ from scipy.sparse import issparse
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._members.description import PACKAGES, describe, describe_parameters, digest_array, digest_text
 from skensemble._members.spec import is_frozen
-from skensemble._numeric.sparse_rows import without_rows
+from skensemble._numeric.host_rows import without_rows
+from skensemble._numeric.lazy_rows import LazyRows
 
 # Of the files of a checkpoint: those of another format are refused.
 FORMAT = 2
@@ -139,8 +140,8 @@ def _shown(before, now):
 
 def digest_given(X):
     """Digest of the types and the values of an X as the user may give it."""
-    if isinstance(X, np.ndarray):
-        return digest_array(X)
+    if isinstance(X, np.ndarray | LazyRows):
+        return digest_array(X)  # in chunks of rows
     X = without_rows(X)
     if issparse(X):
         X = X.tocsr()

@@ -44,7 +44,9 @@ from skensemble._compat.seeds import count_model, seeded
 from skensemble._compat.sklearn import plain_transforms
 from skensemble._layers import select_before
 from skensemble._losses import MIN_VARIANCE
-from skensemble._numeric.sparse_rows import with_rows, without_rows
+from skensemble._numeric.host_rows import without_rows
+from skensemble._numeric.lazy_rows import LazyRows, placeholder
+from skensemble._numeric.sparse_rows import with_rows
 
 #: What scikeras 0.13 sets on an estimator when it is fitted, but for its model, encoders and callbacks; and what
 #: scikit-learn does, for names of columns and metadata requests.
@@ -155,7 +157,7 @@ def initialize(estimator, X, y):
     count_model()
     with without_own_seed(estimator), plain_transforms(), built_on_columns(estimator):
         known = getattr(estimator, "classes_", None)  # forgotten by `initialize` of scikeras' classifier
-        (estimator.initialize if known is None else estimator._initialize)(without_rows(X), y)
+        (estimator.initialize if known is None else estimator._initialize)(_to_initialize(estimator, X), y)
     build_from_rows(estimator, estimator.model_)
     estimator._ensure_compiled_model()
     estimator._check_model_compatibility(encode_target(estimator, y))
@@ -166,6 +168,11 @@ def initialize_like(estimator, initialized):
     """Give a scikeras estimator what one of the same kind learned when it was initialized, its model included."""
     vars(estimator).update({name: value for name, value in vars(initialized).items() if name not in vars(estimator)})
     estimator._initialize_callbacks()
+
+
+def _to_initialize(estimator, X):
+    """What a scikeras estimator is initialized with: it asks for the shape of X, and its encoder for the values."""
+    return placeholder(X) if isinstance(X, LazyRows) and not encodes_features(estimator) else without_rows(X)
 
 
 def as_fitted(estimator, model, row_shape, y):
@@ -484,7 +491,12 @@ def fit_initialized(estimator, X, y, sample_weight, **arguments):
 
 
 def encode_features(estimator, X):
-    """Features as the Keras model of a fitted scikeras estimator takes them; `SparseRows` where they are sparse."""
+    """Features as the Keras model of a fitted scikeras estimator takes them; `HostRows` of a large X.
+
+    An encoder of the user's gets all rows of `LazyRows`, read into memory.
+    """
+    if isinstance(X, LazyRows) and not encodes_features(estimator):
+        return X
     with plain_transforms():
         return with_rows(estimator.feature_encoder_.transform(without_rows(X)))
 

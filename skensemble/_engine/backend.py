@@ -84,7 +84,7 @@ def load_data(X: Array, y: Array, sample_weight: Array | None = None) -> Data:
 
     Parameters
     ----------
-    X : ndarray, memmap or SparseRows of shape (n_rows, ...)
+    X : ndarray, memmap or HostRows of shape (n_rows, ...)
     y : ndarray of shape (n_rows, ...)
     sample_weight : None or ndarray of shape (n_rows,) or (n_members, n_rows)
     """
@@ -110,7 +110,7 @@ def may_differ_in_rows(model: keras.Model, n_rows: Sequence[int], batch_size: in
     n_rows : list of int
         One number for each member.
     batch_size : int
-    X : ndarray or SparseRows
+    X : ndarray or HostRows
         The rows of all.
     """
     return _backend().may_differ_in_rows(model, n_rows, batch_size, X)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from skensemble._engine.records import Array, Data, RunPlan, State, Variables
-from skensemble._numeric.sparse_rows import as_rows, rows_at_once
+from skensemble._numeric.host_rows import as_rows, rows_at_once
 
 #: Values (of the widest layer, all members) that one chunk of `BaseProgram.predict` may hold.
 PREDICT_VALUES = 2**23
@@ -122,7 +122,7 @@ class BaseProgram(abc.ABC):
         ----------
         variables : Variables
             Stacked; those of the optimizer are not needed.
-        X : ndarray or SparseRows of shape (n_rows, ...)
+        X : ndarray or HostRows of shape (n_rows, ...)
         chunk_rows : int, optional
             Rows run at once; by default as many as keep the widest layer within a bounded number of values.
 

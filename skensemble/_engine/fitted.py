@@ -170,6 +170,10 @@ class FittedMembers(CheckedPickling, Sequence):
         networks = (isinstance(unwrapped(one), StackedMember | BaseWrapper) for one in self._entries)
         return next((i for i, is_network in enumerate(networks) if is_network), None)
 
+    def has_networks_only(self) -> bool:
+        """Whether there is no member of another kind."""
+        return all(isinstance(unwrapped(one), StackedMember | BaseWrapper) for one in self._entries)
+
     def _groups(self) -> Iterable[list[int]]:
         """Indices of members that share one forward pass."""
         groups: dict[Any, list[int]] = {}

@@ -8,7 +8,7 @@ import numpy as np
 
 from skensemble._engine.backend import get_program, stack
 from skensemble._engine.records import Array, Variables
-from skensemble._numeric.sparse_rows import rows_at_once
+from skensemble._numeric.host_rows import rows_at_once
 
 # Rows that go through a network at once where it is called by itself: bounds the memory of the activations.
 PREDICTION_ROWS = 1024
@@ -25,7 +25,7 @@ def forward(
         Of that architecture.
     variables : Variables
         Stacked: arrays of shape (n_members, ...). Those of the optimizer are not needed.
-    X : ndarray or SparseRows of shape (n_samples, ...)
+    X : ndarray or HostRows of shape (n_samples, ...)
     rebuild : callable, default=None
         As of `get_program`.
     """

@@ -31,7 +31,7 @@ from skensemble._members.inputs import TrainingData
 from skensemble._members.output_check import checks_itself, initialize_checked
 from skensemble._members.rows import SampleIndices, row_weights, sample_indices_of, with_mean_one
 from skensemble._members.spec import MemberSpec
-from skensemble._numeric.sparse_rows import take_rows, without_rows
+from skensemble._numeric.host_rows import take_rows, without_rows
 
 
 def fit_with_keras(

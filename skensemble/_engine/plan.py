@@ -30,6 +30,7 @@ from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.inputs import TrainingData
 from skensemble._members.rows import SampleIndices, sample_indices_of
 from skensemble._members.spec import MemberSpec, is_frozen
+from skensemble._numeric.lazy_rows import LazyRows
 from skensemble.exceptions import NotFusableError
 
 
@@ -215,7 +216,7 @@ def check_fusable_network(prototype: BaseWrapper, specs: Sequence[MemberSpec], X
     reason = why_not_fusable(prototype.model_) or why_not_per_epoch(callbacks)
     if reason is None and isinstance(encode_features(prototype, X[:1]), list | tuple | dict):
         reason = "the network takes several inputs"
-    if reason is None and engine == "auto":
+    if reason is None and engine == "auto" and not isinstance(X, LazyRows):  # which Keras' own fit reads as a whole
         reason = why_keras(count_values(prototype.model_))
     if reason is not None:
         raise NotFusableError(reason)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-#: An ndarray, a tensor of the backend, or rows on the host (a memory map, `SparseRows`).
+#: An ndarray, a tensor of the backend, or rows on the host (a memory map, `HostRows`).
 Array = Any
 
 

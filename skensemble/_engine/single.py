@@ -27,7 +27,9 @@ from skensemble._engine.watched import WatchedRun
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.rows import SampleIndices
 from skensemble._members.spec import MemberSpec
-from skensemble._numeric.sparse_rows import SparseRows, dense_or_rows, with_rows
+from skensemble._numeric.host_rows import HostRows
+from skensemble._numeric.lazy_rows import LazyRows
+from skensemble._numeric.sparse_rows import dense_or_rows, with_rows
 from skensemble.exceptions import NotFusableError
 
 # Keras' `verbose` of one line for each epoch. With 1, the lines show means of what it logs after each step.
@@ -113,7 +115,7 @@ def predict_single(estimator: BaseWrapper, X: Any) -> np.ndarray | None:
     """
     X, lent = with_rows(X), vars(estimator).get("_lent")
     prototype = estimator if lent is None else lent.prototype
-    if not isinstance(X, np.ndarray | SparseRows) or why_not_fusable(prototype.model_) is not None:
+    if not isinstance(X, np.ndarray | HostRows) or why_not_fusable(prototype.model_) is not None:
         return None
     try:
         values = stack_values([BuiltMember(estimator).values() if lent is None else lent.values[:2]])
@@ -162,7 +164,7 @@ def _check_fusable(estimator: BaseWrapper, data: Data, arguments: FitArguments, 
         reason = f"progress is printed after each step (verbose={verbose!r}; 2 prints a line for each epoch)"
     if reason is None and _is_limited():
         reason = "keras.config limits the epochs or steps"
-    if reason is None and engine == "auto":
+    if reason is None and engine == "auto" and not isinstance(data.X, LazyRows):  # which Keras reads as a whole
         reason = _why_keras(estimator, len(data.y), arguments)
     if reason is not None:
         raise NotFusableError(reason)
@@ -176,7 +178,7 @@ def _why_keras(estimator: BaseWrapper, n_rows: int, arguments: FitArguments) -> 
 
 
 def _is_rows(X: Any) -> bool:
-    return isinstance(with_rows(X), np.ndarray | SparseRows)
+    return isinstance(with_rows(X), np.ndarray | HostRows)
 
 
 def _is_validation(given: Any) -> bool:

@@ -18,7 +18,7 @@ from skensemble._engine.choice import members_at_once
 from skensemble._engine.group_fit import GroupFit
 from skensemble._engine.records import Data, RunPlan, State, ValidationData, Variables
 from skensemble._members.architecture import signature
-from skensemble._numeric.sparse_rows import SparseRows
+from skensemble._numeric.host_rows import HostRows
 
 Logs = dict[str, np.ndarray]
 #: The state of a run after the epochs that it asked for, and their logs; or what was raised instead.
@@ -181,7 +181,7 @@ def _common_key(request: Advance) -> Hashable:
 def _is_on_host(data: Data) -> bool:
     """Whether X is never in memory whole, or each member has weights of its own for all rows."""
     X = data.X
-    large = isinstance(X, SparseRows | np.memmap) or _n_bytes(X) > limits.RESIDENT_BYTES
+    large = isinstance(X, HostRows | np.memmap) or _n_bytes(X) > limits.RESIDENT_BYTES
     return large or (data.sample_weight is not None and len(data.sample_weight.shape) > 1)
 
 

@@ -1,6 +1,7 @@
 """What goes to a worker and what comes back: data once, rows in few bytes, trained members as stacked arrays."""
 
 import dataclasses
+import pickle
 import socket
 import zlib
 from collections.abc import Callable, Mapping
@@ -16,7 +17,9 @@ from skensemble._engine.results import MemberResult
 from skensemble._engine.stacked import StackedMember, StackedMembers
 from skensemble._members.inputs import Inputs, TrainingData
 from skensemble._members.spec import MemberSpec
-from skensemble._numeric.sparse_rows import with_rows, without_rows
+from skensemble._numeric.host_rows import without_rows
+from skensemble._numeric.lazy_rows import LazyRows
+from skensemble._numeric.sparse_rows import with_rows
 
 _INDICES = "sample_indices", "validation_indices", "columns"
 
@@ -72,7 +75,7 @@ class Arguments(NamedTuple):
 
     Attributes
     ----------
-    floats, given : array-like, sparse matrix, MappedArray or None
+    floats, given : array-like, sparse matrix, LazyRows, MappedArray or None
         The two forms of X; None where the members of the part do not need it.
     y, sample_weight : ndarray
     """
@@ -89,10 +92,10 @@ class Arguments(NamedTuple):
 
 
 def as_arguments(data: TrainingData) -> Arguments:
-    """Data on the way to workers; memory maps as the names of their files."""
+    """Data on the way to workers; memory maps as the names of their files, lazily indexed arrays as they pickle."""
     mapped: dict[int, Any] = {}
     forms = []
-    for form in (without_rows(data.X.floats), data.X.given):
+    for form in (data.X.floats, data.X.given):
         if id(form) not in mapped:
             mapped[id(form)] = _on_the_way(form)
         forms.append(mapped[id(form)])
@@ -101,11 +104,28 @@ def as_arguments(data: TrainingData) -> Arguments:
 
 
 def _on_the_way(form: Any) -> Any:
+    if isinstance(form, LazyRows):
+        _check_travels(form)
+        return form
+    form = without_rows(form)
     if not isinstance(form, np.ndarray) or not len(form):
         return form
     form = in_memory(form)
     opening = open_memmap(form)
     return form if opening is None else MappedArray(form, opening)
+
+
+def _check_travels(rows: LazyRows) -> None:
+    """Raise where an array that is read when it is indexed cannot be opened again by a worker."""
+    try:
+        pickle.dumps(rows.array)
+    except Exception as error:  # as many types as there are packages
+        kind = type(rows.array)
+        raise TypeError(
+            f"With `n_jobs` above 1 each worker opens X by itself, so X must be what can be pickled: got "
+            f"{kind.__module__}.{kind.__qualname__}, which cannot ({error}). Use n_jobs=None, or give X as a memory "
+            "map (`numpy.load(path, mmap_mode='r')`), which workers open by its name."
+        ) from error
 
 
 def needed(arguments: Arguments, members: Mapping[int, MemberSpec], *, is_watched: bool = False) -> Arguments:

@@ -9,12 +9,20 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 from scipy.sparse import issparse
+from sklearn import get_config
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array
 
 from skensemble._compat.sklearn import safe_indexing
-from skensemble._numeric.sparse_rows import SparseRows, take_rows
+from skensemble._numeric.host_rows import HostRows, chunks_of, take_rows, without_rows
+from skensemble._numeric.lazy_rows import LazyRows, is_lazily_indexed, read, read_or_rows, refuse_lazy_frame
 
 # Sparse formats whose rows can be taken.
 _INDEXED_FORMATS = ("csr", "csc", "lil")
+# Booleans, integers and floats.
+_KINDS_OF_NUMBERS = "biuf"
+# Dates and durations.
+_KINDS_OF_TIMES = ("m", "M")
 
 
 class Columns(NamedTuple):
@@ -39,8 +47,8 @@ class Inputs:
     Attributes
     ----------
     given : array-like, DataFrame, sparse matrix or list of n_samples
-        X as the user gave it; None where no member takes it.
-    floats : ndarray or SparseRows of shape (n_samples, ...)
+        X as the user gave it, or the `LazyRows` of it; None where no member takes it.
+    floats : ndarray or HostRows of shape (n_samples, ...)
         X in Keras' float type; None where there is no network to take it.
     names : ndarray of str of shape (n_features,)
         Names of the columns; None where X has none.
@@ -49,7 +57,7 @@ class Inputs:
     """
 
     given: Any
-    floats: np.ndarray | SparseRows | None = None
+    floats: np.ndarray | HostRows | None = None
     names: np.ndarray | None = None
     n_categories: tuple[int, ...] | None = None
 
@@ -72,7 +80,7 @@ class Inputs:
         """Some rows, in both forms; the same object where these are all rows in their order."""
         if np.array_equal(rows, np.arange(len(self))):
             return self
-        given = None if self.given is None else safe_indexing(self.given, rows)
+        given = None if self.given is None else _take_given(self.given, rows)
         if self.floats is None or self.floats is self.given:
             return dataclasses.replace(self, given=given, floats=None if self.floats is None else given)
         return dataclasses.replace(self, given=given, floats=take_rows(self.floats, rows))
@@ -108,11 +116,50 @@ def as_inputs(X: Any) -> Inputs:
     return X if isinstance(X, Inputs) else Inputs(X, X)
 
 
+def _take_given(X: Any, rows: Any) -> Any:
+    return X.take(rows) if isinstance(X, LazyRows) else safe_indexing(X, rows)
+
+
 def as_given(X: Any) -> Any:
     """X as the user gave it, in a form whose rows can be counted and taken."""
     if issparse(X):
         return X if X.format in _INDEXED_FORMATS else X.tocsr()
     return X if hasattr(X, "shape") or hasattr(X, "__len__") else np.asarray(X)
+
+
+def lazily_or_read(X: Any, name: BaseEstimator | str, *, networks_only: bool) -> Any:
+    """`LazyRows` of an array of HDF5, Zarr or alike where it is large, else all of it as an array; others as they are.
+
+    Parameters
+    ----------
+    X : object
+    name : estimator or str
+        What messages call the one that is given X.
+    networks_only : bool
+        Whether all who take X are networks: others need all of it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where the values are no numbers; or are missing or infinite, for which all rows are read once, some at a time,
+        unless scikit-learn is told to assume that they are finite.
+    """
+    if not is_lazily_indexed(X):
+        return without_rows(X) if isinstance(X, LazyRows) and not networks_only else X
+    X = read_or_rows(X, keras.config.floatx()) if networks_only else read(X)
+    if isinstance(X, LazyRows):
+        _check_numbers(X, name)
+    return X
+
+
+def _check_numbers(X: LazyRows, name: BaseEstimator | str) -> None:
+    dtype = np.asarray(X.array[:1]).dtype
+    if dtype.kind not in _KINDS_OF_NUMBERS:
+        raise TypeError(f"Networks take X as numbers: got an array of type {dtype}. Write it with a type of numbers.")
+    if get_config()["assume_finite"]:
+        return
+    for chunk in chunks_of(X):
+        check_array(chunk, dtype=X.dtype, allow_nd=True, input_name="X", estimator=name)
 
 
 def count_categories(X: Any) -> tuple[int, ...] | None:
@@ -143,6 +190,34 @@ def shortened(values: list) -> str:
     return f"[{', '.join(map(repr, values[:most]))}{', ...' if len(values) > most else ''}]"
 
 
+def refuse_other_types(X: Any) -> None:
+    """Raise where NumPy would make numbers of something else in a table or an array, and not say so.
+
+    Raises
+    ------
+    TypeError
+        With the column. Texts are refused where they are no numbers, categories of pandas by `count_categories`.
+    """
+    for name, dtype in _types_of(X):
+        if getattr(dtype, "kind", None) in _KINDS_OF_TIMES or _is_time_or_category_of_polars(dtype):
+            where = "X holds" if name is None else f"the column {name!r} holds"
+            raise TypeError(f"Networks take X as numbers: {where} the type {dtype}. {_TABLE_ENCODER}")
+
+
+def _types_of(X: Any) -> list[tuple[Any, Any]]:
+    """The columns of a table and their types; one type, of no column, of an array."""
+    if hasattr(X, "get_column"):  # polars
+        return list(X.schema.items())
+    if hasattr(X, "iloc") and hasattr(X, "columns"):
+        return list(zip(X.columns, X.dtypes, strict=True))
+    return [(None, getattr(X, "dtype", None))]
+
+
+def _is_time_or_category_of_polars(dtype: Any) -> bool:
+    is_time = hasattr(dtype, "is_temporal") and dtype.is_temporal()
+    return is_time or (type(dtype).__module__.startswith("polars") and type(dtype).__name__ in ("Categorical", "Enum"))
+
+
 _TABLE_ENCODER = (
     "Put what makes numbers of X before it, in a Pipeline that ends in it: for a DataFrame, "
     "skensemble.preprocessing.TableEncoder()."
@@ -161,13 +236,14 @@ def texts_refused(name: str) -> Iterator[None]:
 
 
 def refuse_streams(X: Any) -> None:
-    """Raise where X gives its rows one after the other: rows are shuffled, drawn and split by their numbers."""
+    """Raise where X gives its rows one after the other, or not yet: rows are shuffled, drawn and split by numbers."""
+    refuse_lazy_frame(X)
     tensorflow = sys.modules.get("tensorflow")  # who has a Dataset has imported it
     if isinstance(X, keras.utils.PyDataset | Iterator) or (
         tensorflow is not None and isinstance(X, tensorflow.data.Dataset)
     ):
         raise TypeError(
             f"X must be an array, whose rows can be read in any order: got {type(X).__name__}. Give X and y as arrays; "
-            "where X is larger than the memory, as a memory map (`numpy.load(path, mmap_mode='r')`): the guide, under "
-            '"Data", writes a Dataset or a folder of images into one in five lines.'
+            "where X is larger than the memory, as a memory map (`numpy.load(path, mmap_mode='r')`) or an array of "
+            'HDF5 or Zarr: the guide, under "Data", writes a Dataset or a folder of images into one in five lines.'
         )

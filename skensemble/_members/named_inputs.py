@@ -10,6 +10,7 @@ import numpy as np
 from skensemble._compat.keras import Functional, all_layers, compile_arguments
 from skensemble._compat.python import find_stacklevel
 from skensemble._members.inputs import shortened
+from skensemble._numeric.host_rows import HostRows, chunks_of
 from skensemble._table_layers import InputColumns, filled_shape, with_one_input
 
 # Layers of Keras' own for which numbers are names.
@@ -78,11 +79,12 @@ def on_one_input(
 
 def check_whole_numbers(model: keras.Model, X: Any) -> None:
     """Raise where an input that takes whole numbers would get others, which would be cut off."""
-    if not isinstance(X, np.ndarray) or X.ndim != 2:
+    if not isinstance(X, np.ndarray | HostRows) or X.ndim != 2:
         return
-    for layer in model.layers:
-        if isinstance(layer, InputColumns) and keras.backend.is_int_dtype(layer.cast_to):
-            of_input = X[:, list(layer.columns)]
+    layers = [one for one in model.layers if isinstance(one, InputColumns) and keras.backend.is_int_dtype(one.cast_to)]
+    for rows in chunks_of(X) if layers else ():
+        for layer in layers:
+            of_input = rows[:, list(layer.columns)]
             broken = of_input[of_input != np.round(of_input)]
             if broken.size:
                 raise ValueError(

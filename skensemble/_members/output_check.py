@@ -18,6 +18,8 @@ from skensemble._compat.scikeras import (
     new_values,
 )
 from skensemble._losses import NormalNLL
+from skensemble._members.named_inputs import check_whole_numbers
+from skensemble._numeric.host_rows import HostRows
 
 # Keras' activations by what their outputs are. Of others nothing is known, and nothing is said.
 _SUM_TO_ONE = {"softmax", "sparsemax"}
@@ -61,6 +63,8 @@ def initialize_checked(estimator: BaseEstimator, X: Any, y: np.ndarray) -> BaseE
     """Build and compile the model of a member, with values of its own, and raise where its output does not fit y."""
     with new_values(estimator):
         initialize(estimator, X, y)
+    if isinstance(X, HostRows):
+        check_whole_numbers(estimator.model_, X)  # an array was checked with the rest
     if not checks_itself(estimator):
         check_output(estimator, encode_target(estimator, y))
     return estimator

@@ -232,3 +232,16 @@ def test_digests_tell_data_apart(kind):
     }[kind]
     assert digest_given(make()) == digest_given(make())
     assert digest_given(change(make())) != digest_given(make())
+
+
+@pytest.mark.parametrize("estimator", [mlp(), KerasAveragingClassifier(mlp())])
+def test_dates_are_no_numbers(estimator):
+    """Dates and durations, which NumPy makes numbers of, are refused in tables and in arrays."""
+    dates = pd.date_range("2020-01-01", periods=60)
+    for X, message in (
+        (TABLE[["a"]].assign(day=dates), "the column 'day' holds the type datetime64"),
+        (TABLE[["a"]].assign(age=dates - dates[0]), "the column 'age' holds the type timedelta64"),
+        (dates.to_numpy()[:, np.newaxis], "X holds the type datetime64"),
+    ):
+        with pytest.raises(TypeError, match=f"Networks take X as numbers: {message}.*TableEncoder"):
+            estimator.fit(X, Y)

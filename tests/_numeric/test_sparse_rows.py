@@ -14,8 +14,9 @@ from skensemble import (
     SnapshotEnsembleClassifier,
     StackedKerasClassifier,
 )
-from skensemble._numeric import sparse_rows as _sparse
-from skensemble._numeric.sparse_rows import SparseRows, dense_or_rows, take_rows
+from skensemble._numeric import host_rows
+from skensemble._numeric.host_rows import take_rows
+from skensemble._numeric.sparse_rows import SparseRows, dense_or_rows
 
 TRAINED_FLOAT32 = {"rtol": 1e-3, "atol": 1e-4}
 
@@ -58,9 +59,9 @@ def test_large_sparse_data_never_become_dense(name, monkeypatch):
         assert len(dense) < len(X)
         return dense
 
-    monkeypatch.setattr(_sparse, "DENSE_BYTES", 0)
+    monkeypatch.setattr(host_rows, "DENSE_BYTES", 0)
     monkeypatch.setattr("skensemble._engine.tensorflow.estimates.CHUNK_BYTES", 25 * X[:1].nbytes)
-    monkeypatch.setattr(_sparse, "_PREDICTION_BYTES", 25 * X[:1].nbytes)
+    monkeypatch.setattr(host_rows, "BYTES_AT_ONCE", 25 * X[:1].nbytes)
     monkeypatch.setattr(SparseRows, "__getitem__", to_dense)
     for form in (scipy.sparse.csr_matrix, scipy.sparse.coo_array):
         fitted = ensemble.fit(form(X), Y)
@@ -75,7 +76,7 @@ def test_sparse_data_in_keras_own_fit(monkeypatch):
     )
     expected = ensemble.fit(X, Y)
     proba, histories = expected.predict_proba(X), [member.history_["val_loss"] for member in expected.estimators_]
-    monkeypatch.setattr(_sparse, "DENSE_BYTES", 0)
+    monkeypatch.setattr(host_rows, "DENSE_BYTES", 0)
     fitted = ensemble.fit(scipy.sparse.csr_array(X), Y)
     np.testing.assert_allclose(fitted.predict_proba(X), proba, **TRAINED_FLOAT32)
     np.testing.assert_allclose([m.history_["val_loss"] for m in fitted.estimators_], histories, **TRAINED_FLOAT32)

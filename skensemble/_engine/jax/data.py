@@ -10,7 +10,7 @@ from skensemble._engine import limits
 from skensemble._engine.batches import Batches, bucket
 from skensemble._engine.jax import estimates
 from skensemble._engine.records import Array, Data
-from skensemble._numeric.sparse_rows import SparseRows, as_rows
+from skensemble._numeric.host_rows import HostRows, as_rows
 
 
 def load_data(X: Array, y: Array, sample_weight: Array | None = None) -> Data:
@@ -22,7 +22,7 @@ def load_data(X: Array, y: Array, sample_weight: Array | None = None) -> Data:
         return Data(X, y, sample_weight)
     X = as_rows(X)
     parts = [None if part is None else _as_floatx(as_rows(part)) for part in (X, y, sample_weight)]
-    if X.nbytes <= limits.RESIDENT_BYTES and not isinstance(X, SparseRows):
+    if X.nbytes <= limits.RESIDENT_BYTES and not isinstance(X, HostRows):
         n_more, devices = bucket(len(X)) - len(X), Mesh(np.array(estimates.local_devices()), ("members",))
         for i, part in enumerate(parts):
             if part is not None:
@@ -34,7 +34,7 @@ def load_data(X: Array, y: Array, sample_weight: Array | None = None) -> Data:
 
 def _as_floatx(array: Array) -> Array:
     """Floats become Keras' floatx, as in `Model.fit`; a memory map is converted when its rows are gathered."""
-    if not isinstance(array, SparseRows) and array.dtype.kind == "f" and array.nbytes <= limits.RESIDENT_BYTES:
+    if not isinstance(array, HostRows) and array.dtype.kind == "f" and array.nbytes <= limits.RESIDENT_BYTES:
         return array.astype(keras.config.floatx(), copy=False)
     return array
 

@@ -10,7 +10,7 @@ import keras
 from skensemble._engine import limits
 from skensemble._engine.prototype import has_convolutions
 from skensemble._engine.records import Array
-from skensemble._numeric.sparse_rows import SparseRows
+from skensemble._numeric.host_rows import HostRows
 
 
 def local_devices() -> list[jax.Device]:
@@ -41,6 +41,6 @@ def may_differ_in_rows(model: keras.Model, n_rows: Sequence[int], batch_size: in
     return (
         sum(n_rows) >= limits.MIN_SHARE_OF_ROWS * len(n_rows) * max(n_rows)
         and X.nbytes <= limits.RESIDENT_BYTES
-        and not isinstance(X, SparseRows)
+        and not isinstance(X, HostRows)
         and not is_slow_in_loops(model)
     )

@@ -1,7 +1,7 @@
 """Data of the fused program: onto tensors, in chunks.
 
-Data stay in memory once, as tensors, where X is small enough; a larger X (a memory map) stays where it is, and `chunks`
-gathers the rows of some steps at a time.
+Data stay in memory once, as tensors, where X is small enough; a larger X (a memory map, `HostRows`) stays where it is,
+and `chunks` gathers the rows of some steps at a time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ import tensorflow as tf
 from skensemble._engine import limits
 from skensemble._engine.records import Array, Data
 from skensemble._engine.tensorflow import estimates
-from skensemble._numeric.sparse_rows import SparseRows, as_rows
+from skensemble._numeric.host_rows import HostRows, as_rows, row_bytes
 
 
 def load_data(X: Array, y: Array, sample_weight: Array | None = None) -> Data:
@@ -22,7 +22,7 @@ def load_data(X: Array, y: Array, sample_weight: Array | None = None) -> Data:
         return Data(X, y, sample_weight)
     X = as_rows(X)
     parts = [None if part is None else as_floatx(part) for part in (X, y, sample_weight)]
-    if X.nbytes <= limits.RESIDENT_BYTES and not isinstance(X, SparseRows):
+    if X.nbytes <= limits.RESIDENT_BYTES and not isinstance(X, HostRows):
         parts = [None if part is None else tf.convert_to_tensor(part) for part in parts]
     return Data(*parts)
 
@@ -35,7 +35,7 @@ def is_on_host(data: Data) -> bool:
 def as_floatx(array: Array) -> Array:
     """Floats become Keras' floatx, as in `Model.fit`; a memory map is converted when its rows are gathered."""
     array = as_rows(array)
-    if isinstance(array, SparseRows):
+    if isinstance(array, HostRows):
         return array
     if array.dtype.kind == "f" and array.nbytes <= limits.RESIDENT_BYTES:
         array = array.astype(keras.config.floatx(), copy=False)
@@ -49,10 +49,10 @@ def chunks(data: Data, order: np.ndarray, batch_size: int) -> Iterator[tuple[int
     `limits.SEGMENT_BYTES`.
     """
     on_host = is_on_host(data)
-    row_bytes, limit = estimates.ROW_ORDER_BYTES, limits.SEGMENT_BYTES
+    bytes_of_row, limit = estimates.ROW_ORDER_BYTES, limits.SEGMENT_BYTES
     if on_host:
-        row_bytes, limit = data.X[:1].nbytes, estimates.CHUNK_BYTES
-    size = batch_size * max(1, limit // max(1, row_bytes * len(order) * batch_size))
+        bytes_of_row, limit = row_bytes(data.X), estimates.CHUNK_BYTES
+    size = batch_size * max(1, limit // max(1, bytes_of_row * len(order) * batch_size))
     for start in range(0, order.shape[1], size):
         rows = order[:, start : start + size]
         if not on_host:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from skensemble._engine import limits
 from skensemble._engine.prototype import has_convolutions
 from skensemble._engine.records import Array
-from skensemble._numeric.sparse_rows import SparseRows
+from skensemble._numeric.host_rows import HostRows
 
 #: Rows of X that stays on the host are gathered there in chunks of steps of at most so many bytes.
 CHUNK_BYTES = 32 * 2**20
@@ -83,7 +83,7 @@ def may_differ_in_rows(model: keras.Model, n_rows: Sequence[int], batch_size: in
         n_values * batch_size <= XLA_MAX_WORK
         and sum(n_rows) >= limits.MIN_SHARE_OF_ROWS * len(n_rows) * max(n_rows)
         and X.nbytes <= limits.RESIDENT_BYTES
-        and not isinstance(X, SparseRows)
+        and not isinstance(X, HostRows)
         and not are_long(len(n_rows), max(n_rows))
         and not has_convolutions(model)
     )

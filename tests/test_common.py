@@ -178,7 +178,7 @@ def test_both_engines_are_here(name):
 
 @every_estimator
 def test_seed_repeats_the_fit(name):
-    """A clone is unfitted and trains to the same, bit for bit, by an integer seed; another seed gives another result."""
+    """A clone is unfitted; an integer seed trains it to the same, bit for bit, and another seed to another result."""
     copied = clone(fitted(name))
     with pytest.raises(NotFittedError):
         copied.predict(X)

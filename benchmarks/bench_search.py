@@ -20,28 +20,30 @@ def cross_validation(epochs, engine, n_members, n_folds):
     return seconds(lambda: cross_val_score(ensemble(n_members, epochs, engine=engine), X, y, cv=folds))
 
 
-def grid_search(epochs, engine, n_members, n_folds, rates):
-    """Seconds of `GridSearchCV` over `rates` and all widths, without the last fit on all rows."""
+def grid_search(epochs, engine, n_members, n_folds, rates, widths):
+    """Seconds of `GridSearchCV` over `rates` and `widths`, without the last fit on all rows."""
     X, y, _ = blobs()
     folds = list(StratifiedKFold(N_FOLDS).split(X, y))[:n_folds]
     grid = {
         "estimator__optimizer__learning_rate": list(rates),
-        "estimator__hidden_layer_sizes": [(width,) for width in WIDTHS],
+        "estimator__hidden_layer_sizes": [(width,) for width in widths],
     }
     search = GridSearchCV(ensemble(n_members, epochs, engine=engine), grid, cv=folds, refit=False, error_score="raise")
     return seconds(lambda: search.fit(X, y))
 
 
 def main(bench):
-    epochs, rates = (2, RATES[:1]) if bench.quick else (EPOCHS, RATES)
+    epochs, rates, widths = (2, RATES[:1], WIDTHS[:1]) if bench.quick else (EPOCHS, RATES, WIDTHS)
     fused = {"epochs": epochs, "engine": "fused", "n_members": N_MEMBERS, "n_folds": 2 if bench.quick else N_FOLDS}
     part = {"epochs": epochs, "engine": "keras", "n_members": 1, "n_folds": 1}
     times = bench.repeat(
         3,
         scores=lambda: bench.fresh(cross_validation, **fused),
         keras_scores=lambda: bench.fresh(cross_validation, **part) * N_MEMBERS * N_FOLDS,
-        grid=lambda: bench.fresh(grid_search, rates=rates, **fused),
-        keras_grid=lambda: bench.fresh(grid_search, rates=RATES[:1], **part) * N_MEMBERS * N_FOLDS * len(RATES),
+        grid=lambda: bench.fresh(grid_search, rates=rates, widths=widths, **fused),
+        keras_grid=lambda: (
+            bench.fresh(grid_search, rates=RATES[:1], widths=widths, **part) * N_MEMBERS * N_FOLDS * len(RATES)
+        ),
     )
     bench.compare(
         f"cross_val_score, {N_FOLDS} folds, {N_MEMBERS} members",

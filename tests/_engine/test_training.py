@@ -388,6 +388,7 @@ def test_number_of_members_changes_nothing():
 
 
 @pytest.mark.slow
+@pytest.mark.workers
 def test_number_of_jobs_changes_nothing(workers_pay):
     """Members trained in two processes are those trained in one."""
     one, two = (ensemble_of(classifier(), n_estimators=3, n_jobs=n).fit(X, LABELS) for n in (1, 2))

@@ -31,7 +31,9 @@ ENSEMBLES = {
     "averaging": KerasAveragingClassifier(NETWORK, 3, random_state=0),
     "bagging": KerasAveragingClassifier(NETWORK, 3, bootstrap=True, combination="geometric_mean", random_state=0),
     "greedy": KerasAveragingClassifier(NETWORK, 3, weights="greedy", random_state=0),
-    "voting": KerasVotingClassifier([("a", NETWORK), ("b", clone(NETWORK).set_params(epochs=6))], random_state=0),
+    "voting": KerasVotingClassifier(
+        [("a", NETWORK), ("b", clone(NETWORK).set_params(optimizer__learning_rate=0.2))], random_state=0
+    ),
     "snapshot": SnapshotEnsembleClassifier(NETWORK, 2, random_state=0),
     "polyak": PolyakWeightClassifier(NETWORK, n_checkpoints=2, random_state=0),
 }

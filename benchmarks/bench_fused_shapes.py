@@ -78,8 +78,8 @@ def fits(name, epochs, n_rows, n_fits):
     return [seconds(ensemble.fit, X, y) for ensemble in ensembles]
 
 
-def loop(name, epochs, n_rows):
-    """Seconds of each of the timed turns of Keras' loop."""
+def loop(name, epochs, n_rows, n_turns):
+    """Seconds of each of `n_turns` of Keras' loop."""
     network, data, _, batch_size, _ = SHAPES[name]
     X, y = (part[:n_rows] for part in data())
 
@@ -88,7 +88,7 @@ def loop(name, epochs, n_rows):
         model.compile(**OPTIONS)
         return model
 
-    return keras_loop(build, X, y, TIMED_MEMBERS, epochs=epochs, batch_size=batch_size)
+    return keras_loop(build, X, y, n_turns, epochs=epochs, batch_size=batch_size)
 
 
 def main(bench):
@@ -96,8 +96,8 @@ def main(bench):
         shape = {"name": name, "epochs": 1 if bench.quick else epochs, "n_rows": 100 if bench.quick else None}
         times = bench.repeat(
             3,
-            ours=partial(bench.fresh, fits, **shape, n_fits=2),
-            keras=partial(bench.fresh, loop, **shape),
+            ours=partial(bench.fresh, fits, **shape, n_fits=1 if bench.quick else 2),
+            keras=partial(bench.fresh, loop, **shape, n_turns=1 if bench.quick else TIMED_MEMBERS),
         )
         first = [one[0] for one in times["ours"]]
         second = [one for process in times["ours"] for one in process[1:]]

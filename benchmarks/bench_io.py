@@ -22,7 +22,7 @@ KILOBYTE = 1000
 # Units of each of two hidden layers, so that all members together have about 10 million numbers.
 WIDE = {1: 3160, N_MEMBERS: 700}
 TINY = 10
-QUICK = {1: 32, N_MEMBERS: 16}
+QUICK_MEMBERS, QUICK_UNITS = 8, 16
 COUNTER = Path("/proc/self/io")
 
 
@@ -95,10 +95,10 @@ def measure_lazy(bench, path):
 
 def main(bench):
     with tempfile.TemporaryDirectory() as folder:
-        for n_members in (1, N_MEMBERS):
+        for n_members in (1, QUICK_MEMBERS if bench.quick else N_MEMBERS):
             title = f"{n_members} member{'s' if n_members > 1 else ''}"
             measure(bench, f"{title}, tiny", n_members, TINY, Path(folder), bounded=n_members > 1)
-            units = QUICK[n_members] if bench.quick else WIDE[n_members]
+            units = QUICK_UNITS if bench.quick else WIDE[n_members]
             path = measure(bench, f"{title}, 10 million numbers", n_members, units, Path(folder), bounded=False)
         if COUNTER.exists():
             measure_lazy(bench, path)

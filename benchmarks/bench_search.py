@@ -40,12 +40,12 @@ def cross_validation(epochs, engine, n_members, n_folds):
     return seconds(lambda: cross_val_score(ensemble(n_members, epochs, engine=engine), X, y, cv=folds))
 
 
-def grid_search(epochs, engine, n_members, n_folds, rates, searches="scikit-learn", n_searches=1):
-    """Seconds of each `GridSearchCV` over `rates` and all widths, without the last fit on all rows."""
+def grid_search(epochs, engine, n_members, n_folds, rates, widths, searches="scikit-learn", n_searches=1):
+    """Seconds of each `GridSearchCV` over `rates` and `widths`, without the last fit on all rows."""
     X, y, _ = blobs()
     grid = {
         "estimator__optimizer__learning_rate": list(rates),
-        "estimator__hidden_layer_sizes": [(width,) for width in WIDTHS],
+        "estimator__hidden_layer_sizes": [(width,) for width in widths],
     }
     given = {"cv": folds_of(X, y, n_folds), "refit": False, "error_score": "raise"}
     search = MODULES[searches].GridSearchCV(ensemble(n_members, epochs, engine=engine), grid, **given)
@@ -80,7 +80,7 @@ def compare_with_sklearn(bench, title, part, *, bounds=(None, None)):
 
 
 def main(bench):
-    epochs, rates = (2, RATES[:1]) if bench.quick else (EPOCHS, RATES)
+    epochs, rates, widths = (2, RATES[:1], WIDTHS[:1]) if bench.quick else (EPOCHS, RATES, WIDTHS)
     n_folds = 2 if bench.quick else N_FOLDS
     fused = {"epochs": epochs, "engine": "fused", "n_members": N_MEMBERS, "n_folds": n_folds}
     part = {"epochs": epochs, "engine": "keras", "n_members": 1, "n_folds": 1}
@@ -88,8 +88,10 @@ def main(bench):
         3,
         scores=lambda: bench.fresh(cross_validation, **fused),
         keras_scores=lambda: bench.fresh(cross_validation, **part) * N_MEMBERS * N_FOLDS,
-        grid=lambda: bench.fresh(grid_search, rates=rates, searches="ours", **fused)[0],
-        keras_grid=lambda: bench.fresh(grid_search, rates=RATES[:1], **part)[0] * N_MEMBERS * N_FOLDS * len(RATES),
+        grid=lambda: bench.fresh(grid_search, rates=rates, widths=widths, searches="ours", **fused)[0],
+        keras_grid=lambda: (
+            bench.fresh(grid_search, rates=RATES[:1], widths=widths, **part)[0] * N_MEMBERS * N_FOLDS * len(RATES)
+        ),
     )
     bench.compare(
         f"cross_val_score, {N_FOLDS} folds, {N_MEMBERS} members",
@@ -105,7 +107,7 @@ def main(bench):
         times["keras_grid"],
         peer_name=f'engine="keras", {len(WIDTHS)} of {N_MEMBERS * N_FOLDS * n_candidates} fits timed, scaled',
     )
-    grid = {"part": grid_search, "rates": rates, "n_searches": 2, **fused}
+    grid = {"part": grid_search, "rates": rates, "widths": widths, "n_searches": 2, **fused}
     compare_with_sklearn(bench, title, grid, bounds=(None, GRID_FASTER))
     for kind, n_candidates, bound in (
         ("GridSearchCV", len(RATES), None),

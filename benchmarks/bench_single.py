@@ -50,11 +50,11 @@ def searches(name, engine, epochs, n_folds, rates, n_searches):
     return times[0], times[-1]
 
 
-def residual(meta):
+def residual(meta, n_blocks):
     """A ResNet (He et al., 2016), small: blocks of two convolutions with batch normalization and a sum."""
     inputs = keras.Input(meta["X_shape_"][1:])
     x = layers.Conv2D(N_FILTERS, 3, padding="same")(inputs)
-    for _ in range(N_BLOCKS):
+    for _ in range(n_blocks):
         block = x
         for _ in range(2):
             block = layers.ReLU()(layers.BatchNormalization()(block))
@@ -64,21 +64,22 @@ def residual(meta):
     return keras.Model(inputs, layers.Dense(meta["n_classes_"], activation="softmax")(pooled))
 
 
-def residual_scores(engine, n_rows, epochs):
+def residual_scores(engine, n_rows, epochs, n_blocks, n_folds):
     """Seconds of `cross_val_score` over the residual network."""
     X, y = load_digits(return_X_y=True)
     X, y = X[:n_rows].reshape(-1, 8, 8, 1).astype("float32") / 16, y[:n_rows]
-    network = KerasClassifier(residual, epochs=epochs, engine=engine, random_state=0)
-    return seconds(cross_val_score, network, X, y, cv=CONVNET_FOLDS, error_score="raise")
+    network = KerasClassifier(residual, model__n_blocks=n_blocks, epochs=epochs, engine=engine, random_state=0)
+    return seconds(cross_val_score, network, X, y, cv=n_folds, error_score="raise")
 
 
 def compare_search(bench, name, epochs):
     n_fits, part = SEARCHES[name]
-    fused = {"name": name, "engine": "auto", "epochs": epochs, "n_folds": 2 if bench.quick else N_FOLDS}
+    fused = {"name": name, "engine": "auto", "epochs": epochs, "n_folds": 1 if bench.quick else N_FOLDS}
+    rates = RATES[: 1 if bench.quick else None]
     by_keras = {"name": name, "engine": "keras", "epochs": epochs, "n_folds": 1}
     times = bench.repeat(
         3,
-        ours=lambda: bench.fresh(searches, **fused, rates=RATES, n_searches=2),
+        ours=lambda: bench.fresh(searches, **fused, rates=rates, n_searches=2),
         keras=lambda: bench.fresh(searches, **by_keras, rates=RATES[:1], n_searches=1)[0] * n_fits,
     )
     peer = {"peer": times["keras"], "peer_name": f'engine="keras", {part} timed, scaled'}
@@ -90,7 +91,9 @@ def compare_search(bench, name, epochs):
 def main(bench):
     for name in SEARCHES:
         compare_search(bench, name, 2 if bench.quick else EPOCHS)
-    size = {"n_rows": 60, "epochs": 1} if bench.quick else {"n_rows": N_ROWS, "epochs": CONVNET_EPOCHS}
+    size = {"n_rows": N_ROWS, "epochs": CONVNET_EPOCHS, "n_blocks": N_BLOCKS, "n_folds": CONVNET_FOLDS}
+    if bench.quick:
+        size = {"n_rows": 60, "epochs": 1, "n_blocks": 1, "n_folds": 2}
     engines = {engine: partial(bench.fresh, residual_scores, engine=engine, **size) for engine in ("auto", "keras")}
     times = bench.repeat(3, **engines)
     bench.compare(

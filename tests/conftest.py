@@ -10,6 +10,11 @@ import pytest
 from sklearn.datasets import make_blobs, make_regression
 
 
+def pytest_collection_modifyitems(items):
+    """Tests that start workers come first, one after the other: the same two, which load TensorFlow, serve them all."""
+    items.sort(key=lambda item: item.get_closest_marker("workers") is None)
+
+
 @pytest.fixture
 def blobs():
     """Three classes: X of shape (60, 4), float32, and y of 0, 1 and 2."""

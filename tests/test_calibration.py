@@ -22,8 +22,7 @@ from skensemble._numeric.calibration import fit_temperature, with_temperature
 from skensemble._numeric.selection import held_out_rows
 
 FLOAT32 = {"rtol": 1e-4, "atol": 1e-5}
-# They run eagerly: tracing a graph takes longer than so few steps.
-NETWORK = KerasClassifier(hidden_layer_sizes=(4,), epochs=4, batch_size=-1, run_eagerly=True)
+NETWORK = KerasClassifier(hidden_layer_sizes=(4,), epochs=4, batch_size=-1)
 NETWORK.set_params(optimizer__learning_rate=0.1)
 X, Y = make_blobs(n_samples=90, n_features=3, centers=3, cluster_std=4, random_state=0)
 X, NAMES = X.astype("float32"), np.array(["a", "b", "c"])[Y]
@@ -32,7 +31,9 @@ ENSEMBLES = {
     "averaging": KerasAveragingClassifier(NETWORK, 3, random_state=0),
     "bagging": KerasAveragingClassifier(NETWORK, 3, bootstrap=True, combination="geometric_mean", random_state=0),
     "greedy": KerasAveragingClassifier(NETWORK, 3, weights="greedy", random_state=0),
-    "voting": KerasVotingClassifier([("a", NETWORK), ("b", clone(NETWORK).set_params(epochs=6))], random_state=0),
+    "voting": KerasVotingClassifier(
+        [("a", NETWORK), ("b", clone(NETWORK).set_params(optimizer__learning_rate=0.2))], random_state=0
+    ),
     "snapshot": SnapshotEnsembleClassifier(NETWORK, 2, random_state=0),
     "polyak": PolyakWeightClassifier(NETWORK, n_checkpoints=2, random_state=0),
 }

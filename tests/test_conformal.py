@@ -16,8 +16,7 @@ from skensemble import (
     io,
 )
 
-# They run eagerly: tracing a graph takes longer than so few steps.
-QUICK = {"hidden_layer_sizes": (8,), "epochs": 10, "batch_size": -1, "run_eagerly": True}
+QUICK = {"hidden_layer_sizes": (8,), "epochs": 10, "batch_size": -1}
 MEMBER, CLASSIFIER = (kind(**QUICK, optimizer__learning_rate=0.1) for kind in (KerasRegressor, KerasClassifier))
 BAGGING = KerasAveragingRegressor(MEMBER, 5, bootstrap=True, random_state=0)
 SMALL = clone(BAGGING).set_params(n_estimators=3, estimator__epochs=1)

@@ -2,6 +2,7 @@ import contextlib
 import runpy
 import shutil
 import sys
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -229,6 +230,20 @@ def test_stacking(run_example, tmp_path):
     assert_is_figure(tmp_path / "output" / "stacking.png")
 
 
+def first_layers(application, **narrow):
+    """A function that builds a network of Keras up to its second block.
+
+    No weights can be downloaded in a test. Without them, the first layers of a narrow network do as well.
+    """
+
+    @cache
+    def cut(**params):
+        whole = application(**{**params, "weights": None, **narrow})
+        return keras.Model(whole.inputs, whole.layers[8].output)
+
+    return lambda **params: keras.models.clone_model(cut(**params))
+
+
 @pytest.mark.slow
 def test_stacking_of_pretrained_networks(run_example, tmp_path, monkeypatch, capsys):
     """With `--images` and `--imagenet`, VGG16 and MobileNet learn a folder of images, here without their weights."""
@@ -240,11 +255,7 @@ def test_stacking_of_pretrained_networks(run_example, tmp_path, monkeypatch, cap
             keras.utils.save_img(tmp_path / "photos" / kind / f"{number}.jpg", image, scale=False)
     for name, narrow in (("VGG16", {}), ("MobileNet", {"alpha": 0.25})):
         original = getattr(keras.applications, name)
-        # No weights can be downloaded in a test. Without them, a narrow MobileNet does as well.
-        patched = lambda original=original, narrow=narrow, **params: original(  # noqa: E731
-            **{**params, "weights": None, **narrow}
-        )
-        monkeypatch.setattr(keras.applications, name, patched)
+        monkeypatch.setattr(keras.applications, name, first_layers(original, **narrow))
     # Without the weights, the heads need not be better than the members: the names show that all were trained.
     printed = ""
     with contextlib.suppress(AssertionError):

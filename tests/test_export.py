@@ -2,12 +2,14 @@ import pickle
 import random
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import scikeras.wrappers
+from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -636,6 +638,14 @@ FILES = {
     "stacked": stacked(KerasHeadClassifier("average", **QUICK)),
     "nested": voting(("inner", averaging()), ("other", mlp())),
 }
+
+
+@cache
+def exported(name, target):
+    """The Keras model of one of these ensembles; tests do not change it."""
+    return clone(FILES[name]).fit(X, TARGETS[target]).to_keras()
+
+
 LOAD = """
 import sys
 sys.modules["skensemble"] = None  # importing it raises ImportError
@@ -652,10 +662,10 @@ def test_saved_models_load_without_this_package(tmp_path):
     """A saved model predicts the same in a process that cannot import skensemble, binary targets included."""
     np.save(tmp_path / "X.npy", X)
     names = []
-    for combination, ensemble in FILES.items():
+    for combination in FILES:
         for target in ("binary", "classes"):
             names.append(f"{combination} {target}")
-            model = ensemble.fit(X, TARGETS[target]).to_keras()
+            model = exported(combination, target)
             model.save(tmp_path / f"{names[-1]}.keras")
             np.save(tmp_path / f"{names[-1]}.npy", model.predict(X, verbose=0))
     completed = subprocess.run([sys.executable, "-c", LOAD, *names], capture_output=True, text=True, cwd=tmp_path)
@@ -673,11 +683,11 @@ def test_saved_model_with_the_weighted_average(tmp_path):
 
 
 @pytest.mark.slow
-@by_name(FILES)
-def test_saved_model_of_tensorflow(row, tmp_path):
+@pytest.mark.parametrize("name", FILES)
+def test_saved_model_of_tensorflow(name, tmp_path):
     """The model exports to TensorFlow's SavedModel."""
     tensorflow = pytest.importorskip("tensorflow")
-    model = row.fit(X, TARGETS["binary"]).to_keras()
+    model = exported(name, "binary")
     model.export(tmp_path / "saved", verbose=False)
     served = tensorflow.saved_model.load(tmp_path / "saved")
     np.testing.assert_allclose(served.serve(X).numpy(), outputs_of(model, X), **FLOAT32)
@@ -685,13 +695,13 @@ def test_saved_model_of_tensorflow(row, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")  # Keras 3.15 asks NumPy whether it has it
-@by_name(FILES)
-def test_onnx(row, tmp_path):
+@pytest.mark.parametrize("name", FILES)
+def test_onnx(name, tmp_path):
     """The model exports to ONNX."""
-    for name in ("onnx", "tf2onnx"):
-        pytest.importorskip(name)
+    for package in ("onnx", "tf2onnx"):
+        pytest.importorskip(package)
     onnxruntime = pytest.importorskip("onnxruntime")
-    model = row.fit(X, TARGETS["binary"]).to_keras()
+    model = exported(name, "binary")
     path = tmp_path / "model.onnx"
     model.export(path, format="onnx", verbose=False)
     session = onnxruntime.InferenceSession(path)

@@ -370,7 +370,7 @@ def test_weights_of_rows_reach_members_and_the_final_estimator():
 
 def test_weights_of_rows_reach_a_head():
     """A head that sees rows of one class alone predicts it."""
-    ensemble = stacked(("nb", GaussianNB()), final=head(epochs=30, optimizer__learning_rate=0.1))
+    ensemble = stacked(("nb", GaussianNB()), final=head(epochs=30, optimizer__learning_rate=0.1, run_eagerly=False))
     ensemble.fit(X, Y, sample_weight=np.where(Y == 2, 1.0, 1e-6))
     assert (ensemble.predict(X) == 2).mean() > 0.9
 
@@ -538,6 +538,7 @@ def test_columns_as_a_frame():
 
 
 @pytest.mark.slow
+@pytest.mark.workers
 def test_workers_train_the_same_members(workers_pay):
     """Two worker processes give what one gives, but for rounding."""
     members = [("narrow", mlp(3)), ("wide", mlp(5)), ("nb", GaussianNB())]

@@ -42,8 +42,9 @@ def small_classifier(**params):
 
 
 def good_classifier(**params):
-    """Classifier that trains in half a second and tells the blobs apart."""
-    return small_classifier(**{"hidden_layer_sizes": (20,), "epochs": 25, "optimizer__learning_rate": 0.05, **params})
+    """Classifier that trains in half a second, by a program that all share, and tells the blobs apart."""
+    learns = {"hidden_layer_sizes": (20,), "epochs": 25, "optimizer__learning_rate": 0.05, "run_eagerly": False}
+    return small_classifier(**{**learns, **params})
 
 
 def small_regressor(**params):
@@ -765,6 +766,7 @@ def test_members_with_lambdas_need_cloudpickle(blobs):
 
 
 @pytest.mark.slow
+@pytest.mark.workers
 def test_members_with_lambdas_reach_workers(blobs):
     """The workers of `n_jobs` get them, and give the scores of this process."""
 
@@ -810,7 +812,7 @@ def test_stacking_classifier(blobs):
 @pytest.mark.slow
 def test_stacking_regressor(regression):
     """`StackingRegressor` learns from the predictions of members."""
-    member = small_regressor(hidden_layer_sizes=(20,), epochs=40, optimizer__learning_rate=0.05)
+    member = small_regressor(hidden_layer_sizes=(20,), epochs=40, optimizer__learning_rate=0.05, run_eagerly=False)
     stacking = StackingRegressor([("a", member), ("b", Ridge())], Ridge(), cv=2).fit(*regression)
     assert stacking.final_estimator_.coef_.shape == (2,)
     assert stacking.score(*regression) > 0.9

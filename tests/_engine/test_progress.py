@@ -204,6 +204,7 @@ def test_stack_has_members_and_a_final_estimator():
 
 
 @pytest.mark.slow
+@pytest.mark.workers
 def test_workers(workers_pay):
     """With workers, callbacks see the parts there; scikit-learn's own take the news back to this process."""
     monitor, recorder = callback.ScoringMonitor(scoring="accuracy"), Recorder()

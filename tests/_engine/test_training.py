@@ -190,7 +190,7 @@ def test_functions_without_a_source():
         model.compile("sgd", "mse")
         return model
 
-    ensemble = ensemble_of(KerasRegressor(build), engine="auto").fit(X, y)
+    ensemble = ensemble_of(KerasRegressor(build, epochs=1), engine="auto").fit(X, y)
     assert ensemble.engine_ == "keras"
     assert "could not get source code" in ensemble.engine_reason_
     for member, prediction in zip(ensemble.estimators_, ensemble.predict_members(X), strict=True):
@@ -217,7 +217,7 @@ def test_losses_without_a_configuration(n_estimators):
         model.compile("sgd", Undescribed())
         return model
 
-    ensemble = ensemble_of(KerasRegressor(build), engine="auto", n_estimators=n_estimators).fit(X, y)
+    ensemble = ensemble_of(KerasRegressor(build, epochs=1), engine="auto", n_estimators=n_estimators).fit(X, y)
     assert ensemble.engine_ == "keras"
     assert "no configuration" in ensemble.engine_reason_
     assert ensemble.predict(X).shape == (4,)
@@ -388,6 +388,7 @@ def test_number_of_members_changes_nothing():
 
 
 @pytest.mark.slow
+@pytest.mark.workers
 def test_number_of_jobs_changes_nothing(workers_pay):
     """Members trained in two processes are those trained in one."""
     one, two = (ensemble_of(classifier(), n_estimators=3, n_jobs=n).fit(X, LABELS) for n in (1, 2))

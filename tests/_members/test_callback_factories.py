@@ -372,6 +372,7 @@ def test_cross_validation():
 
 
 @pytest.mark.slow
+@pytest.mark.workers
 def test_workers(tmp_path, workers_pay):
     """Callbacks come back from workers with what they recorded, without their open files."""
     callbacks = [Losses, lambda i: kc.CSVLogger(tmp_path / f"{i}.csv")]

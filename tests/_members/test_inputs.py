@@ -162,6 +162,7 @@ def test_networks_know_the_names_of_columns():
 
 
 @pytest.mark.slow
+@pytest.mark.workers
 def test_members_in_workers(tmp_path, workers_pay):
     """Workers of `n_jobs` and a directory of states change nothing; other tables are refused in that directory."""
     members = [("net", KerasClassifier(epochs=1)), ("lr", LogisticRegression())]

@@ -195,6 +195,7 @@ def test_builder_without_a_name_is_not_pickled(model):
 
 
 @pytest.mark.slow
+@pytest.mark.workers
 def test_workers_return_members_whose_builder_is_a_lambda(workers_pay):
     """The check does not stand in the way of the worker processes, which use cloudpickle."""
     ensemble = KerasAveragingClassifier(small(model=lambda: network()), 2, engine="keras", n_jobs=2, random_state=0)

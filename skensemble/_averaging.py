@@ -811,12 +811,11 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
     def predict_set(self, X: MatrixLike, coverage: float = 0.9) -> np.ndarray:
         """Set of labels of each row that has the true one in it with a given probability, by conformal prediction.
 
-        Adaptive prediction sets [1]_: labels are added by falling probability, until their sum is as large as it had to
-        be for the training rows, each predicted by the members that left it out. Sets are larger where the members are
-        unsure. For exchangeable rows the true label is in its set with at least the probability 2 `coverage` - 1, and
-        with about `coverage` in practice, whatever the networks are worth. Sets have no random part: where members are
-        mostly right, more rows are covered than asked for. With a `coverage` below the share of right predictions, sets
-        of members that are sure may hold all labels.
+        Adaptive prediction sets [1]_: labels are added by falling probability, until the sum of those before is as
+        large as it had to be for the training rows, each predicted by the members that left it out. Sets are larger
+        where the members are unsure. For exchangeable rows the true label is in its set with at least the probability
+        2 `coverage` - 1, and with about `coverage` in practice, whatever the networks are worth. Sets have no random
+        part and at least one label: where members are right more often than `coverage`, so are sets of one label.
 
         Parameters
         ----------

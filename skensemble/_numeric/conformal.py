@@ -78,7 +78,7 @@ def _chunks(predictions, n_samples):
 
 
 def adaptive_scores(proba):
-    """Probability of each class and of all that are more probable [1]_: the smaller, the better a class conforms.
+    """Probability of all classes that are more probable than each [1]_: the smaller, the better a class conforms.
 
     Parameters
     ----------
@@ -90,13 +90,14 @@ def adaptive_scores(proba):
 
     References
     ----------
-    .. [1] Romano, Sesia and Candes, "Classification with Valid and Adaptive Coverage", NeurIPS 2020, without the random
-       tie-breaking: sets are a little larger, and the same each time.
+    .. [1] Romano, Sesia and Candes, "Classification with Valid and Adaptive Coverage", NeurIPS 2020, equation 6 with 0
+       in place of the random share of the class itself: sets are the same each time, and never empty.
     """
     order = np.argsort(-proba, axis=-1, kind="stable")
-    sums = np.cumsum(np.take_along_axis(proba, order, axis=-1), axis=-1)
-    scores = np.empty_like(sums)
-    np.put_along_axis(scores, order, sums, axis=-1)
+    ordered = np.take_along_axis(proba, order, axis=-1)
+    before = np.cumsum(ordered, axis=-1) - ordered
+    scores = np.empty_like(before)
+    np.put_along_axis(scores, order, before, axis=-1)
     return scores
 
 

@@ -68,9 +68,9 @@ def test_member_of_weight_0_counts_where_there_is_no_other():
     assert (lower, upper) == (1, 5)
 
 
-def test_scores_sum_probabilities_from_the_largest():
-    """The class of 0.2 is added second, after that of 0.7."""
-    np.testing.assert_allclose(adaptive_scores(np.array([[0.2, 0.1, 0.7]])), [[0.9, 1.0, 0.7]])
+def test_scores_sum_the_larger_probabilities():
+    """The class of 0.2 comes second, after that of 0.7."""
+    np.testing.assert_allclose(adaptive_scores(np.array([[0.2, 0.1, 0.7]])), [[0.7, 0.9, 0.0]])
 
 
 def test_sets_are_those_of_the_paper():
@@ -83,6 +83,6 @@ def test_sets_are_those_of_the_paper():
         shares = weights * left_out[:, i]
         without = np.tensordot(shares / shares.sum(), predictions, axes=1)
         for row, proba in enumerate(without):
-            n_smaller[row] += scores[i] < [proba[proba >= p].sum() for p in proba]
+            n_smaller[row] += scores[i] < [proba[proba > p].sum() for p in proba]
     sets = jackknife_sets(predictions, left_out, weights, MEAN, scores, 0.8)
     np.testing.assert_array_equal(sets, n_smaller < 0.8 * 21)

@@ -73,7 +73,7 @@ def test_intervals_are_worked_out_from_the_members(bagging):
 
 
 def test_sets_cover_as_asked(bagging_classifier):
-    """At least: a set without a random part cannot be smaller than one label, and is hardly larger where that is enough."""
+    """At least: a set without a random part has one label or more, and few where that is enough."""
     sets = bagging_classifier.predict_set(X_BLOBS[TEST], coverage=0.8)
     covered = sets[np.arange(400), np.searchsorted(bagging_classifier.classes_, LABELS[TEST])].mean()
     assert sets.shape == (400, 4)

@@ -111,10 +111,10 @@ class _BaseKerasVoting(TransformerMixin, Reweighted, BaseNamedMembers):
             X, y, sample_weight = ensemble._validate_fit_data(X, y, sample_weight, y_numeric=not classifier)
             if classifier:
                 ensemble._validate_classes(y)
-            ensemble._fit(X, y, sample_weight, {}, task, classifier=classifier, left_out=left_out)
+            ensemble._fit_named(X, y, sample_weight, {}, task, classifier=classifier, left_out=left_out)
         return ensemble.subset([name for (name, _), weight in zip(named, ensemble.weights_, strict=True) if weight > 0])
 
-    def _fit(self, X, y, sample_weight, params, task, *, classifier, left_out=None):
+    def _fit_named(self, X, y, sample_weight, params, task, *, classifier, left_out=None):
         entries, metadata = self._check_estimators(X, sample_weight, params, classifier)
         self._n_outputs = 1 if y.ndim == 1 else y.shape[1]
         with open_checkpoint(self.checkpoint_dir) as checkpoint:
@@ -499,7 +499,7 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=False)
             self._validate_classes(y)
-            return self._fit(X, y, sample_weight, params, task, classifier=True)
+            return self._fit_named(X, y, sample_weight, params, task, classifier=True)
 
     @available_if(_has_networks_only)
     def partial_fit(
@@ -844,7 +844,7 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         raise_for_params(params, self, "fit")
         with fit_task(self) as task:
             X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=True)
-            return self._fit(X, y, sample_weight, params, task, classifier=False)
+            return self._fit_named(X, y, sample_weight, params, task, classifier=False)
 
     @available_if(_has_networks_only)
     def partial_fit(

@@ -157,7 +157,6 @@ class StartingValues:
         self.built = built
         self._known = {built.seed: read_state(built.estimator.model_)}
         self._recipe: _Recipe | None = None
-        self._n_built = 1
 
     def of(self, seeds: Sequence[int]) -> list[Variables]:
         """Starting values under each seed."""
@@ -181,14 +180,13 @@ class StartingValues:
             self._known = {self.built.seed: one}
 
     def _new(self, seed: int) -> Variables:
-        if self._n_built == 2 and self._recipe is None and self.built.is_keras_alone:
+        if len(self._known) == 2 and self._recipe is None and self.built.is_keras_alone:
             recipe = _Recipe(self.built.estimator.model_, self.built.initializers, self.built.drawn)
             second, state = list(self._known.items())[1]
             if recipe.gives(second, state):
                 self._recipe = recipe
         if self._recipe is not None:
             return self._recipe.draw(seed)
-        self._n_built += 1
         return _built(self.built.estimator, seed)
 
 

@@ -9,7 +9,7 @@ PARALLEL := -n $(WORKERS) --dist worksteal
 # Tests that know a backend: `make test-jax`.
 ON_JAX := tests/_engine/jax tests/test_partial_fit.py tests/test_early_stopping.py tests/test_export.py::test_values \
 	tests/_numeric/test_lazy_rows.py::test_hdf5 tests/_checkpoint/test_store.py::test_interrupted_fit_ends_as_the_uninterrupted \
-	tests/test_common.py::test_copies_say_the_same tests/test_common.py::test_global_state_is_untouched \
+	tests/test_common.py::test_copies_say_the_same tests/test_common.py::test_fits_leave_no_trace \
 	tests/test_model_selection.py::test_all_fits_are_one_program
 # More arguments for pytest.
 ARGS ?=

@@ -117,7 +117,7 @@ def prepare_docstring(app, what, name, obj, options, lines):
     # Inherited docstrings refer to pages of scikit-learn's own site.
     text = re.sub(r":(?:ref|term):`([^`<]+?)(?:\s*<[^>]*>)?`", lambda match: match.group(1).strip(), text)
     # Shapes such as (n_features_in_,): a word with an underscore at its end is a link.
-    text = re.sub(r"(?<=[( ])(\w+_)(?=,|\))", r"`\1`", text)
+    text = re.sub(r"(?<=[( ])(\w+_)(?=[,.)])", r"`\1`", text)
     lines[:] = text.split("\n")
 
 

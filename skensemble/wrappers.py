@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_matrix, issparse
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.utils import ClassifierTags, RegressorTags, check_array
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
@@ -280,7 +280,7 @@ class _Member(CheckedPickling):
 
     def _borrow(self, X, y):
         """Take a model that is lent, in a search, in place of building one."""
-        lent = lent_network(self, clone(self), X, y)
+        lent = lent_network(self, X, y)
         if lent is not None:
             self._lent = lent
 
@@ -299,7 +299,7 @@ class _Member(CheckedPickling):
         if name == "model_" and "_lent" in vars(self):
             self._give_back()
             return self.model_
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return object.__getattribute__(self, name)  # raises, in the words of a property too
 
     @property
     def initialized_(self) -> bool:

@@ -5,9 +5,10 @@ from typing import Any
 
 import keras
 import numpy as np
+from sklearn.base import clone
 
 from skensemble._compat.keras import build_optimizer
-from skensemble._compat.scikeras import BaseWrapper, rebuild_model
+from skensemble._compat.scikeras import BaseWrapper, given_model, rebuild_model
 from skensemble._engine.backend import why_not_fusable
 from skensemble._engine.initial_values import KEPT, StartingValues
 from skensemble._engine.records import Variables
@@ -63,14 +64,12 @@ class LentNetwork:
         return model
 
 
-def lent_network(estimator: BaseWrapper, given: BaseWrapper, X: Any, y: Any) -> LentNetwork | None:
+def lent_network(estimator: BaseWrapper, X: Any, y: Any) -> LentNetwork | None:
     """A network for an estimator that is to be fitted in a search; None where it needs one of its own.
 
     Parameters
     ----------
     estimator : scikeras estimator
-    given : scikeras estimator
-        A clone of it.
     X, y : array-like
         What it is to be fitted to, not validated.
     """
@@ -78,13 +77,15 @@ def lent_network(estimator: BaseWrapper, given: BaseWrapper, X: Any, y: Any) -> 
     if kept is None or is_inside_ensemble() or not (isinstance(X, np.ndarray) and isinstance(y, np.ndarray)):
         return None
     seed = estimator.random_state
-    needs_own = estimator.callbacks is not None or estimator.verbose or estimator.warm_start
-    if needs_own or estimator.engine == "keras" or X.dtype.kind not in "fiu" or isinstance(seed, np.random.RandomState):
+    is_watched = estimator.callbacks is not None or estimator.verbose
+    if is_watched or estimator.warm_start or estimator.engine == "keras" or given_model(estimator) is not None:
+        return None
+    if X.dtype.kind not in "fiu" or isinstance(seed, np.random.RandomState):
         return None
     if seed is None:
         seed = random.randint(0, _LARGEST_SEED)  # that of Keras without a seed
     with inside_ensemble():  # what is said of y, the estimator itself says
-        starting = kept.starting_values(given, int(seed), X.astype(keras.config.floatx(), copy=False), y)
+        starting = kept.starting_values(clone(estimator), int(seed), X.astype(keras.config.floatx(), copy=False), y)
     if starting is None or why_not_fusable(starting.built.estimator.model_) is not None:
         return None
     return LentNetwork(starting, int(seed))

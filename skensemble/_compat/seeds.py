@@ -23,6 +23,21 @@ _global_state = private("keras.src.backend.common", "global_state")
 
 #: Seeds are global to the process: builds and fits of two threads must not interleave.
 SEED_LOCK = threading.RLock()
+# What a user sets for a thread, and names that Keras counts up. The other attributes are what Keras is doing just now.
+_SETTINGS = {
+    "custom_objects_scope_dict",
+    "distribution",
+    "dtype_policy",
+    "flash_attention",
+    "global_random_seed",
+    "global_seed_generator",
+    "interactive_logging",
+    "nnx_enabled",
+    "object_name_uids",
+    "safe_mode_saving",
+    "torch_device",
+    "traceback_filtering",
+}
 _KERAS_GENERATOR = "global_seed_generator"  # keras.src.random.seed_generator.GLOBAL_SEED_GENERATOR
 
 # TensorFlow 2.18 to 2.21 keeps 35 kB for every variable with a name that there ever was: the kernel that made it. After
@@ -129,5 +144,5 @@ def keras_settings():
     if tracker is None:  # a later Keras: what there is a public name for
         policy = keras.config.dtype_policy()
         return lambda: keras.config.set_dtype_policy(policy)
-    known = dict(vars(tracker))
+    known = {name: value for name, value in vars(tracker).items() if name in _SETTINGS}
     return lambda: vars(tracker).update(known)

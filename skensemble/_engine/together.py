@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextvars import ContextVar
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
+from skensemble._compat.python import find_stacklevel
 from skensemble._engine import limits
 from skensemble._engine.backend import get_program, load_data, may_differ_in_rows
 from skensemble._engine.choice import members_at_once
@@ -133,15 +135,27 @@ class CommonPrograms:
     def _answer_part(self, key: Hashable, requests: Sequence[Advance]) -> list[Answer]:
         if key is None or len(requests) == 1:
             return [_alone(request) for request in requests]
-        common = self._kept.setdefault(key, _Common())
+        common, failure = self._kept.setdefault(key, _Common()), None
         try:
             trained = common.train(requests)
-        except Exception as error:
+        except Exception as error:  # whatever a user's loss or layer raises
             del self._kept[key]
             if common.has_begun:
                 return [error] * len(requests)
-            trained = None  # which of them is the cause shows when each is trained by itself
-        return [_alone(request) for request in requests] if trained is None else list(trained)
+            trained, failure = None, error
+        if trained is not None:
+            return list(trained)
+        # Where one of them is the cause of a failure, that shows here.
+        answers = [_alone(request) for request in requests]
+        if failure is not None and not any(isinstance(answer, Exception) for answer in answers):
+            warnings.warn(
+                f"{len(requests)} fits could not be trained together, and each was trained by itself, which takes "
+                f"longer: {type(failure).__name__}: {failure}. Let fewer wait for each other, by `pre_dispatch` of the "
+                "search, where the memory was too small.",
+                RuntimeWarning,
+                stacklevel=find_stacklevel(),
+            )
+        return answers
 
 
 def _share_out(seconds: float, requests: Sequence[Advance]) -> None:

@@ -56,6 +56,19 @@ def n_trained(monkeypatch):
     return answered
 
 
+def penalised(meta, l2, rate):
+    """A network whose weights and activations have penalties; with dropout where there is a rate."""
+    layers, penalty = keras.layers, keras.regularizers.L2(l2)
+    dropout = [layers.Dropout(rate, seed=0)] if rate else []
+    hidden = layers.Dense(3, "relu", kernel_regularizer=penalty, activity_regularizer=keras.regularizers.L1(l2))
+    return keras.Sequential([keras.Input((4,)), hidden, *dropout, layers.Dense(3, "softmax")])
+
+
+PENALISED = KerasClassifier(
+    penalised, l2=0.01, rate=0, loss="sparse_categorical_crossentropy", optimizer="sgd", epochs=3, random_state=0
+)
+
+
 def stop_early():
     return keras.callbacks.EarlyStopping("loss", patience=0, min_delta=0.05)
 
@@ -68,6 +81,11 @@ CASES = {
         {"optimizer__learning_rate": RATES},
     ),
     "network without a seed": (clone(NETWORK).set_params(random_state=None), {"epochs": [1]}),
+    "penalties and momentum": (
+        clone(PENALISED).set_params(validation_split=0.2),
+        {"l2": [0.01, 0.1], "optimizer__momentum": [0.5, 0.9], "optimizer__weight_decay": [0.01]},
+    ),
+    "dropout": (PENALISED, {"rate": [0.2, 0.6]}),
     "ensemble": (ENSEMBLE, {"estimator__optimizer__learning_rate": RATES, "bootstrap": [True, False]}),
     "early stopping of all members": (
         clone(ENSEMBLE).set_params(early_stopping="ensemble"),
@@ -148,6 +166,15 @@ def test_all_fits_are_one_program(network, n_trained):
     prefix = "" if network is NETWORK else "estimator__"
     GridSearchCV(network, {f"{prefix}optimizer__learning_rate": RATES}, cv=4, refit=False).fit(X, Y)
     assert n_trained == [8]  # folds of 11 and 12 rows
+
+
+@pytest.mark.parametrize(
+    "grid", [{"epochs": [1, 2, 4]}, {"l2": [0.01, 0.1, 0.2]}, {"optimizer__momentum": [0.1, 0.5], "epochs": [1, 2]}]
+)
+def test_programs_are_shared_by_what_differs_in_numbers(grid, n_trained):
+    """Numbers of epochs, penalties and constants of the optimizer are inputs of one program, not programs."""
+    search = GridSearchCV(PENALISED, grid, cv=3, refit=False, error_score="raise").fit(X, Y)
+    assert n_trained == [3 * len(search.cv_results_["params"])]
 
 
 @pytest.mark.parametrize("limit", ["bytes that wait", "row orders", "pre_dispatch", "data"])

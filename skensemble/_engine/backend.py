@@ -57,7 +57,12 @@ def why_not_fusable(model: keras.Model) -> str | None:
     return reason if backend is None else backend.why_not_fusable(model)
 
 
-def get_program(model: keras.Model, n_members: int, rebuild: Callable[[], keras.Model] | None = None) -> Any:
+def get_program(
+    model: keras.Model,
+    n_members: int,
+    rebuild: Callable[[], keras.Model] | None = None,
+    takes_hyperparameters: bool = False,
+) -> Any:
     """The program for `n_members` models like `model`; kept for later models of the same `signature`.
 
     Parameters
@@ -68,13 +73,16 @@ def get_program(model: keras.Model, n_members: int, rebuild: Callable[[], keras.
     rebuild : callable, optional
         Gives another model like it, which becomes the program's own. Needed for subclassed models, which Keras cannot
         make from their configuration.
+    takes_hyperparameters : bool, default=False
+        Whether it is for models that differ in what `hyperparameters_of` gives, too: its states have them. The results
+        are the same up to rounding, hence no default.
 
     Raises
     ------
     NotFusableError
         With the reason in words.
     """
-    return _backend().get_program(model, n_members, rebuild)
+    return _backend().get_program(model, n_members, rebuild, takes_hyperparameters)
 
 
 def load_data(X: Array, y: Array, sample_weight: Array | None = None) -> Data:

@@ -23,7 +23,7 @@ class BaseProgram(abc.ABC):
     member : FunctionalModel
         That of the backend. Has `widest`, the values of the largest layer output for one row, and `optimizer`, which
         has `initial` (its variables before training) and `rate_index` (which of them is the learning rate; None where
-        it follows a schedule).
+        it follows a schedule), and `hyperparameters`, a list of those that are inputs.
     n_members : int
     """
 
@@ -90,9 +90,14 @@ class BaseProgram(abc.ABC):
         parts = ([self.as_array(v) for v in part] for part in variables)
         return State(Variables(*parts), active, np.zeros(len(active), int))
 
+    def with_hyperparameters(self, state: State, values: np.ndarray) -> State:
+        """The state of a program that takes hyperparameters, (n_members, n_hyperparameters, 2), with these."""
+        inputs = [self.as_array(values)] if self.member.hyperparameters else []
+        return dataclasses.replace(state, variables=state.variables._replace(hyperparameters=inputs))
+
     def unstack(self, state: State, k: int) -> Variables:
         """Variables of member `k`, NumPy arrays, for `write_state`."""
-        return Variables(*([np.array(v[k]) for v in part] for part in state.variables))
+        return Variables(*([np.array(v[k]) for v in part] for part in state.variables[:3]))
 
     def set_learning_rates(self, state: State, rates: list[Any]) -> State:
         """The state with other learning rates, one for each member; unchanged where the optimizer has a schedule."""

@@ -18,8 +18,8 @@ from skensemble._compat.scikeras import (
 )
 from skensemble._engine.backend import why_not_fusable
 from skensemble._engine.forward import forward, forward_alone, stack_values
+from skensemble._engine.hyperparameters import free_signature
 from skensemble._engine.stacked import BuiltMember, FittedMember, StackedMember, StackedMembers
-from skensemble._members.architecture import signature
 from skensemble._members.distribution import check_all_or_none
 from skensemble._members.inputs import as_inputs
 from skensemble._members.loaded_anew import LoadedAnew
@@ -216,7 +216,7 @@ def _forward_key(fitted: BaseEstimator, i: int) -> Any:
     if why_not_fusable(fitted.model_) is not None:
         return i
     try:
-        return signature(fitted.model_), id(fitted) if encodes_features(fitted) else None
+        return free_signature(fitted.model_), id(fitted) if encodes_features(fitted) else None
     except NotFusableError:  # a loss or metric that has no configuration
         return i
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from skensemble._engine.backend import get_program, stack
+from skensemble._engine.initial_values import KEPT
 from skensemble._engine.records import Array, Variables
 from skensemble._numeric.host_rows import rows_at_once
 
@@ -30,7 +31,9 @@ def forward(
         As of `get_program`.
     """
     n_members = len((variables.trainable or variables.non_trainable)[0])
-    return get_program(model, n_members, rebuild).predict(variables, X)
+    # In a search the networks of many fits predict, which differ in what does not matter here.
+    shares = KEPT.get() is not None
+    return get_program(model, n_members, rebuild, shares).predict(variables, X)
 
 
 def forward_alone(model: keras.Model, X: Any) -> np.ndarray:

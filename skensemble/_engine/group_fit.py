@@ -7,6 +7,7 @@ import numpy as np
 
 from skensemble._compat.scikeras import BaseWrapper, encode_features, encode_target, encode_validation_data
 from skensemble._engine.backend import load_data
+from skensemble._engine.hyperparameters import hyperparameters_of
 from skensemble._engine.plan import ReadyMember
 from skensemble._engine.records import Data, ValidationData
 from skensemble._members.fit_arguments import FitArguments
@@ -46,6 +47,12 @@ class GroupFit:
     def prototype(self) -> BaseWrapper:
         """That of the first member."""
         return self.prototypes[0]
+
+    @property
+    def hyperparameters(self) -> np.ndarray:
+        """Those of each member that can be inputs of a program, (n_members, n_hyperparameters, 2)."""
+        of_prototype = {id(one): hyperparameters_of(one.model_) for one in self.prototypes}
+        return np.stack([of_prototype[id(one)] for one in self.prototypes])
 
     @property
     def epochs(self) -> int:

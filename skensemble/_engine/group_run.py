@@ -10,11 +10,13 @@ import numpy as np
 from skensemble._compat.scikeras import history_of, rebuild_model
 from skensemble._engine.backend import get_program
 from skensemble._engine.group_fit import GroupFit
+from skensemble._engine.initial_values import KEPT
 from skensemble._engine.plan import ReadyMember, bytes_in_training
 from skensemble._engine.records import RunPlan, Variables
 from skensemble._engine.stacked import StackedMember, StackedMembers
 from skensemble._engine.together import advance
 from skensemble._engine.trajectory import TrajectoryRecorder
+from skensemble._members.architecture import signature
 
 Logs = dict[str, np.ndarray]
 
@@ -61,8 +63,12 @@ class GroupRun:
             recorder.start(fit.prototype.model_, callbacks, members[0].indices.training, fit.batch_size)
         self.rebuild: Callable[[], keras.Model] = partial(rebuild_model, fit.prototype, fit.seeds[0])
         self.member_bytes = bytes_in_training(members[0], fit.indices.shape[1])
-        self.program = get_program(fit.prototype.model_, len(members), self.rebuild)
+        # Elsewhere the program holds them as constants, as Keras does.
+        differ = KEPT.get() is not None or len({signature(one.model_) for one in fit.prototypes}) > 1
+        self.program = get_program(fit.prototype.model_, len(members), self.rebuild, differ)
         self.state = self.program.stack([member.variables for member in members])
+        if differ:
+            self.state = self.program.with_hyperparameters(self.state, fit.hyperparameters)
         self._generators = [np.random.default_rng(member.spec.order_seed) for member in members]
 
     @property
@@ -102,7 +108,8 @@ class GroupRun:
 
     def variables(self) -> Variables:
         """Those of all members as if the training ended now, as arrays."""
-        return Variables(*([np.asarray(v) for v in part] for part in self.program.finalize(self.state).variables))
+        variables = self.program.finalize(self.state).variables._replace(hyperparameters=())
+        return Variables(*([np.asarray(v) for v in part] for part in variables))
 
     def members(
         self, histories: Sequence[Mapping[str, list]], variables: Variables | None = None

@@ -22,6 +22,7 @@ from skensemble._engine.backend import may_differ_in_rows, why_not_fusable
 from skensemble._engine.callbacks import stops_on_nan, why_not_per_epoch
 from skensemble._engine.choice import members_at_once, why_keras, working_bytes
 from skensemble._engine.further import started
+from skensemble._engine.hyperparameters import free_signature
 from skensemble._engine.initial_values import BuiltNetwork, initialize_members
 from skensemble._engine.records import Variables
 from skensemble._layers import with_columns
@@ -273,7 +274,7 @@ def _program_key(member: ReadyMember, data: TrainingData) -> Any:
     prototype, validation = member.prototype, member.indices.validation
     callbacks = [] if member.spec.callbacks is None else member.spec.callbacks.fit
     return (
-        signature(prototype.model_),
+        free_signature(prototype.model_),
         encode_target(prototype, data.y[:1]).shape,
         member.arguments.key,
         None if validation is None else len(validation),

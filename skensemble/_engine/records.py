@@ -21,11 +21,14 @@ class Variables(NamedTuple):
         Seed-generator states are among `non_trainable`.
     optimizer : list of array of shape (...) or (n_members, ...)
         Empty where the values serve prediction only. Those that Keras has not built yet are missing at the end.
+    hyperparameters : list of array of shape (n_hyperparameters, 2) or (n_members, n_hyperparameters, 2)
+        One, as of `hyperparameters_of`, while a program trains that takes them as inputs; else empty.
     """
 
     trainable: list[Array]
     non_trainable: list[Array]
     optimizer: Sequence[Array] = ()
+    hyperparameters: Sequence[Array] = ()
 
 
 @dataclasses.dataclass

@@ -18,8 +18,8 @@ from skensemble._engine import limits
 from skensemble._engine.backend import get_program, load_data, may_differ_in_rows
 from skensemble._engine.choice import members_at_once
 from skensemble._engine.group_fit import GroupFit
+from skensemble._engine.hyperparameters import free_signature
 from skensemble._engine.records import Data, RunPlan, State, ValidationData, Variables
-from skensemble._members.architecture import signature
 from skensemble._numeric.host_rows import HostRows
 
 Logs = dict[str, np.ndarray]
@@ -180,11 +180,9 @@ def _common_key(request: Advance) -> Hashable:
     if any(_is_on_host(part) for part in parts):
         return None
     return (
-        signature(run.fit.prototype.model_),
-        request.n_epochs,
+        free_signature(run.fit.prototype.model_),
         request.stop_on_nan,
         run.fit.batch_size,
-        run.expected_steps,
         None if run.recorder is None else run.fit.n_steps,
         tuple(map(_kind_of, parts)),
         None if validation is None else (validation.batch_size, validation.sample_indices.shape[1]),
@@ -236,23 +234,41 @@ class _Common:
         rows = np.asarray(runs[0].fit.data.X)  # of all that matters here
         if len(set(counts)) > 1 and not may_differ_in_rows(model, counts, runs[0].fit.batch_size, rows):
             return self._train_by_count(requests)
-        layout = self._layout_for(counts)
-        program = get_program(model, len(layout), runs[0].rebuild)
-        if not program.maps_members:
+        if not get_program(model, len(self._layout_for(counts)), runs[0].rebuild, True).maps_members:
             return None
-        places = _places(counts, layout)
-        state = _joined_state(program, [run.state for run in runs], places)
-        logs: list[Logs] = []
-        n_epochs = requests[0].n_epochs
-        step = max(1, min(n_epochs, _ORDER_BYTES // (4 * len(layout) * max(layout))))
-        for first in range(0, n_epochs, step):
-            now = min(step, n_epochs - first)
-            plans = [request.plan(first, now) for request in requests]
+        states: list[State] = [run.state for run in runs]
+        logs: list[list[Logs]] = [[] for _ in runs]
+        layout = self._layout_for(counts)
+        step = max(1, _ORDER_BYTES // (4 * len(layout) * max(layout)))
+        for first, stop in _stages([request.n_epochs for request in requests], step):
+            going_on = [i for i, request in enumerate(requests) if request.n_epochs >= stop]
             self.has_begun = first > 0
-            state, part = program.run(state, data, self._joined_plan(plans, starts, places, layout))
-            logs.append(part)
+            own = [requests[i] for i in going_on], [states[i] for i in going_on], [starts[i] for i in going_on]
+            for i, (state, part) in zip(going_on, self._train_epochs(*own, data, first, stop), strict=True):
+                states[i] = state
+                logs[i].append(part)
         self.has_begun = False
-        return _split(runs, state, _concatenated(logs), places)
+        return [(state, _concatenated(parts)) for state, parts in zip(states, logs, strict=True)]
+
+    def _train_epochs(
+        self,
+        requests: Sequence[Advance],
+        states: Sequence[State],
+        starts: Sequence[tuple[int, int]],
+        data: Data,
+        first: int,
+        stop: int,
+    ) -> list[tuple[State, Logs]]:
+        """States and logs of each after the epochs from `first` up to `stop`, before which they have these states."""
+        runs = [request.run for request in requests]
+        counts = [count for run in runs for count in _counts(run)]
+        layout = self._layout_for(counts)
+        program = get_program(runs[0].fit.prototype.model_, len(layout), runs[0].rebuild, True)
+        places = _places(counts, layout)
+        plans = [request.plan(first, stop - first) for request in requests]
+        plan = self._joined_plan(plans, starts, places, layout)
+        state, logs = program.run(_joined_state(program, states, places), data, plan)
+        return _split(runs, state, logs, places)
 
     def _train_by_count(self, requests: Sequence[Advance]) -> list[tuple[State, Logs]] | None:
         """`train` for those with the same numbers of rows together."""
@@ -333,7 +349,7 @@ class _Common:
             learning_rates=_joined_rates(plans, places, len(layout)),
             validation=self._joined_validation(plans, starts, places, len(layout)),
             stop_on_nan=first.stop_on_nan,
-            expected_steps=first.expected_steps,
+            expected_steps=max(plan.expected_steps or 0 for plan in plans),
         )
 
     def _joined_validation(
@@ -397,6 +413,16 @@ def _are_equal(known: Data, other: Data) -> bool:
         if not (np.array_equal(a[few], b[few], equal_nan=True) and np.array_equal(a, b, equal_nan=True)):
             return False
     return True
+
+
+def _stages(n_epochs: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """(first, stop) of epochs in which the same requests are trained, those of so many epochs; `most` in a stage."""
+    first = 0
+    for end in sorted(set(n_epochs)):
+        while first < end:
+            stop = min(end, first + most)
+            yield first, stop
+            first = stop
 
 
 def _counts(run: Run) -> tuple[int, ...]:

@@ -144,7 +144,7 @@ class TrajectoryRecorder:
         kept = list(self._kept) if self._best is None else self._best
         if not kept:
             return None
-        trainable, non_trainable, optimizer = zip(*[values for _, values in kept], strict=True)
+        trainable, non_trainable, optimizer = zip(*[values[:3] for _, values in kept], strict=True)
         if not self.trajectory.keeps_optimizer:
             optimizer = optimizer[-1:]
         parts = trainable, non_trainable, optimizer

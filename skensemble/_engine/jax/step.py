@@ -14,6 +14,7 @@ import jax
 import keras
 
 from skensemble._compat.keras import created_variables, excluded_from_weight_decay
+from skensemble._engine.hyperparameters import Hyperparameter, bound, make_inputs
 from skensemble._engine.prototype import (
     compile_alike,
     make_prototype,
@@ -61,6 +62,8 @@ class FunctionalModel:
         Compiled; neither kept nor changed.
     rebuild : callable, optional
         That of `get_program`.
+    takes_hyperparameters : bool, default=False
+        That of `get_program`.
 
     Attributes
     ----------
@@ -69,9 +72,17 @@ class FunctionalModel:
     optimizer : OptimizerState
     widest : int
         Values of the largest layer output for one row.
+    hyperparameters : list of Hyperparameter
+        Those that are inputs.
     """
 
-    def __init__(self, model: keras.Model, rebuild: Callable[[], keras.Model] | None = None) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        rebuild: Callable[[], keras.Model] | None = None,
+        *,
+        takes_hyperparameters: bool = False,
+    ) -> None:
         self.model = _copied(model, rebuild)
         optimizer = _like(model.optimizer)
         compile_alike(self.model, self.model, optimizer)
@@ -84,6 +95,9 @@ class FunctionalModel:
             next((i for i, v in enumerate(variables) if v is rate), None),
         )
         self.widest = widest_output(self.model)
+        self.hyperparameters: list[Hyperparameter] = []
+        if takes_hyperparameters:
+            self.hyperparameters = make_inputs(self.model, optimizer, type(optimizer))
 
     def build(self, data: Data, *, again: bool) -> None:
         """Make the variables of losses and metrics, whose meaning ("accuracy") follows from one row of the data."""
@@ -116,14 +130,17 @@ class FunctionalModel:
         """Keras' `train_step`: (logs, variables, metrics)."""
         self._finalize_adapted(variables)
         n, optimizer = self.optimizer.n_tracked, list(variables.optimizer)
-        logs, state = self.model.train_step((*variables[:2], optimizer[:n], metrics), batch)
-        return logs, Variables(list(state[0]), list(state[1]), [*state[2], *optimizer[n:]]), list(state[3])
+        with bound(self.hyperparameters, variables.hyperparameters):
+            logs, state = self.model.train_step((*variables[:2], optimizer[:n], metrics), batch)
+        trainable, non_trainable, optimizer = list(state[0]), list(state[1]), [*state[2], *optimizer[n:]]
+        return logs, Variables(trainable, non_trainable, optimizer, variables.hyperparameters), list(state[3])
 
     def test(self, variables: Variables, metrics: list[Array], batch: tuple[Array, ...]) -> Stepped:
         """Keras' `test_step`: (logs, variables, metrics)."""
         self._finalize_adapted(variables)
-        logs, state = self.model.test_step((*variables[:2], metrics), batch)
-        return logs, Variables(list(state[0]), list(state[1]), variables.optimizer), list(state[2])
+        with bound(self.hyperparameters, variables.hyperparameters):
+            logs, state = self.model.test_step((*variables[:2], metrics), batch)
+        return logs, variables._replace(trainable=list(state[0]), non_trainable=list(state[1])), list(state[2])
 
     def predict(self, variables: Variables, x: Array) -> Array:
         """The model's output."""

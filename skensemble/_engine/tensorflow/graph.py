@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from skensemble._engine.batches import steps_of
+from skensemble._engine.hyperparameters import bound
 from skensemble._engine.prototype import LOCK
 from skensemble._engine.records import Data, ValidationData, Variables
 from skensemble._engine.tensorflow.data import first_rows, gather_batches, present, specs_of
@@ -139,7 +140,7 @@ class Graph:
         self._step: FunctionalStep | None = None
         self.flat: FlatOptimizer | None = None
         if is_elementwise(member.optimizer):
-            self.flat = FlatOptimizer(member.optimizer, n_members)
+            self.flat = FlatOptimizer(member.optimizer, n_members, member.hyperparameters)
         self.keep_sparse = False
         self.n_traces = 0
         self._functions: dict[tuple, tf.types.experimental.ConcreteFunction] = {}
@@ -364,16 +365,18 @@ class Graph:
         step = self._test_step(specs_of(data))
         n_trainable = len(variables.trainable)
         values = [*variables.trainable, *variables.non_trainable]
+        hyperparameters = list(variables.hyperparameters)
 
         def one(i: tf.Tensor, rows: tf.Tensor, changed: dict[int, tf.Tensor], metrics: list[tf.Tensor]) -> list[Any]:
-            now = _replaced(values, changed)
-            return list(step(now[:n_trainable], now[n_trainable:], metrics, gather_batches(data, rows)))
+            values_now = _replaced(values, changed)
+            now = Variables(values_now[:n_trainable], values_now[n_trainable:], [], hyperparameters)
+            return list(step(now, metrics, gather_batches(data, rows)))
 
         sizes, _ = steps_of(rows.shape[1], batch_size)
         before = {i: values[i] for i in step.structured_outputs[0]}
         changed, metrics = self._loop(one, rows, sizes, [before, metrics], compiled=compiled)
         values = _replaced(values, _where(active, changed, before))
-        return Variables(values[:n_trainable], values[n_trainable:], variables.optimizer), metrics
+        return variables._replace(trainable=values[:n_trainable], non_trainable=values[n_trainable:]), metrics
 
     def _set_rates(self, carry: Variables, rates: list[tf.Tensor]) -> Variables:
         index = self.member.optimizer.rate_index
@@ -401,29 +404,28 @@ class Graph:
         ) -> tuple[Variables, list[tf.Tensor]]:
             if self.flat is None:
                 return self._each(self._member_step, carry, metrics, batch)
-            found = self._each(self._member_gradients, carry.trainable, carry.non_trainable, metrics, batch)
+            found = self._each(self._member_gradients, carry._replace(optimizer=[]), metrics, batch)
             gradients, assigned, non_trainable, metrics = found
             update = tf.function(self.flat.apply, autograph=False, jit_compile=xla == "update")
-            trainable, optimizer = update(_replaced(carry.trainable, assigned), carry.optimizer, gradients)
-            return Variables(trainable, non_trainable, optimizer), metrics
+            trainable, optimizer = update(
+                _replaced(carry.trainable, assigned), carry.optimizer, gradients, carry.hyperparameters
+            )
+            return carry._replace(trainable=trainable, non_trainable=non_trainable, optimizer=optimizer), metrics
 
         name = "train with compiled update" if xla == "update" else "train"
         return self._inner(name, step, specs, lambda: [self._carry_specs(), self.step.metric_specs(self.n_members)])
 
     def _test_step(self, specs: Sequence[tf.TensorSpec]) -> tf.types.experimental.ConcreteFunction:
-        """(trainable, non_trainable, metrics, batch) -> (changed variables by index, metrics)."""
+        """(variables, metrics, batch) -> (changed variables by index, metrics)."""
 
         def step(
-            trainable: list[tf.Tensor],
-            non_trainable: list[tf.Tensor],
-            metrics: list[tf.Tensor],
-            batch: tuple[tf.Tensor, ...],
+            variables: Variables, metrics: list[tf.Tensor], batch: tuple[tf.Tensor, ...]
         ) -> tuple[dict[int, tf.Tensor], list[tf.Tensor]]:
-            return self._each(self._member_evaluate, trainable, non_trainable, metrics, batch)
+            return self._each(self._member_evaluate, variables, metrics, batch)
 
         def arguments() -> list[Any]:
-            variables = self.member.specs(self.n_members)
-            return [variables.trainable, variables.non_trainable, self.step.metric_specs(self.n_members)]
+            variables = self.member.specs(self.n_members)._replace(optimizer=[])
+            return [variables, self.step.metric_specs(self.n_members)]
 
         return self._inner("test", step, specs, arguments)
 
@@ -452,13 +454,9 @@ class Graph:
         return each_member(self.mode, self.n_members, function, *arguments)
 
     def _member_gradients(
-        self,
-        trainable: list[tf.Tensor],
-        non_trainable: list[tf.Tensor],
-        metrics: list[tf.Tensor],
-        batch: tuple[tf.Tensor, ...],
+        self, variables: Variables, metrics: list[tf.Tensor], batch: tuple[tf.Tensor, ...]
     ) -> tuple[list[tf.Tensor], dict[int, tf.Tensor], list[tf.Tensor], list[tf.Tensor]]:
-        found = self._gradients(trainable, non_trainable, metrics, batch)
+        found = self._gradients(variables, metrics, batch)
         if any(g is None for g in found.values):
             raise _MissingGradientError
         return found.values, found.assigned, found.non_trainable, found.metrics
@@ -466,32 +464,24 @@ class Graph:
     def _member_step(
         self, variables: Variables, metrics: list[tf.Tensor], batch: tuple[tf.Tensor, ...]
     ) -> tuple[Variables, list[tf.Tensor]]:
-        found = self._gradients(variables.trainable, variables.non_trainable, metrics, batch)
-        trainable, optimizer = self.member.optimizer.apply(
-            _replaced(variables.trainable, found.assigned), variables.optimizer, found.values
-        )
-        return Variables(trainable, found.non_trainable, optimizer), found.metrics
+        found = self._gradients(variables, metrics, batch)
+        with bound(self.member.hyperparameters, variables.hyperparameters):
+            trainable, optimizer = self.member.optimizer.apply(
+                _replaced(variables.trainable, found.assigned), variables.optimizer, found.values
+            )
+        new = variables._replace(trainable=trainable, non_trainable=found.non_trainable, optimizer=optimizer)
+        return new, found.metrics
 
-    def _gradients(
-        self,
-        trainable: list[tf.Tensor],
-        non_trainable: list[tf.Tensor],
-        metrics: list[tf.Tensor],
-        batch: tuple[tf.Tensor, ...],
-    ) -> Gradients:
-        found = self.step.gradients(trainable, non_trainable, metrics, Data(*batch), keep_sparse=self.keep_sparse)
+    def _gradients(self, variables: Variables, metrics: list[tf.Tensor], batch: tuple[tf.Tensor, ...]) -> Gradients:
+        found = self.step.gradients(variables, metrics, Data(*batch), keep_sparse=self.keep_sparse)
         if found.are_sparse and not self.keep_sparse and not is_linear(self.member.optimizer):
             raise _SparseGradientError
         return found
 
     def _member_evaluate(
-        self,
-        trainable: list[tf.Tensor],
-        non_trainable: list[tf.Tensor],
-        metrics: list[tf.Tensor],
-        batch: tuple[tf.Tensor, ...],
+        self, variables: Variables, metrics: list[tf.Tensor], batch: tuple[tf.Tensor, ...]
     ) -> tuple[dict[int, tf.Tensor], list[tf.Tensor]]:
-        return self.step.evaluate(trainable, non_trainable, metrics, Data(*batch))
+        return self.step.evaluate(variables, metrics, Data(*batch))
 
 
 class _MissingGradientError(Exception):

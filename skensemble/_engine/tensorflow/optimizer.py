@@ -25,6 +25,7 @@ import tensorflow as tf
 from keras.src.backend.tensorflow.optimizer import TFOptimizer
 from keras.src.optimizers.base_optimizer import BaseOptimizer
 
+from skensemble._engine.hyperparameters import Hyperparameter, bound
 from skensemble._engine.tensorflow.mapping import map_members
 from skensemble._engine.variables import CONSTANT_START, optimizer_variables
 from skensemble.exceptions import NotFusableError
@@ -218,13 +219,19 @@ class FlatOptimizer:
     member : MemberOptimizer
         `is_elementwise` must hold for its optimizer and variables.
     n_members : int
+    hyperparameters : list of Hyperparameter
+        Those of the member's model that are inputs.
     """
 
-    def __init__(self, member: MemberOptimizer, n_members: int) -> None:
+    def __init__(self, member: MemberOptimizer, n_members: int, hyperparameters: Sequence[Hyperparameter] = ()) -> None:
+        self.hyperparameters = hyperparameters
         self.schedule = member.optimizer._learning_rate
         self.shapes = [tuple(v.shape) for v in member.trainable]
         self.sizes = [math.prod(shape) for shape in self.shapes]
         self.optimizer = flat = _subclass(_Flat, member.kind, member.config)
+        for name, value in vars(member.optimizer).items():
+            if isinstance(value, Hyperparameter):
+                object.__setattr__(flat, name, value)
         outline = keras.Variable(tf.zeros(()), dtype=member.trainable[0].dtype, name="all")
         flat.build([outline])
         scalars = _scalars(flat)
@@ -271,14 +278,19 @@ class FlatOptimizer:
         return values
 
     def apply(
-        self, trainable: list[tf.Tensor], packed: list[tf.Tensor], gradients: list[tf.Tensor]
+        self,
+        trainable: list[tf.Tensor],
+        packed: list[tf.Tensor],
+        gradients: list[tf.Tensor],
+        hyperparameters: Sequence[tf.Tensor] = (),
     ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         """Keras' `apply`: new `trainable` (list of (n_members, *shape)) and `packed`."""
         trainable, gradients = self.flatten(trainable), self.flatten(gradients)
         cells = self.scalars + self.slots
         rates = self.optimizer.rates, self._rates(packed)
         mapping = [(self.outline, trainable), rates, *zip(cells, packed, strict=True)]
-        with keras.StatelessScope(state_mapping=mapping) as scope:
+        of_members = [values[:, None] for values in hyperparameters]
+        with keras.StatelessScope(state_mapping=mapping) as scope, bound(self.hyperparameters, of_members):
             _apply(self.optimizer, [gradients], [self.outline])
         return self.unflatten(scope.get_current_value(self.outline)), [scope.get_current_value(cell) for cell in cells]
 

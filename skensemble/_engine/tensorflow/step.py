@@ -13,12 +13,14 @@ Private Keras names: ``_compute_loss``, ``_loss_tracker``, ``_compile_loss``, ``
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
+from skensemble._engine.hyperparameters import Hyperparameter, bound, make_inputs
 from skensemble._engine.prototype import (
     compile_alike,
     make_prototype,
@@ -41,6 +43,8 @@ class FunctionalModel:
         Compiled; copied, never written to.
     rebuild : callable, optional
         That of `get_program`.
+    takes_hyperparameters : bool, default=False
+        That of `get_program`.
 
     Attributes
     ----------
@@ -50,15 +54,27 @@ class FunctionalModel:
         All that were created with the copy.
     trainable, non_trainable : list of keras.Variable
     optimizer : MemberOptimizer
+    hyperparameters : list of Hyperparameter
+        Those that are inputs.
     """
 
-    def __init__(self, model: keras.Model, rebuild: Callable[[], keras.Model] | None = None) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        rebuild: Callable[[], keras.Model] | None = None,
+        *,
+        takes_hyperparameters: bool = False,
+    ) -> None:
         with created_variables() as self.created:
             self.model = make_prototype(model, rebuild)
         self.trainable = list(self.model.trainable_variables)
         self.non_trainable = list(self.model.non_trainable_variables)
         self.optimizer = MemberOptimizer(model.optimizer, self.trainable)
         self.model.optimizer = None  # it is the user's own
+        self.hyperparameters: list[Hyperparameter] = []
+        if takes_hyperparameters:
+            kind, optimizer = self.optimizer.kind, self.optimizer.optimizer
+            self.hyperparameters = make_inputs(self.model, optimizer, kind, _RealHyperparameter)
 
     @property
     def n_values(self) -> int:
@@ -77,8 +93,11 @@ class FunctionalModel:
 
     def specs(self, n_members: int) -> Variables:
         """Specs of the variables, stacked."""
+        hyperparameters = []
+        if self.hyperparameters:
+            hyperparameters.append(tf.TensorSpec((n_members, len(self.hyperparameters), 2), keras.config.floatx()))
         parts = self.trainable, self.non_trainable, self.optimizer.variables
-        return Variables(*(stacked_specs(part, n_members) for part in parts))
+        return Variables(*(stacked_specs(part, n_members) for part in parts))._replace(hyperparameters=hyperparameters)
 
     def predict(self, trainable: list[tf.Tensor], non_trainable: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
         """The model's output."""
@@ -96,6 +115,13 @@ class FunctionalModel:
         if isinstance(output, dict):  # of a subclassed model
             raise NotFusableError("the model's output is a dict")
         return output
+
+
+class _RealHyperparameter(Hyperparameter, float):
+    """A number to TensorFlow, whose dropout takes a tensor for a rate, but Keras does not."""
+
+    def __new__(cls) -> _RealHyperparameter:
+        return super().__new__(cls, math.nan)
 
 
 class Gradients(NamedTuple):
@@ -171,18 +197,19 @@ class FunctionalStep:
 
     def gradients(
         self,
-        trainable: list[tf.Tensor],
-        non_trainable: list[tf.Tensor],
+        variables: Variables,
         metrics: list[tf.Tensor],
         batch: Data,
         *,
         keep_sparse: bool,
     ) -> Gradients:
         """One batch up to the optimizer's update; sparse gradients become dense unless they are to be kept."""
+        trainable, non_trainable = list(variables.trainable), list(variables.non_trainable)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(trainable)
             scope = self._scope(trainable, non_trainable, metrics, tape)
-            loss = self._forward_loss(scope, batch, training=True)
+            with bound(self.member.hyperparameters, variables.hyperparameters):
+                loss = self._forward_loss(scope, batch, training=True)
             loss = self.member.optimizer.optimizer.scale_loss(loss)
         reads = [[value, *scope.assigned[i]] for i, value in enumerate(trainable)]
         by_read = tape.gradient(loss, reads)
@@ -195,17 +222,18 @@ class FunctionalStep:
         )
 
     def evaluate(
-        self, trainable: list[tf.Tensor], non_trainable: list[tf.Tensor], metrics: list[tf.Tensor], batch: Data
+        self, variables: Variables, metrics: list[tf.Tensor], batch: Data
     ) -> tuple[dict[int, tf.Tensor], list[tf.Tensor]]:
         """One batch of evaluation: the variables that it changes, and the new metrics.
 
         Variables are given by their index among the trainable and the others together. Recurrent layers with dropout
         draw masks, and so change the state of their random numbers, also where they do not apply them.
         """
-        scope = self._scope(trainable, non_trainable, metrics)
-        self._forward_loss(scope, batch, training=False)
-        variables = [*self.member.trainable, *self.member.non_trainable]
-        changed = {i: scope.get_current_value(v) for i, v in enumerate(variables) if id(v) in scope.updated}
+        scope = self._scope(variables.trainable, variables.non_trainable, metrics)
+        with bound(self.member.hyperparameters, variables.hyperparameters):
+            self._forward_loss(scope, batch, training=False)
+        own = [*self.member.trainable, *self.member.non_trainable]
+        changed = {i: scope.get_current_value(v) for i, v in enumerate(own) if id(v) in scope.updated}
         return changed, [scope.get_current_value(v) for v in self.metrics]
 
     def _forward_loss(self, scope: _StepScope, batch: Data, training: bool) -> tf.Tensor:

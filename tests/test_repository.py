@@ -38,7 +38,7 @@ LAYERS = [
     {"_members"},
     {"_engine"},
     {"_checkpoint"},
-    {"wrappers", "_heads", "_adapters"},
+    {"wrappers", "_wrappers", "_heads", "_adapters"},
     {"_export", "_routing", "_reweight", "_stopping"},
     {"_base", "_named", "_single_run", "_search"},
     {"io", "metrics", "model_selection", "preprocessing"},

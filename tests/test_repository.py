@@ -40,7 +40,7 @@ LAYERS = [
     {"_checkpoint"},
     {"wrappers", "_wrappers", "_heads", "_adapters"},
     {"_export", "_routing", "_reweight", "_stopping"},
-    {"_base", "_named", "_single_run", "_search"},
+    {"_base", "_search"},
     {"io", "metrics", "model_selection", "preprocessing"},
     {"_trained"},
     {"_averaging", "_voting", "_snapshot", "_polyak", "_stacking"},

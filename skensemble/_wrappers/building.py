@@ -50,9 +50,8 @@ class BuildingMixin:
             self._random_state = int(self.random_state.randint(np.iinfo(np.int32).max))
         if column_choice(self) is not None:
             _check_columns_alike(getattr(self, "inputs", None), getattr(self, "n_categories_", ()))
-        seed = self._random_state
         reinitializes = getattr(self, "reinitialize", None)
-        with seeded(seed), without_own_seed(self), new_values(self) if reinitializes else nullcontext():
+        with seeded(self._random_state), without_own_seed(self), new_values(self) if reinitializes else nullcontext():
             model = super()._build_keras_model()
         if not isinstance(model, keras.Model):
             raise TypeError(

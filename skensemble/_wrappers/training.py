@@ -33,8 +33,7 @@ class TrainingMixin:
             if _fit_by_program(self, Data(X, y, sample_weight), before, {**kwargs, **counted}):
                 return
             self._give_back()
-        seed = self._random_state
-        with seeded(seed), without_own_seed(self):
+        with seeded(self._random_state), without_own_seed(self):
             super()._fit_keras_model(without_rows(X), y, sample_weight, warm_start, epochs, initial_epoch, **kwargs)
 
     def _predict_raw(self, X, **kwargs):

@@ -15,19 +15,24 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.validation import check_is_fitted
 
 from skensemble._adapters import as_member
-from skensemble._base import BaseKerasEnsemble, KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
+from skensemble._base.ensemble import BaseKerasEnsemble
+from skensemble._base.further import train_further
+from skensemble._base.independent import fit_independent
+from skensemble._base.left_out import conformal_rows, predict_left_out, score_left_out
+from skensemble._base.predictions import KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
 from skensemble._checkpoint.store import keep_entropy, open_checkpoint
 from skensemble._compat.python import find_stacklevel
-from skensemble._compat.sklearn import HasMethods, Interval, RealNotInt, StrOptions, fit_context, raise_for_params
+from skensemble._compat.sklearn import HasMethods, Interval, RealNotInt, StrOptions, fit_context
 from skensemble._engine.fitted import FittedMembers
-from skensemble._engine.progress import fit_task
 from skensemble._members.checks import check_member, check_takes_columns
 from skensemble._members.drawn_params import check_distributions, draw_params, with_params
+from skensemble._members.drawn_rows import count_columns, count_rows, draw_rows, rows_left_out, validation_rows
+from skensemble._members.inputs import TrainingData
 from skensemble._members.other_estimators import without_network_seed
 from skensemble._members.spec import MemberSpec, draw_columns, draw_entropy, is_frozen, is_network, spawn_seeds
 from skensemble._numeric.conformal import adaptive_scores, jackknife_interval, jackknife_sets
 from skensemble._numeric.mixture import PredictionInterval, check_coverage
-from skensemble._reweight import RULES, Reweighted, calibrates
+from skensemble._reweight import CLASSIFIER_CONSTRAINTS, COMBINATION_CONSTRAINTS, Reweighted, calibrates
 from skensemble._stopping import LEARNED_OF_STOPPING, STOPPING_CONSTRAINTS, check_stopping, stops_together
 from skensemble._trained import Reading, labelled, read_models
 from skensemble._typing import MatrixLike
@@ -60,11 +65,11 @@ _LEARNED_OF_FIT = (
 class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
     _fitted_state = ("estimators_", "estimator_", *_LEARNED_OF_FIT, "_data", "_entropy", "_n_drawn")
     _parameter_constraints = {
+        **BaseKerasEnsemble._parameter_constraints,
+        **COMBINATION_CONSTRAINTS,
         "estimator": [HasMethods(["fit", "predict"]), callable, list, None],
         "n_estimators": [Interval(numbers.Integral, 1, None, closed="left")],
         "param_distributions": [dict, list, None],
-        "combination": [StrOptions({"mean", "median", "trimmed_mean"})],
-        "trim_fraction": [Interval(numbers.Real, 0, 0.5, closed="neither")],
         "weights": [StrOptions({"greedy"}), "array-like", None],
         "bootstrap": ["boolean"],
         "max_samples": [
@@ -77,14 +82,9 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
         ],
         "oob_score": ["boolean", callable],
         "oob_validation": ["boolean"],
-        "validation_fraction": [Interval(RealNotInt, 0, 1, closed="neither")],
         **STOPPING_CONSTRAINTS,
         "warm_start": ["boolean"],
-        "engine": [StrOptions({"auto", "fused", "keras"})],
-        "checkpoint_dir": [str, os.PathLike, None],
         "n_jobs": [numbers.Integral, None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
 
     def __len__(self):
@@ -111,19 +111,20 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
         trained = read_models(labelled(models), reading, apart=True)
         estimators = trained.estimators
         ensemble = cls(estimators, len(estimators), weights=trained.weights(weights), **combining)
-        if reading.classifier:
-            ensemble._validate_classes(trained.y)
-        ensemble._take_fitted(estimators, trained.row_shape, trained.feature_names)
+        trained.become_members_of(ensemble)
         ensemble.estimator_ = None
         return ensemble
 
-    def _fit(self, X, y, sample_weight, params, task, *, classifier):
+    def _train(self, X, y, sample_weight, params, task):
+        classifier = is_classifier(self)
         self._check_members(classifier)
         metadata = self._member_metadata(sample_weight, params)
         check_distributions(self._given, self.param_distributions)
-        draws = self._check_row_parameters(len(X))
+        draws = self._draws_rows(len(X))
         check_stopping(self, draws=draws, is_fitted_already=self._is_fitted_already())
-        n_columns = self._check_column_parameters(X.row_shape)
+        n_columns = count_columns(self.max_features, X.row_shape)
+        if n_columns is not None:
+            check_takes_columns(self._given)
         fitted = self._kept_members()
         self._remember_data(X, y, draws, n_columns, must_agree=bool(fitted))
         with open_checkpoint(self.checkpoint_dir) as checkpoint:
@@ -132,12 +133,13 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
             for name in (*_LEARNED_OF_FIT, "_is_subset"):
                 vars(self).pop(name, None)
             members, left_out = self._make_members(len(X), draws, classifier, metadata)
-            members = self._draw_columns(members, X.row_shape, n_columns)
+            if n_columns is not None:
+                self.estimators_features_ = draw_columns(self._entropy, len(members), X.row_shape[0], n_columns)
+                members = _with_each(members, columns=self.estimators_features_)
             self._check_frozen(members, X, y)
             new = members[len(fitted) :]
-            self._fit_independent(
-                new, X, y, sample_weight, task, fitted=fitted, left_out=left_out, checkpoint=checkpoint
-            )
+            data = TrainingData(X, y, sample_weight)
+            fit_independent(self, new, data, task, fitted=fitted, left_out=left_out, checkpoint=checkpoint)
         if left_out is not None and left_out.any():
             self._learn_left_out(X, y, sample_weight, left_out)
         self.estimator_ = self._template(classifier)
@@ -145,30 +147,14 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
 
     def _learn_left_out(self, X, y, sample_weight, left_out):
         """Learn from the predictions of rows by the members that left them out; NaN where there is none."""
-        predicted = self._predict_left_out(X, left_out)
+        predicted = predict_left_out(self, X, left_out)
         if self.oob_score:
-            self._score_left_out(y, left_out, predicted, self.oob_score)
+            self._score_left_out(y, predicted, left_out.any(axis=0))
         scores = self._conformity_scores(y, predicted)
         if scores is not None:
             if sample_weight is not None:
                 scores[sample_weight == 0] = np.nan
             self._conformity = scores
-
-    def _conformal_rows(self):
-        """Which member left out which row, and how far the rows' targets are from what these members predict."""
-        check_is_fitted(self)
-        if not hasattr(self, "_conformity"):
-            raise ValueError(
-                "Intervals and sets with a guarantee need rows that members left out, and members that are combined as "
-                f"in fit: this {type(self).__name__} was fitted without such rows, or was changed by reweight or "
-                "subset. Fit with bootstrap=True or max_samples below the rows of X."
-            )
-        scores = self._conformity
-        left_out = np.ones((len(self.estimators_), len(scores)), bool)
-        for i, rows in enumerate(self.estimators_samples_):
-            left_out[i, rows] = False
-        known = ~np.isnan(scores.reshape(len(scores), -1)).any(axis=1)
-        return left_out[:, known], scores[known]
 
     @property
     def _given(self):
@@ -282,7 +268,7 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
 
     def _check_members(self, classifier):
         if isinstance(self._given, list):
-            self._check_fitted_members(classifier)
+            _check_fitted_members(self._given, self.n_estimators, classifier)
         elif self._given is not None:
             check_member(self._given, classifier=classifier, pipelines=True)
             if self.oob_validation and not is_frozen(self._given) and not is_network(self._given):
@@ -301,25 +287,19 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
     def _network_name(self, *, fitted=False):
         if fitted:
             return None if self.estimators_.first_network() is None else ""
-        estimators = self._given if isinstance(self._given, list) else [self._given]
-        return "" if any(one is None or is_network(one) for one in estimators) else None
+        return "" if any(self._are_networks()) else None
 
     def _has_networks_only(self, *, fitted=False):
-        if fitted:
-            return self.estimators_.has_networks_only()
-        estimators = self._given if isinstance(self._given, list) else [self._given]
-        return all(one is None or is_network(one) for one in estimators)
+        return self.estimators_.has_networks_only() if fitted else all(self._are_networks())
 
-    def _check_row_parameters(self, n_samples):
+    def _are_networks(self):
+        """Whether each of the estimators that are given is a network."""
+        estimators = self._given if isinstance(self._given, list) else [self._given]
+        return [one is None or is_network(one) for one in estimators]
+
+    def _draws_rows(self, n_samples):
         """Whether members draw rows of their own; learns how many."""
-        self._n_drawn = self.max_samples
-        if not isinstance(self.max_samples, numbers.Integral):
-            self._n_drawn = max(1, int(self.max_samples * n_samples))
-        if self._n_drawn > n_samples and not self.bootstrap:
-            raise ValueError(
-                f"`max_samples` must not exceed the rows of X without `bootstrap`: got {self._n_drawn} for {n_samples} "
-                "rows."
-            )
+        self._n_drawn = count_rows(self.max_samples, n_samples, replace=self.bootstrap)
         draws = (self.bootstrap or self._n_drawn < n_samples) and not self._is_fitted_already()
         for name in ("oob_score", "oob_validation"):
             if getattr(self, name) and not draws:
@@ -328,37 +308,6 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
                     f"{n_samples} rows of X, and an estimator to train."
                 )
         return draws
-
-    def _check_column_parameters(self, row_shape):
-        """How many columns each member draws; None where all see all."""
-        given, is_count = self.max_features, isinstance(self.max_features, numbers.Integral)
-        if not is_count and given == 1:
-            return None
-        if len(row_shape) != 1:
-            raise ValueError(
-                f"`max_features` needs X of two dimensions, whose columns can be drawn: got max_features={given} for "
-                f"rows of shape {row_shape}. Set max_features=1.0, so that members take all of X."
-            )
-        (n_features,) = row_shape
-        n_columns = int(given) if is_count else max(1, int(given * n_features))
-        if n_columns > n_features:
-            raise ValueError(
-                f"`max_features` must not exceed the columns of X: got max_features={given} for {n_features} columns."
-            )
-        if n_columns == n_features:
-            return None
-        check_takes_columns(self._given)
-        return n_columns
-
-    def _draw_columns(self, members, row_shape, n_columns):
-        """The members with the columns that each is trained on."""
-        if n_columns is None:
-            return members
-        self.estimators_features_ = draw_columns(self._entropy, len(members), row_shape[0], n_columns)
-        return [
-            dataclasses.replace(member, columns=columns)
-            for member, columns in zip(members, self.estimators_features_, strict=True)
-        ]
 
     def _make_members(self, n_samples, draws, classifier, metadata):
         """All members, and which rows each leaves out (None where all see all)."""
@@ -371,10 +320,8 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
         members = [MemberSpec(estimator, seed, **metadata) for estimator, seed in zip(estimators, seeds, strict=True)]
         if not draws:
             return members, None
-        rows = [_draw_rows(seed, n_samples, self._n_drawn, self.bootstrap) for seed in seeds]
-        left_out = np.ones((len(members), n_samples), bool)
-        for i, drawn in enumerate(rows):
-            left_out[i, drawn] = False
+        rows = draw_rows(seeds, n_samples, self._n_drawn, replace=self.bootstrap)
+        left_out = rows_left_out(rows, n_samples)
         if not left_out.any() and (self.oob_score or isinstance(self.weights, str) or calibrates(self)):
             raise ValueError(
                 "`oob_score`, `weights='greedy'` and `calibration` need rows that members leave out, but every member "
@@ -382,53 +329,30 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
                 f"lower max_samples={self.max_samples}."
             )
         self.estimators_samples_ = rows
-        validation = _validation_rows(left_out) if self.oob_validation else [None] * len(rows)
-        members = [
-            dataclasses.replace(member, sample_indices=drawn, validation_indices=held_out)
-            for member, drawn, held_out in zip(members, rows, validation, strict=True)
-        ]
-        return members, left_out
-
-    def _check_fitted_members(self, classifier):
-        if len(self._given) != self.n_estimators:
-            raise ValueError(
-                f"A list as `estimator` holds every member: got {len(self._given)} members for "
-                f"n_estimators={self.n_estimators}. Set n_estimators={len(self._given)}."
-            )
-        for i, member in enumerate(self._given):
-            check_member(member, classifier=classifier, name=f"estimator[{i}]", pipelines=True)
-            if not is_frozen(member):
-                raise TypeError(
-                    f"A list as `estimator` holds fitted members: `estimator[{i}]` is {member!r}. Wrap a fitted one as "
-                    "sklearn.frozen.FrozenEstimator(member), or give one unfitted estimator to train copies of it."
-                )
+        validation = validation_rows(left_out) if self.oob_validation else [None] * len(rows)
+        return _with_each(members, sample_indices=rows, validation_indices=validation), left_out
 
 
-def _draw_rows(seed, n_samples, n_drawn, replace):
-    """Rows of one member, in ascending order."""
-    # A generator of its own: the seed itself gives the order in which the rows are visited.
-    generator = np.random.default_rng([seed, n_samples])
-    return np.sort(generator.choice(n_samples, n_drawn, replace=replace))
-
-
-def _validation_rows(left_out):
-    """Rows on which each member is validated: as many for each, so that they train together, spread over all it has."""
-    n_rows = left_out.sum(axis=1).min()
-    if n_rows == 0:
-        raise ValueError("`oob_validation` needs rows that every member leaves out: one of them drew all rows.")
-    rows = [np.flatnonzero(row) for row in left_out]
-    return [row[np.arange(n_rows) * len(row) // n_rows] for row in rows]
-
-
-def _score(score_func, default, y, predictions, judged):
-    """Score on the rows that some member left out."""
-    if not judged.all():
-        warnings.warn(
-            f"{np.count_nonzero(~judged)} rows were drawn by every member and have no out-of-bag prediction: with more "
-            "members or a smaller `max_samples` there would be one.",
-            stacklevel=find_stacklevel(),
+def _check_fitted_members(given, n_estimators, classifier):
+    """Raise where a list as `estimator` is not one of so many fitted members."""
+    if len(given) != n_estimators:
+        raise ValueError(
+            f"A list as `estimator` holds every member: got {len(given)} members for "
+            f"n_estimators={n_estimators}. Set n_estimators={len(given)}."
         )
-    return (score_func if callable(score_func) else default)(y[judged], predictions)
+    for i, member in enumerate(given):
+        check_member(member, classifier=classifier, name=f"estimator[{i}]", pipelines=True)
+        if not is_frozen(member):
+            raise TypeError(
+                f"A list as `estimator` holds fitted members: `estimator[{i}]` is {member!r}. Wrap a fitted one as "
+                "sklearn.frozen.FrozenEstimator(member), or give one unfitted estimator to train copies of it."
+            )
+
+
+def _with_each(members, **values):
+    """Members with a value of their own for each of these attributes."""
+    own = [dict(zip(values, one, strict=True)) for one in zip(*values.values(), strict=True)]
+    return [dataclasses.replace(member, **changes) for member, changes in zip(members, own, strict=True)]
 
 
 class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging):
@@ -594,9 +518,7 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
 
     _parameter_constraints = {
         **_BaseKerasAveraging._parameter_constraints,
-        "voting": [StrOptions({"soft", "hard"})],
-        "combination": [StrOptions(set(RULES))],
-        "calibration": [StrOptions({"temperature"}), None],
+        **CLASSIFIER_CONSTRAINTS,
     }
 
     def __init__(
@@ -760,11 +682,7 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
             Where members are equal, `warm_start` adds none, a trimmed mean leaves none out, or rows have no out-of-bag
             prediction.
         """
-        raise_for_params(params, self, "fit")
-        with fit_task(self) as task:
-            X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=False)
-            self._validate_classes(y)
-            return self._fit(X, y, sample_weight, params, task, classifier=True)
+        return self._fit_checked(X, y, sample_weight, params)
 
     def partial_fit(
         self,
@@ -806,7 +724,7 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
             Where parameters ask for what only one fit can do: rows or columns of each member's own, greedy weights,
             `warm_start`, `checkpoint_dir`.
         """
-        return self._partial_fit(X, y, classes, sample_weight, epochs)
+        return train_further(self, X, y, classes, sample_weight, epochs)
 
     def predict_set(self, X: MatrixLike, coverage: float = 0.9) -> np.ndarray:
         """Set of labels of each row that has the true one in it with a given probability, by conformal prediction.
@@ -847,7 +765,7 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
                 f"{'several labels a row' if self._multilabel else 'votes'}. Use voting='soft', and y with one label a "
                 "row."
             )
-        left_out, scores = self._conformal_rows()
+        left_out, scores = conformal_rows(self)
         predictions = self.predict_members(X)
         return jackknife_sets(predictions, left_out, self.weights_, self._combination(), scores, coverage)
 
@@ -856,13 +774,11 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
             return None
         return adaptive_scores(proba)[np.arange(len(y)), self._encode(y)]
 
-    def _score_left_out(self, y, left_out, proba, score_func):
+    def _score_left_out(self, y, proba, judged):
         self.oob_decision_function_ = proba
-        judged = left_out.any(axis=0)
         # Shares of votes in another order differ by rounding: without it a tie would go to either class.
-        proba = np.round(self.oob_decision_function_[judged], decimals=12)
-        labels = self._decode(self._choose_indices(proba))
-        self.oob_score_ = _score(score_func, accuracy_score, y, labels, judged)
+        labels = self._decode(self._choose_indices(np.round(proba[judged], decimals=12)))
+        self.oob_score_ = score_left_out(self.oob_score, accuracy_score, y, labels, judged)
 
 
 class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
@@ -1155,10 +1071,7 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
             Where members are equal, `warm_start` adds none, a trimmed mean leaves none out, or rows have no out-of-bag
             prediction.
         """
-        raise_for_params(params, self, "fit")
-        with fit_task(self) as task:
-            X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=True)
-            return self._fit(X, y, sample_weight, params, task, classifier=False)
+        return self._fit_checked(X, y, sample_weight, params)
 
     def partial_fit(
         self,
@@ -1197,7 +1110,7 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
             Where parameters ask for what only one fit can do: rows or columns of each member's own, greedy weights,
             `warm_start`, `checkpoint_dir`.
         """
-        return self._partial_fit(X, y, None, sample_weight, epochs)
+        return train_further(self, X, y, None, sample_weight, epochs)
 
     def predict_interval(self, X: MatrixLike, coverage: float = 0.9, *, method: str = "mixture") -> PredictionInterval:
         """Interval in which y of each row lies with a given probability.
@@ -1236,14 +1149,13 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
             return super().predict_interval(X, coverage, method=method)
         check_is_fitted(self)
         check_coverage(coverage)
-        left_out, residuals = self._conformal_rows()
+        left_out, residuals = conformal_rows(self)
         predictions = self.predict_members(X)
         return jackknife_interval(predictions, left_out, self.weights_, self._combination(), residuals, coverage)
 
     def _conformity_scores(self, y, predicted):
         return np.abs(y - predicted)
 
-    def _score_left_out(self, y, left_out, predicted, score_func):
+    def _score_left_out(self, y, predicted, judged):
         self.oob_prediction_ = predicted
-        judged = left_out.any(axis=0)
-        self.oob_score_ = _score(score_func, r2_score, y, self.oob_prediction_[judged], judged)
+        self.oob_score_ = score_left_out(self.oob_score, r2_score, y, predicted[judged], judged)

@@ -7,7 +7,8 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skensemble._layers import WeightedAverage
-from skensemble.wrappers import KerasClassifier, KerasRegressor, output_layer_of
+from skensemble._wrappers.mlp import output_layer_of
+from skensemble.wrappers import KerasClassifier, KerasRegressor
 
 MERGES = ("concatenate", "average", "weighted_average")
 # After the merged outputs, where nothing is said.

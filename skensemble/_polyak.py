@@ -9,20 +9,18 @@ from typing import Any, Self
 import keras
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
-from skensemble._base import (
-    BaseKerasEnsemble,
-    KerasEnsembleClassifierMixin,
-    KerasEnsembleRegressorMixin,
-)
+from skensemble._base.ensemble import BaseKerasEnsemble
+from skensemble._base.predictions import KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
+from skensemble._base.single_run import run_epochs, run_estimator
 from skensemble._checkpoint.store import keep_entropy, open_checkpoint
 from skensemble._compat.scikeras import BaseWrapper, encode_features
-from skensemble._compat.sklearn import HasMethods, Interval, RealNotInt, StrOptions, fit_context, raise_for_params
+from skensemble._compat.sklearn import HasMethods, Interval, RealNotInt, StrOptions, fit_context
 from skensemble._engine.batch_norm import estimate_statistics, has_batch_norm
 from skensemble._engine.fitted import predict_members
-from skensemble._engine.progress import fit_task, fitted_as
+from skensemble._engine.progress import fitted_as
 from skensemble._engine.records import Variables
 from skensemble._engine.training import fit_trajectory
 from skensemble._engine.trajectory import EpochStates, Trajectory
@@ -41,7 +39,7 @@ from skensemble._numeric.combination import (
 )
 from skensemble._numeric.host_rows import take_rows
 from skensemble._numeric.mixture import deviation
-from skensemble._numeric.selection import held_out_rows
+from skensemble._numeric.selection import held_out_rows, row_losses
 from skensemble._reweight import (
     COMBINING,
     calibrates,
@@ -51,7 +49,6 @@ from skensemble._reweight import (
     remember_parameters,
     warn_if_changed,
 )
-from skensemble._single_run import run_epochs, run_estimator
 from skensemble._trained import Reading, labelled, read_models
 from skensemble._typing import MatrixLike
 
@@ -74,16 +71,13 @@ class _BasePolyakWeight(BaseKerasEnsemble):
         "_weighting",
     )
     _parameter_constraints = {
+        **BaseKerasEnsemble._parameter_constraints,
         "estimator": [HasMethods(["fit", "predict"]), callable, None],
         "n_checkpoints": [Interval(numbers.Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "weights": ["array-like", StrOptions(set(_WEIGHTINGS))],
         "decay": [Interval(numbers.Real, 0, None, closed="neither")],
         "update_batch_norm": ["boolean"],
         "validation_fraction": [Interval(RealNotInt, 0, 1, closed="neither")],
-        "engine": [StrOptions({"auto", "fused", "keras"})],
-        "checkpoint_dir": [str, os.PathLike, None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
 
     @property
@@ -147,7 +141,7 @@ class _BasePolyakWeight(BaseKerasEnsemble):
         n_checkpoints = self.n_checkpoints_ if n_checkpoints is None else n_checkpoints
         weights = self._weighting if weights is None else weights
         decay = self._decay if decay is None else decay
-        self._check_average(n_checkpoints, weights, decay, len(self._checkpoints))
+        _check_average(n_checkpoints, weights, decay, len(self._checkpoints))
         X = self._training_rows(n_checkpoints, X)
         with unchanged_on_error(self):
             self._average(n_checkpoints, weights, decay, X)
@@ -190,20 +184,16 @@ class _BasePolyakWeight(BaseKerasEnsemble):
         n_checkpoints = n_kept if n_checkpoints is None else n_checkpoints
         polyak = cls(clone(checkpoints.prototype), n_checkpoints=n_checkpoints, **averaging)
         polyak._check_parameters()
-        polyak._check_average(n_checkpoints, polyak.weights, polyak.decay, n_kept)
-        if reading.classifier:
-            polyak._validate_classes(trained.y)
-        polyak._row_shape, polyak.n_features_in_ = trained.row_shape, trained.row_shape[0]
-        if trained.feature_names is not None:
-            polyak.feature_names_in_ = trained.feature_names
+        _check_average(n_checkpoints, polyak.weights, polyak.decay, n_kept)
+        trained.describe_data_to(polyak)
         polyak._checkpoints, polyak.checkpoints_ = checkpoints, checkpoints.members()
         polyak._batch_size = DEFAULT_BATCH_SIZE
-        polyak.engine_, polyak.engine_reason_ = "none", "no network was trained"
         polyak._average(n_checkpoints, polyak.weights, polyak.decay, polyak._training_rows(n_checkpoints, X))
         remember_parameters(polyak, COMBINING)
         return polyak
 
-    def _fit(self, X, y, sample_weight, params, task, *, classifier):
+    def _train(self, X, y, sample_weight, params, task):
+        classifier = is_classifier(self)
         estimator = run_estimator(self.estimator, classifier=classifier)
         metadata = self._member_metadata(sample_weight, params)
         n_epochs = run_epochs(estimator)
@@ -251,7 +241,7 @@ class _BasePolyakWeight(BaseKerasEnsemble):
                 f"got n_checkpoints={n_kept} for epochs={n_epochs}. Train longer or average fewer."
             )
         if not automatic:
-            self._check_average(n_kept, self.weights, self.decay, n_kept)
+            _check_average(n_kept, self.weights, self.decay, n_kept)
         return n_kept
 
     def _keep_run(self, run):
@@ -270,20 +260,6 @@ class _BasePolyakWeight(BaseKerasEnsemble):
             weights_of_rows = None if sample_weight is None else sample_weight[held_out]
             n_checkpoints, weights = self._choose_average(X.take(held_out), y[held_out], weights_of_rows, X_trained)
         self._average(n_checkpoints, weights, self.decay, X_trained)
-
-    @staticmethod
-    def _check_average(n_checkpoints, weights, decay, n_kept):
-        if not isinstance(n_checkpoints, numbers.Integral) or not 1 <= n_checkpoints <= n_kept:
-            raise ValueError(
-                f"`n_checkpoints` must be from 1 to the number of checkpoints that were kept: got {n_checkpoints!r}, "
-                f"{n_kept} were kept."
-            )
-        if not decay > 0:
-            raise ValueError(f"`decay` must be above 0: got {decay!r}.")
-        if not isinstance(weights, str):
-            normalize_weights(weights, n_checkpoints)
-        elif weights not in _WEIGHTINGS:
-            raise ValueError(f"`weights` must be one of {', '.join(_WEIGHTINGS)} or an array: got {weights!r}.")
 
     def _estimates_statistics(self):
         return self.update_batch_norm and has_batch_norm(self._checkpoints.prototype.model_)
@@ -366,14 +342,28 @@ class _BasePolyakWeight(BaseKerasEnsemble):
     def _choose_average(self, X, y, sample_weight, X_trained):
         """Number of checkpoints and weighting with the smallest loss on held-out rows; the newest alone comes first."""
         best = np.inf, 1, "uniform"
-        n_kept = len(self._checkpoints)
+        n_kept, y, kind = len(self._checkpoints), self._encode(y), self._target_kind()
         for weights in _WEIGHTINGS:
             statistics = self._stage_statistics(weights, n_kept, self.decay, X_trained)
             predictions = self._predict_stages(X, weights, n_kept, self.decay, statistics)
-            losses = [np.average(self._losses(prediction, y), weights=sample_weight) for prediction in predictions]
+            losses = [np.average(row_losses(one, y, **kind), weights=sample_weight) for one in predictions]
             n_checkpoints = int(np.argmin(losses)) + 1
             best = min(best, (losses[n_checkpoints - 1], n_checkpoints, weights), key=lambda candidate: candidate[0])
         return best[1:]
+
+
+def _check_average(n_checkpoints, weights, decay, n_kept):
+    if not isinstance(n_checkpoints, numbers.Integral) or not 1 <= n_checkpoints <= n_kept:
+        raise ValueError(
+            f"`n_checkpoints` must be from 1 to the number of checkpoints that were kept: got {n_checkpoints!r}, "
+            f"{n_kept} were kept."
+        )
+    if not decay > 0:
+        raise ValueError(f"`decay` must be above 0: got {decay!r}.")
+    if not isinstance(weights, str):
+        normalize_weights(weights, n_checkpoints)
+    elif weights not in _WEIGHTINGS:
+        raise ValueError(f"`weights` must be one of {', '.join(_WEIGHTINGS)} or an array: got {weights!r}.")
 
 
 def _as_states(members):
@@ -638,11 +628,7 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
         RuntimeWarning
             Where a file in `checkpoint_dir` cannot be used; what it held is trained again.
         """
-        raise_for_params(params, self, "fit")
-        with fit_task(self) as task:
-            X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=False)
-            self._validate_classes(y)
-            return self._fit(X, y, sample_weight, params, task, classifier=True)
+        return self._fit_checked(X, y, sample_weight, params)
 
     def predict(self, X: MatrixLike) -> np.ndarray:
         """Label of each row.
@@ -679,15 +665,6 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
         """Temperature of the averaged network on rows that were held out."""
         proba = predict_members(self._averaged, X.take(rows), self._member_classes())[0]
         return fit_temperature_of(self, proba, y[rows], None if sample_weight is None else sample_weight[rows])
-
-    def _losses(self, proba, y):
-        """Log-loss of each row, summed over labels."""
-        if self._multilabel:
-            proba = np.where(y == 1, proba, 1 - proba)
-        else:
-            proba = proba[np.arange(len(y)), np.searchsorted(self.classes_, y)]
-        losses = -np.log(np.clip(np.asarray(proba, dtype=np.float64), np.finfo(np.float32).eps, 1))
-        return losses.reshape(len(y), -1).sum(axis=1)
 
 
 class PolyakWeightRegressor(KerasEnsembleRegressorMixin, _BasePolyakWeight):
@@ -886,10 +863,7 @@ class PolyakWeightRegressor(KerasEnsembleRegressorMixin, _BasePolyakWeight):
         RuntimeWarning
             Where a file in `checkpoint_dir` cannot be used; what it held is trained again.
         """
-        raise_for_params(params, self, "fit")
-        with fit_task(self) as task:
-            X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=True)
-            return self._fit(X, y, sample_weight, params, task, classifier=False)
+        return self._fit_checked(X, y, sample_weight, params)
 
     def predict(self, X: MatrixLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Values from the averaged network.
@@ -911,7 +885,3 @@ class PolyakWeightRegressor(KerasEnsembleRegressorMixin, _BasePolyakWeight):
         """
         values = weighted_mean(self._predict_average(X), np.ones(1))
         return (values, deviation(*self._counted_distributions(X))) if return_std else values
-
-    def _losses(self, values, y):
-        """Squared error of each row, summed over outputs."""
-        return np.square(np.asarray(values, dtype=np.float64) - y).reshape(len(y), -1).sum(axis=1)

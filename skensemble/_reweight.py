@@ -1,5 +1,6 @@
 """What only combines members: learned by `fit`, changed without training by `reweight` and `subset`."""
 
+import numbers
 import warnings
 from typing import Self
 
@@ -11,7 +12,13 @@ from sklearn.utils.validation import check_array, check_consistent_length, check
 
 from skensemble._compat.python import find_stacklevel
 from skensemble._compat.scikeras import BaseWrapper
-from skensemble._compat.sklearn import check_sample_weight, validate_parameter_constraints
+from skensemble._compat.sklearn import (
+    Interval,
+    RealNotInt,
+    StrOptions,
+    check_sample_weight,
+    validate_parameter_constraints,
+)
 from skensemble._engine.fitted import predict_members
 from skensemble._engine.stacked import StackedMember
 from skensemble._members.rollback import unchanged_on_error
@@ -21,7 +28,17 @@ from skensemble._numeric.combination import combine, combine_where, first_weight
 from skensemble._numeric.selection import greedy_weights
 from skensemble._typing import MatrixLike
 
-RULES = ("mean", "median", "geometric_mean", "trimmed_mean")
+#: What the parameters of all ensembles must be that combine predictions; and of those of classifiers.
+COMBINATION_CONSTRAINTS = {
+    "combination": [StrOptions({"mean", "median", "trimmed_mean"})],
+    "trim_fraction": [Interval(numbers.Real, 0, 0.5, closed="neither")],
+    "validation_fraction": [Interval(RealNotInt, 0, 1, closed="neither")],
+}
+CLASSIFIER_CONSTRAINTS = {
+    "voting": [StrOptions({"soft", "hard"})],
+    "combination": [StrOptions({"mean", "median", "geometric_mean", "trimmed_mean"})],
+    "calibration": [StrOptions({"temperature"}), None],
+}
 #: Parameters that change how members are combined, and not the members.
 COMBINING = ("voting", "combination", "trim_fraction", "weights", "n_last", "n_checkpoints", "decay", "calibration")
 
@@ -37,7 +54,7 @@ def check_combination(voting, combination, trim_fraction, weights, n_members):
     Parameters
     ----------
     voting : {"soft", "hard"}
-    combination : one of RULES
+    combination : {"mean", "median", "geometric_mean", "trimmed_mean"}
     trim_fraction : float
     weights : ndarray of shape (n_members,) or str
         As learned, or the name of the rule that will choose them.

@@ -1,15 +1,17 @@
 """Snapshot ensembles: one run with a cyclic learning rate, and the network at the end of each cycle as a member."""
 
 import numbers
-import os
 from typing import Any, Self
 
 from numpy.typing import ArrayLike
+from sklearn.base import is_classifier
 
-from skensemble._base import BaseKerasEnsemble, KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
+from skensemble._base.ensemble import BaseKerasEnsemble
+from skensemble._base.predictions import KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
+from skensemble._base.single_run import run_epochs, run_estimator
 from skensemble._checkpoint.store import keep_entropy, open_checkpoint
-from skensemble._compat.sklearn import HasMethods, Interval, RealNotInt, StrOptions, fit_context, raise_for_params
-from skensemble._engine.progress import fit_task, fitted_as
+from skensemble._compat.sklearn import HasMethods, Interval, StrOptions, fit_context
+from skensemble._engine.progress import fitted_as
 from skensemble._engine.training import fit_trajectory
 from skensemble._engine.trajectory import Trajectory
 from skensemble._members.inputs import TrainingData
@@ -18,37 +20,33 @@ from skensemble._numeric.combination import first_weights, normalize_weights
 from skensemble._numeric.schedules import SCHEDULES, cycle_ends, cyclic_rates
 from skensemble._numeric.selection import held_out_rows
 from skensemble._reweight import (
-    RULES,
+    CLASSIFIER_CONSTRAINTS,
+    COMBINATION_CONSTRAINTS,
     Reweighted,
     calibrates,
     greedy_weights_of,
     learn_combination,
     temperature_of,
 )
-from skensemble._single_run import run_epochs, run_estimator
 from skensemble._typing import MatrixLike
 
 
 class _BaseSnapshotEnsemble(Reweighted, BaseKerasEnsemble):
     _fitted_state = ("estimators_", "n_last_", "learning_rates_", "_steps_per_epoch")
     _parameter_constraints = {
+        **BaseKerasEnsemble._parameter_constraints,
+        **COMBINATION_CONSTRAINTS,
         "estimator": [HasMethods(["fit", "predict"]), callable, None],
         "n_estimators": [Interval(numbers.Integral, 1, None, closed="left")],
         "schedule": [StrOptions(set(SCHEDULES)), callable],
         "update": [StrOptions({"batch", "epoch"})],
         "initial_learning_rate": [Interval(numbers.Real, 0, None, closed="neither"), None],
         "n_last": [Interval(numbers.Integral, 1, None, closed="left"), None],
-        "combination": [StrOptions({"mean", "median", "trimmed_mean"})],
-        "trim_fraction": [Interval(numbers.Real, 0, 0.5, closed="neither")],
         "weights": ["array-like", StrOptions({"greedy"}), None],
-        "validation_fraction": [Interval(RealNotInt, 0, 1, closed="neither")],
-        "engine": [StrOptions({"auto", "fused", "keras"})],
-        "checkpoint_dir": [str, os.PathLike, None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
 
-    def _fit(self, X, y, sample_weight, params, task, *, classifier):
+    def _train(self, X, y, sample_weight, params, task):
+        classifier = is_classifier(self)
         estimator = run_estimator(self.estimator, classifier=classifier)
         metadata = self._member_metadata(sample_weight, params)
         n_epochs = run_epochs(estimator)
@@ -250,9 +248,7 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
 
     _parameter_constraints = {
         **_BaseSnapshotEnsemble._parameter_constraints,
-        "voting": [StrOptions({"soft", "hard"})],
-        "combination": [StrOptions(set(RULES))],
-        "calibration": [StrOptions({"temperature"}), None],
+        **CLASSIFIER_CONSTRAINTS,
     }
 
     def __init__(
@@ -333,11 +329,7 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
         UserWarning
             Where a trimmed mean leaves no snapshot out.
         """
-        raise_for_params(params, self, "fit")
-        with fit_task(self) as task:
-            X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=False)
-            self._validate_classes(y)
-            return self._fit(X, y, sample_weight, params, task, classifier=True)
+        return self._fit_checked(X, y, sample_weight, params)
 
 
 class SnapshotEnsembleRegressor(KerasEnsembleRegressorMixin, _BaseSnapshotEnsemble):
@@ -510,7 +502,4 @@ class SnapshotEnsembleRegressor(KerasEnsembleRegressorMixin, _BaseSnapshotEnsemb
         UserWarning
             Where a trimmed mean leaves no snapshot out.
         """
-        raise_for_params(params, self, "fit")
-        with fit_task(self) as task:
-            X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=True)
-            return self._fit(X, y, sample_weight, params, task, classifier=False)
+        return self._fit_checked(X, y, sample_weight, params)

@@ -3,14 +3,13 @@
 import copy
 import dataclasses
 import numbers
-import os
 from typing import Any, Self
 
 import keras
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import hstack, issparse
-from sklearn.base import RegressorMixin, TransformerMixin, clone, is_classifier
+from sklearn.base import RegressorMixin, clone, is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import check_cv
@@ -18,7 +17,9 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
-from skensemble._base import LabelsMixin, check_weights_of_rows
+from skensemble._base.independent import check_weights_of_rows
+from skensemble._base.named import BaseNamedMembers, describe, own_seed, takes_several_targets
+from skensemble._base.predictions import LabelsMixin
 from skensemble._checkpoint.store import open_checkpoint
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._compat.sklearn import (
@@ -30,13 +31,11 @@ from skensemble._compat.sklearn import (
     check_method_params,
     fit_context,
     is_of_kind,
-    raise_for_params,
     routing_enabled,
     tags_of,
 )
 from skensemble._engine.fitted import FittedMembers
 from skensemble._engine.own_fits import check_own_fits
-from skensemble._engine.progress import fit_task
 from skensemble._engine.training import fit_members
 from skensemble._export import FINAL_NAME, as_rows_of_numbers, check_network, final_output
 from skensemble._heads import MERGES, Head, KerasHeadClassifier, KerasHeadRegressor
@@ -44,7 +43,6 @@ from skensemble._members.checks import check_kind
 from skensemble._members.inputs import Inputs, TrainingData
 from skensemble._members.other_estimators import known_labels, knows_positions, unnamed_columns, weight_parameter
 from skensemble._members.spec import MemberSpec, is_frozen, is_network, spawn_seeds, unwrapped, with_callbacks
-from skensemble._named import BaseNamedMembers, describe, own_seed, takes_several_targets
 from skensemble._numeric.combination import align_classes, log_proba
 from skensemble._numeric.host_rows import without_rows
 from skensemble._numeric.sparse_rows import dense_or_rows
@@ -65,18 +63,15 @@ def _final_has(method):
     return check
 
 
-class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
+class _BaseStackedKeras(BaseNamedMembers):
     _fitted_state = ("final_estimator_", "stack_method_", "_member_columns", "_sklearn_output_config")
     _parameter_constraints = {
+        **BaseNamedMembers._parameter_constraints,
         "estimators": [list],
         "final_estimator": [StrOptions(set(MERGES)), HasMethods("fit"), None],
         "cv": ["cv_object", StrOptions({"prefit"})],
         "passthrough": ["boolean", StrOptions({"flatten"})],
-        "engine": [StrOptions({"auto", "fused", "keras"})],
-        "checkpoint_dir": [str, os.PathLike, None],
         "n_jobs": [numbers.Integral, None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
 
     def transform(self, X: MatrixLike) -> np.ndarray:
@@ -145,7 +140,8 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
         given = {name: value for name, value in params.items() if has_fit_parameter(final, name)}
         return given if sample_weight is None else given | {"sample_weight": sample_weight}
 
-    def _fit(self, X, y, sample_weight, params, task, *, classifier):
+    def _train(self, X, y, sample_weight, params, task):
+        classifier = is_classifier(self)
         entries, metadata = self._check_estimators(X, sample_weight, params, classifier)
         self.stack_method_ = [self._stack_method(name, one) for name, one in entries]
         final = self._final()
@@ -158,7 +154,7 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
             members = self._seeded_members(entries, metadata, sample_weight, checkpoint)
             self._check_frozen(members, X, y)
             splits = self._splits(X, y, sample_weight, members)
-            to_train = [*members, *self._in_folds(members, splits, sample_weight)]
+            to_train = [*members, *_in_folds(members, splits, sample_weight)]
             to_train.append(self._final_member(final, metadata_of_final, sample_weight))
             check_own_fits(to_train, self.engine)
             *to_train, last = with_callbacks(to_train)
@@ -202,25 +198,13 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
         if isinstance(final, Head):
             final.check_stack(self.stack_method_, self.passthrough)
         elif not isinstance(unwrapped(final), BaseWrapper):
-            self._check_other_final(final, y, sample_weight)
+            _check_other_final(final, y, sample_weight)
         if self.passthrough and not X.row_shape:
             raise ValueError("`passthrough` needs X of two dimensions: got texts. Use passthrough=False.")
         if self.passthrough is True and len(X.row_shape) > 1:
             raise ValueError(
                 f"`passthrough=True` needs X of two dimensions: got {1 + len(X.row_shape)}. Use passthrough='flatten' "
                 "to hand each row to the final estimator as one line of numbers, or passthrough=False."
-            )
-
-    def _check_other_final(self, final, y, sample_weight):
-        what = f"`final_estimator` is {type(unwrapped(final)).__name__}"
-        if sample_weight is not None and not is_frozen(final) and weight_parameter(final) is None:
-            raise InvalidParameterError(
-                f"`sample_weight` needs a final estimator that takes it: {what}, whose fit does not."
-            )
-        if y.ndim > 1 and not takes_several_targets(tags_of(final)):
-            raise ValueError(
-                f"y of several columns needs a final estimator that takes it: {what}, y has {y.shape[1]} columns. Use "
-                "another, such as final_estimator='concatenate'."
             )
 
     def _splits(self, X, y, sample_weight, members):
@@ -233,64 +217,28 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
         if getattr(splitter, "random_state", 0) is None:
             splitter.random_state = self._entropy % 2**32
         splits = list(splitter.split(X.given, y))
-        self._check_predicted(_predicted_rows(splits, len(X)), y, sample_weight, sum(len(test) for _, test in splits))
+        rows, n_predictions = _predicted_rows(splits, len(X)), sum(len(test) for _, test in splits)
+        _check_predicted(rows, y, sample_weight, n_predictions, self._member_classes())
         return splits
-
-    def _check_predicted(self, rows, y, sample_weight, n_predictions):
-        """Raise where folds predict rows more than once, or too few for the final estimator to learn from."""
-        if len(rows) < n_predictions:
-            raise ValueError(
-                f"`cv` must predict no row twice: got one that predicts {len(rows)} of {len(y)} rows, in "
-                f"{n_predictions} predictions. Use a splitter such as KFold, StratifiedKFold or TimeSeriesSplit."
-            )
-        classes = self._member_classes()
-        if classes is not None and len(np.unique(y[rows])) < len(classes):
-            raise ValueError(
-                f"`cv` must predict rows of every class, from which the final estimator learns: the {len(rows)} of "
-                f"{len(y)} rows that it predicts have {len(np.unique(y[rows]))} of {len(classes)} classes. Use fewer "
-                "folds, or a splitter such as StratifiedKFold."
-            )
-        if sample_weight is not None and not sample_weight[rows].any():
-            raise ValueError(
-                "`cv` must predict rows of which some have a weight, from which the final estimator learns: all of the "
-                f"{len(rows)} rows that it predicts have `sample_weight` 0. Use another splitter, or weigh other rows."
-            )
-
-    def _in_folds(self, members, splits, sample_weight):
-        """Copies of the members to train in each fold, one fold after the other."""
-        in_folds = [
-            dataclasses.replace(
-                member,
-                sample_indices=rows,
-                name=f"{member.name or f'member {i}'} in fold {fold}",
-                keeps_optimizer=False,
-            )
-            for fold, (rows, _) in enumerate(splits)
-            for i, member in enumerate(members)
-            if not is_frozen(member.estimator)
-        ]
-        check_weights_of_rows(in_folds, sample_weight)
-        return in_folds
 
     def _out_of_fold(self, trained, members, splits, X, rows):
         """What each member predicts for rows it was not trained on; one that was fitted before predicts as it is."""
         frozen = [i for i, member in enumerate(members) if is_frozen(member.estimator)]
         others = [i for i, member in enumerate(members) if not is_frozen(member.estimator)]
-        outputs = dict(
-            zip(frozen, self._outputs(trained.select(frozen), self._methods(frozen), X.take(rows)), strict=True)
-        )
+
+        def columns_of(indices, fitted, X):
+            return self._outputs(fitted, [self.stack_method_[i] for i in indices], X)
+
+        outputs = dict(zip(frozen, columns_of(frozen, trained.select(frozen), X.take(rows)), strict=True))
         parts = []
         for fold, (_, test) in enumerate(splits):
             first = len(members) + fold * len(others)
             fitted = trained.select(range(first, first + len(others)))
-            parts.append(self._outputs(fitted, self._methods(others), X.take(test)))
+            parts.append(columns_of(others, fitted, X.take(test)))
         order = np.argsort(np.concatenate([test for _, test in splits])) if others else None
         for i, columns in zip(others, zip(*parts, strict=True), strict=True):
             outputs[i] = np.concatenate(columns)[order]
         return [outputs[i] for i in range(len(members))]
-
-    def _methods(self, indices):
-        return [self.stack_method_[i] for i in indices]
 
     def _outputs(self, fitted, methods, X):
         """Columns (n_samples, n_columns) of each fitted member by its method, a list."""
@@ -386,16 +334,61 @@ class _BaseStackedKeras(TransformerMixin, BaseNamedMembers):
             return False
         return final_takes and super()._takes_several_targets()
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = []
-        return tags
-
     def _sk_visual_block_(self):
         names, estimators = zip(*self.estimators, strict=True)
         members = VisualBlock("parallel", estimators, names=names, dash_wrapped=False)
         final = VisualBlock("parallel", [self._final()], names=["final_estimator"], dash_wrapped=False)
         return VisualBlock("serial", (members, final), dash_wrapped=False)
+
+
+def _check_other_final(final, y, sample_weight):
+    what = f"`final_estimator` is {type(unwrapped(final)).__name__}"
+    if sample_weight is not None and not is_frozen(final) and weight_parameter(final) is None:
+        raise InvalidParameterError(
+            f"`sample_weight` needs a final estimator that takes it: {what}, whose fit does not."
+        )
+    if y.ndim > 1 and not takes_several_targets(tags_of(final)):
+        raise ValueError(
+            f"y of several columns needs a final estimator that takes it: {what}, y has {y.shape[1]} columns. Use "
+            "another, such as final_estimator='concatenate'."
+        )
+
+
+def _check_predicted(rows, y, sample_weight, n_predictions, classes):
+    """Raise where folds predict rows more than once, or too few for the final estimator to learn from."""
+    if len(rows) < n_predictions:
+        raise ValueError(
+            f"`cv` must predict no row twice: got one that predicts {len(rows)} of {len(y)} rows, in "
+            f"{n_predictions} predictions. Use a splitter such as KFold, StratifiedKFold or TimeSeriesSplit."
+        )
+    if classes is not None and len(np.unique(y[rows])) < len(classes):
+        raise ValueError(
+            f"`cv` must predict rows of every class, from which the final estimator learns: the {len(rows)} of "
+            f"{len(y)} rows that it predicts have {len(np.unique(y[rows]))} of {len(classes)} classes. Use fewer "
+            "folds, or a splitter such as StratifiedKFold."
+        )
+    if sample_weight is not None and not sample_weight[rows].any():
+        raise ValueError(
+            "`cv` must predict rows of which some have a weight, from which the final estimator learns: all of the "
+            f"{len(rows)} rows that it predicts have `sample_weight` 0. Use another splitter, or weigh other rows."
+        )
+
+
+def _in_folds(members, splits, sample_weight):
+    """Copies of the members to train in each fold, one fold after the other."""
+    in_folds = [
+        dataclasses.replace(
+            member,
+            sample_indices=rows,
+            name=f"{member.name or f'member {i}'} in fold {fold}",
+            keeps_optimizer=False,
+        )
+        for fold, (rows, _) in enumerate(splits)
+        for i, member in enumerate(members)
+        if not is_frozen(member.estimator)
+    ]
+    check_weights_of_rows(in_folds, sample_weight)
+    return in_folds
 
 
 def _predicted_rows(splits, n_samples):
@@ -579,11 +572,7 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
         UserWarning
             Where members are equal.
         """
-        raise_for_params(params, self, "fit")
-        with fit_task(self) as task:
-            X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=False)
-            self._validate_classes(y)
-            return self._fit(X, y, sample_weight, params, task, classifier=True)
+        return self._fit_checked(X, y, sample_weight, params)
 
     @available_if(_final_has("predict"))
     def predict(self, X: MatrixLike, **predict_params: Any) -> np.ndarray:
@@ -852,10 +841,7 @@ class StackedKerasRegressor(RegressorMixin, _BaseStackedKeras):
         UserWarning
             Where members are equal.
         """
-        raise_for_params(params, self, "fit")
-        with fit_task(self) as task:
-            X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=True)
-            return self._fit(X, y, sample_weight, params, task, classifier=False)
+        return self._fit_checked(X, y, sample_weight, params)
 
     @available_if(_final_has("predict"))
     def predict(self, X: MatrixLike, **predict_params: Any) -> np.ndarray:

@@ -7,22 +7,24 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.frozen import FrozenEstimator
 
 from skensemble import io
 from skensemble._adapters import as_member
-from skensemble._base import BaseKerasEnsemble
+from skensemble._base.ensemble import BaseKerasEnsemble
 from skensemble._compat.keras import copy_architecture, copy_values, output_shape
 from skensemble._compat.scikeras import BaseWrapper, as_fitted
 from skensemble._compat.seeds import seeded
+from skensemble._engine.fitted import FittedMembers
 from skensemble._members.architecture import why_not_from_configuration
 from skensemble._members.checks import check_kind, check_member
 from skensemble._members.encoders import is_categorical_crossentropy
 from skensemble._members.loaded_anew import LoadedAnew, without_model
 from skensemble._members.other_estimators import known_labels
 from skensemble._members.spec import is_frozen, unwrapped
-from skensemble._reweight import Reweighted
+from skensemble._numeric.combination import normalize_weights
+from skensemble._reweight import Reweighted, learn_combination
 from skensemble.io._not_restored import UNNAMED, NotRestored
 from skensemble.wrappers import KerasClassifier, KerasRegressor
 
@@ -176,6 +178,30 @@ class TrainedModels(NamedTuple):
     def estimators(self) -> list[FrozenEstimator]:
         """The members, frozen."""
         return [member.estimator for member in self.members]
+
+    def describe_data_to(self, ensemble: BaseKerasEnsemble) -> None:
+        """Let an ensemble learn what `fit` learns of the data."""
+        if is_classifier(ensemble):
+            ensemble._validate_classes(self.y)
+        ensemble._row_shape, ensemble.n_features_in_ = self.row_shape, self.row_shape[0]
+        if self.feature_names is not None:
+            ensemble.feature_names_in_ = self.feature_names
+        ensemble.engine_, ensemble.engine_reason_ = "none", "no network was trained"
+
+    def become_members_of(self, ensemble: Reweighted) -> None:
+        """Let an ensemble of independent runs learn what `fit` learns of members, without data."""
+        self.describe_data_to(ensemble)
+        ensemble._check_parameters()
+        if isinstance(ensemble.weights, str):
+            raise ValueError(
+                f"`weights={ensemble.weights!r}` needs rows to select members on. Leave it out, and call "
+                f"reweight({ensemble.weights!r}, X=X, y=y) afterwards."
+            )
+        weights = normalize_weights(ensemble.weights, len(self.members))
+        ensemble._check_combination(weights, len(self.members))
+        ensemble.estimators_, ensemble.weights_ = FittedMembers(self.estimators), weights
+        learn_combination(ensemble)
+        ensemble._warn_of_equal_members()
 
     def weights(self, given: Any) -> Any:
         """The parameter `weights`: as it is given, else by the weights of members in the ensembles they come from."""

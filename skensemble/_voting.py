@@ -1,34 +1,33 @@
 """Voting: different networks, and other scikit-learn estimators beside them, whose predictions are averaged or vote."""
 
 import numbers
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import keras
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import TransformerMixin, is_classifier
+from sklearn.base import is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skensemble._base import KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
+from skensemble._base.further import train_further
+from skensemble._base.independent import fit_independent
+from skensemble._base.named import BaseNamedMembers, describe, own_seed
+from skensemble._base.predictions import KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
 from skensemble._checkpoint.store import open_checkpoint
 from skensemble._compat.sklearn import (
-    Interval,
-    RealNotInt,
     StrOptions,
     VisualBlock,
     check_feature_names_in,
     fit_context,
-    raise_for_params,
 )
 from skensemble._engine.progress import fit_task
 from skensemble._members.checks import check_kind
+from skensemble._members.inputs import TrainingData
 from skensemble._members.spec import MemberSpec, draw_entropy, is_frozen, is_network, spawn_seeds
-from skensemble._named import BaseNamedMembers, describe, own_seed
-from skensemble._reweight import RULES, Reweighted, learned
+from skensemble._reweight import CLASSIFIER_CONSTRAINTS, COMBINATION_CONSTRAINTS, Reweighted, learned
 from skensemble._search.networks import networks_of
 from skensemble._trained import Reading, labelled, read_models
 from skensemble._typing import MatrixLike
@@ -49,19 +48,14 @@ def _has_networks_only(ensemble):
     return True
 
 
-class _BaseKerasVoting(TransformerMixin, Reweighted, BaseNamedMembers):
+class _BaseKerasVoting(Reweighted, BaseNamedMembers):
     _fitted_state = ("_n_outputs", "_sklearn_output_config")
     _parameter_constraints = {
+        **BaseNamedMembers._parameter_constraints,
+        **COMBINATION_CONSTRAINTS,
         "estimators": [list],
-        "combination": [StrOptions({"mean", "median", "trimmed_mean"})],
-        "trim_fraction": [Interval(numbers.Real, 0, 0.5, closed="neither")],
         "weights": [StrOptions({"greedy"}), "array-like", None],
-        "validation_fraction": [Interval(RealNotInt, 0, 1, closed="neither")],
-        "engine": [StrOptions({"auto", "fused", "keras"})],
-        "checkpoint_dir": [str, os.PathLike, None],
         "n_jobs": [numbers.Integral, None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
@@ -93,11 +87,9 @@ class _BaseKerasVoting(TransformerMixin, Reweighted, BaseNamedMembers):
         named = list(zip(names, trained.estimators, strict=True))
         ensemble = cls(named, weights=weights, **combining)
         ensemble._entries()  # checks the names
-        if reading.classifier:
-            ensemble._validate_classes(trained.y)
         ensemble._names, ensemble._entry_names = names, names
         ensemble._n_outputs = 1 if trained.y.ndim == 1 else trained.y.shape[1]
-        ensemble._take_fitted(trained.estimators, trained.row_shape, trained.feature_names)
+        trained.become_members_of(ensemble)
         if combining.get("voting") == "soft":
             ensemble._check_soft()
         return ensemble
@@ -106,21 +98,18 @@ class _BaseKerasVoting(TransformerMixin, Reweighted, BaseNamedMembers):
     def _from_search(cls, search, X, y, sample_weight, **combining):
         named, left_out = networks_of(search, len(y))
         ensemble = cls([(name, FrozenEstimator(network)) for name, network in named], weights="greedy", **combining)
-        classifier = is_classifier(ensemble)
         with fit_task(ensemble) as task:
-            X, y, sample_weight = ensemble._validate_fit_data(X, y, sample_weight, y_numeric=not classifier)
-            if classifier:
-                ensemble._validate_classes(y)
-            ensemble._fit_named(X, y, sample_weight, {}, task, classifier=classifier, left_out=left_out)
+            ensemble._train(*ensemble._validate_fit_data(X, y, sample_weight), {}, task, left_out)
         return ensemble.subset([name for (name, _), weight in zip(named, ensemble.weights_, strict=True) if weight > 0])
 
-    def _fit_named(self, X, y, sample_weight, params, task, *, classifier, left_out=None):
-        entries, metadata = self._check_estimators(X, sample_weight, params, classifier)
+    def _train(self, X, y, sample_weight, params, task, left_out=None):
+        entries, metadata = self._check_estimators(X, sample_weight, params, is_classifier(self))
         self._n_outputs = 1 if y.ndim == 1 else y.shape[1]
         with open_checkpoint(self.checkpoint_dir) as checkpoint:
             members = self._seeded_members(entries, metadata, sample_weight, checkpoint)
             self._check_frozen(members, X, y)
-            self._fit_independent(members, X, y, sample_weight, task, left_out=left_out, checkpoint=checkpoint)
+            data = TrainingData(X, y, sample_weight)
+            fit_independent(self, members, data, task, left_out=left_out, checkpoint=checkpoint)
         return self
 
     def _members_to_train_on(self, y, n_before):
@@ -171,11 +160,6 @@ class _BaseKerasVoting(TransformerMixin, Reweighted, BaseNamedMembers):
                 f"With `voting='soft'`, members need predict_proba: {describe(name, estimator)}, which has none. Use "
                 "voting='hard', or wrap it in sklearn.calibration.CalibratedClassifierCV."
             )
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = []
-        return tags
 
     def _sk_visual_block_(self):
         names, estimators = zip(*self.estimators, strict=True)
@@ -304,9 +288,7 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
 
     _parameter_constraints = {
         **_BaseKerasVoting._parameter_constraints,
-        "voting": [StrOptions({"soft", "hard"})],
-        "combination": [StrOptions(set(RULES))],
-        "calibration": [StrOptions({"temperature"}), None],
+        **CLASSIFIER_CONSTRAINTS,
         "flatten_transform": ["boolean"],
     }
 
@@ -495,11 +477,7 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         UserWarning
             Where members are equal, or a trimmed mean leaves none out.
         """
-        raise_for_params(params, self, "fit")
-        with fit_task(self) as task:
-            X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=False)
-            self._validate_classes(y)
-            return self._fit_named(X, y, sample_weight, params, task, classifier=True)
+        return self._fit_checked(X, y, sample_weight, params)
 
     @available_if(_has_networks_only)
     def partial_fit(
@@ -542,7 +520,7 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
             Where parameters ask for what only one fit can do: rows or columns of each member's own, greedy weights,
             `warm_start`, `checkpoint_dir`.
         """
-        return self._partial_fit(X, y, classes, sample_weight, epochs)
+        return train_further(self, X, y, classes, sample_weight, epochs)
 
     def transform(self, X: MatrixLike) -> np.ndarray:
         """What each member predicts.
@@ -841,10 +819,7 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         UserWarning
             Where members are equal, or a trimmed mean leaves none out.
         """
-        raise_for_params(params, self, "fit")
-        with fit_task(self) as task:
-            X, y, sample_weight = self._validate_fit_data(X, y, sample_weight, y_numeric=True)
-            return self._fit_named(X, y, sample_weight, params, task, classifier=False)
+        return self._fit_checked(X, y, sample_weight, params)
 
     @available_if(_has_networks_only)
     def partial_fit(
@@ -884,7 +859,7 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
             Where parameters ask for what only one fit can do: rows or columns of each member's own, greedy weights,
             `warm_start`, `checkpoint_dir`.
         """
-        return self._partial_fit(X, y, None, sample_weight, epochs)
+        return train_further(self, X, y, None, sample_weight, epochs)
 
     def transform(self, X: MatrixLike) -> np.ndarray:
         """What each member predicts.

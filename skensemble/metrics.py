@@ -5,7 +5,8 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils.validation import check_consistent_length
 
-from skensemble._base import BaseKerasEnsemble, KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
+from skensemble._base.ensemble import BaseKerasEnsemble
+from skensemble._base.predictions import KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
 from skensemble._numeric.diversity import Diversity, diversity_of_classes, diversity_of_values
 from skensemble._typing import MatrixLike
 

@@ -93,7 +93,7 @@ ELSEWHERE = {
     ("_snapshot.py", "_parameter_constraints"),
     ("_stacking.py", "_parameter_constraints"),
     ("_voting.py", "_parameter_constraints"),
-    ("wrappers.py", "_routing_prefixes"),  # a subclass of scikeras' estimators
+    ("_wrappers/building.py", "_routing_prefixes"),  # a subclass of scikeras' estimators
 }
 
 _DOCUMENTED = {"_replace"}  # of `typing.NamedTuple`

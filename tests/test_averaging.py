@@ -21,9 +21,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 
-from skensemble import KerasAveragingClassifier, KerasAveragingRegressor, KerasClassifier, KerasRegressor, _base
-from skensemble._averaging import _validation_rows
+from skensemble import KerasAveragingClassifier, KerasAveragingRegressor, KerasClassifier, KerasRegressor
 from skensemble._engine.fitted import predict_members
+from skensemble._members.drawn_rows import validation_rows
 from skensemble._numeric.selection import greedy_weights, held_out_rows
 
 # Rounding of one float32 forward pass against another that sums in another order.
@@ -693,7 +693,7 @@ def test_validation_rows_are_as_many_for_each():
     left_out = np.zeros((2, 12), bool)
     left_out[0, [1, 5, 9]] = True
     left_out[1, [0, 2, 4, 6, 8, 10]] = True
-    first, second = _validation_rows(left_out)
+    first, second = validation_rows(left_out)
     np.testing.assert_array_equal(first, [1, 5, 9])
     np.testing.assert_array_equal(second, [0, 4, 8])
 
@@ -780,7 +780,7 @@ def test_members_of_weight_zero_are_not_evaluated(trained, monkeypatch):
         evaluated.append(len(members))
         return predict_members(members, *args)
 
-    monkeypatch.setattr(_base, "predict_members", counting)
+    monkeypatch.setattr("skensemble._base.ensemble.predict_members", counting)
     ensemble.predict(X)
     ensemble.predict_proba(X)
     ensemble.predict_uncertainty(X)

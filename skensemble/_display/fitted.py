@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skensemble._base import BaseKerasEnsemble
+from skensemble._base.ensemble import BaseKerasEnsemble
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._engine.stacked import StackedMember, estimator_of
 from skensemble._members.fit_arguments import FitArguments

@@ -1,6 +1,7 @@
 """Training of members spread over joblib workers, in parts that stay fused."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,6 +52,35 @@ class Parts(NamedTuple):
     unfinished: list[dict[int, MemberSpec]]
     n_workers: int
     networks: Mapping[int, BuiltNetwork]
+
+
+@dataclass(frozen=True)
+class SentPart:
+    """The small things that a worker gets; joblib's backends send large arrays once only where they stand beside it.
+
+    Attributes
+    ----------
+    number : int
+        Of the part.
+    members : dict of int to MemberSpec
+        As of `pack`.
+    names : ndarray of str or None
+        Those of the columns of X.
+    engine : {"auto", "fused", "keras"}
+    task : Task
+        Without data.
+    checkpoint : Checkpoint or None
+    known : frozenset of int
+        Members whose networks are known where the results go.
+    """
+
+    number: int
+    members: Mapping[int, MemberSpec]
+    names: np.ndarray | None
+    engine: str
+    task: Task
+    checkpoint: Checkpoint | None
+    known: frozenset[int]
 
 
 def check_backend(n_jobs: int | None) -> None:
@@ -118,8 +148,8 @@ def _fit_in_workers(
     def call(k: int, sent: Mapping[int, Any]) -> Any:
         part, task = parts.unfinished[k], tasks[k]
         own = [sent.get(id(one), one) for one in needed(arguments, part, is_watched=task.is_watched)]
-        how = engine, task.without_data(), checkpoint, known
-        return delayed(_fit_part)(share, registered, *own, k, names, pack(part), *how)
+        sent_part = SentPart(k, pack(part), names, engine, task.without_data(), checkpoint, known)
+        return delayed(_fit_part)(share, registered, *own, sent_part)
 
     for attempt in range(_ATTEMPTS):
         left = [k for k in range(len(tasks)) if k not in fitted]
@@ -148,19 +178,13 @@ def _fit_part(
     given: Any,
     y: np.ndarray,
     sample_weight: np.ndarray | None,
-    k: int,
-    names: np.ndarray | None,
-    members: Mapping[int, MemberSpec],
-    engine: str,
-    task: Task,
-    checkpoint: Checkpoint | None,
-    known: frozenset[int],
+    part: SentPart,
 ) -> tuple[int, Results]:
-    """Fit the members of part `k` in a worker, whose share of the cores is set and what was `registered` is known."""
-    data = Arguments(*map(received, (floats, given, y, sample_weight))).data(names)
-    task.set_data(data.X.given, data.y, data.sample_weight)
-    results = fit_here(unpack(members), data, engine, task, None, checkpoint)
-    return k, without_networks(results, members, known)
+    """Fit a part in a worker, whose share of the cores is set and what was `registered` is known; with its number."""
+    data = Arguments(*map(received, (floats, given, y, sample_weight))).data(part.names)
+    part.task.set_data(data.X.given, data.y, data.sample_weight)
+    results = fit_here(unpack(part.members), data, part.engine, part.task, None, part.checkpoint)
+    return part.number, without_networks(results, part.members, part.known)
 
 
 class ShareOfCores:

@@ -8,7 +8,8 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.metrics import check_scoring, get_scorer
 
-from skensemble._base import BaseKerasEnsemble
+from skensemble._base.ensemble import BaseKerasEnsemble
+from skensemble._base.named import BaseNamedMembers
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._compat.sklearn import put_curve_scorer
 from skensemble._engine.fitted import FittedMembers
@@ -19,7 +20,6 @@ from skensemble._engine.trajectory import EpochStates
 from skensemble._files.arrays import read_arrays
 from skensemble._files.strict_json import read_json
 from skensemble._layers import SelectColumns, WeightedAverage
-from skensemble._named import BaseNamedMembers
 from skensemble._table_layers import EmbedCategories, InputColumns
 from skensemble.io._architecture import dry_build
 from skensemble.io._errors import FormatError, IntegrityError, PersistenceError

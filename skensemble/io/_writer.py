@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skensemble._adapters import as_member
-from skensemble._base import BaseKerasEnsemble
+from skensemble._base.ensemble import BaseKerasEnsemble
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._engine.fitted import FittedMembers
 from skensemble._engine.stacked import StackedMember, StackedMembers

@@ -194,7 +194,7 @@ def test_files(tmp_path, engine):
 )
 def test_shared_path(callback, monkeypatch):
     """Members that would write over each other's files are refused before anything is built."""
-    monkeypatch.setattr("skensemble.wrappers.build_mlp", None)
+    monkeypatch.setattr("skensemble._wrappers.building.build_mlp", None)
     with pytest.raises(ValueError, match="members 0 and 1 share .*same|members 0 and 1 share .*epoch"):
         KerasAveragingClassifier(member(callback)).fit(X, Y)
 
@@ -214,7 +214,7 @@ def shared():
 )
 def test_shared_path_elsewhere(ensemble, monkeypatch):
     """Named members, the members of folds and the final estimator do not share paths either."""
-    monkeypatch.setattr("skensemble.wrappers.build_mlp", None)
+    monkeypatch.setattr("skensemble._wrappers.building.build_mlp", None)
     with pytest.raises(ValueError, match="share filename='same.csv' of CSVLogger"):
         ensemble.fit(X, Y)
 

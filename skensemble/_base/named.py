@@ -3,12 +3,13 @@
 import numbers
 from typing import Any, Self
 
+from sklearn.base import TransformerMixin
 from sklearn.utils import Bunch
 from sklearn.utils.metadata_routing import MetadataRouter
 from sklearn.utils.validation import check_is_fitted
 
 from skensemble._adapters import as_member
-from skensemble._base import BaseKerasEnsemble
+from skensemble._base.ensemble import BaseKerasEnsemble
 from skensemble._checkpoint.store import keep_entropy
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._compat.sklearn import BaseComposition, InvalidParameterError, routing_enabled, tags_of
@@ -21,7 +22,7 @@ from skensemble._routing import fit_metadata, make_router, split_metadata
 DROPPED = "drop"
 
 
-class BaseNamedMembers(BaseKerasEnsemble, BaseComposition):
+class BaseNamedMembers(TransformerMixin, BaseKerasEnsemble, BaseComposition):
     """Ensemble whose parameter `estimators` is a list of (name, estimator)."""
 
     _fitted_state = ("estimators_", "_entropy", "_entry_names", "_names")
@@ -185,6 +186,7 @@ class BaseNamedMembers(BaseKerasEnsemble, BaseComposition):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []
         others = self._tags_of_others()
         tags.input_tags.three_d_array = not others
         if others and len(others) == len(self._well_formed_entries()):

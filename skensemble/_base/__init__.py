@@ -1,0 +1,1 @@
+"""What ensembles share: all of them, those of independent runs, those with named members, those of one run."""

@@ -1,0 +1,215 @@
+"""What every ensemble has: predictions of its members, one Keras model of them all, metadata, and how they count."""
+
+import os
+
+import keras
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.metadata_routing import MetadataRouter
+from sklearn.utils.validation import check_is_fitted
+
+from skensemble._adapters import as_member, keep_fit_arguments
+from skensemble._base.inputs import InputsMixin
+from skensemble._compat.seeds import seeded
+from skensemble._compat.sklearn import (
+    CallbackSupportMixin,
+    StrOptions,
+    raise_for_params,
+    validate_parameter_constraints,
+)
+from skensemble._engine.equal_members import warn_of_equal_members
+from skensemble._engine.fitted import predict_members
+from skensemble._engine.progress import fit_task
+from skensemble._export import as_model, combined, input_tensor, member_outputs
+from skensemble._members.checks import check_frozen_members
+from skensemble._members.pickling import PickledByName
+from skensemble._members.spec import unwrapped
+from skensemble._numeric.combination import Combination, first_weights
+from skensemble._reweight import check_calibration, check_combination, learned, warn_if_changed
+from skensemble._routing import fit_metadata, make_router, split_metadata
+from skensemble._typing import MatrixLike
+
+
+class BaseKerasEnsemble(InputsMixin, PickledByName, CallbackSupportMixin, BaseEstimator):
+    """Predictions of members and their combination; the fitted members are in `estimators_`, `weights_` weigh them."""
+
+    # What is saved beside the parameters: all that `fit` and configuring methods may set. Subclasses add theirs.
+    _fitted_state = (
+        "engine_",
+        "engine_reason_",
+        "feature_names_in_",
+        "n_features_in_",
+        "_metadata_request",
+        "_row_shape",
+    )
+    _parameter_constraints = {
+        "engine": [StrOptions({"auto", "fused", "keras"})],
+        "checkpoint_dir": [str, os.PathLike, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def predict_members(self, X: MatrixLike) -> np.ndarray:
+        """What each member predicts.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_estimators, n_samples, n_classes) or (n_estimators, n_samples[, n_outputs])
+            Probabilities for classifiers, values for regressors.
+        """
+        check_is_fitted(self)
+        return predict_members(self.estimators_, self._validate_X(X), self._member_classes())
+
+    def __sklearn_clone__(self):
+        return keep_fit_arguments(self, super().__sklearn_clone__())
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Which metadata the ensemble and its member request.
+
+        Returns
+        -------
+        MetadataRouter
+            A request for `sample_weight`, by `set_fit_request`, may be set on the ensemble or on the member, whose own
+            counts.
+        """
+        return make_router(self, self._routed_members(), consumes=True)
+
+    def _routed_members(self):
+        """What takes part in metadata routing, (name, estimator): the one estimator that is not fitted yet, if any."""
+        given = not isinstance(self.estimator, list | None)
+        return [("estimator", as_member(self.estimator))] if given else []
+
+    def _member_metadata(self, sample_weight, params):
+        """Arguments of `Member` for what each member is given beside X and y."""
+        given = fit_metadata(self, self._routed_members(), sample_weight, params, consumes=True)
+        return split_metadata(given["estimator"], sample_weight) if given else {}
+
+    def to_keras(self, *, trainable: bool = False) -> keras.Model:
+        """The whole ensemble as one Keras model: its networks on one input, and their combination.
+
+        Members that are ensembles themselves are in it as models. The model holds copies: training it changes nothing
+        here. It is made of Keras' own layers, so that once saved (`model.save`) or exported (`model.export`) it can be
+        used where skensemble is not installed. Some layers are not Keras' own, and a saved model needs them when it is
+        loaded (an exported one does not): layers that you wrote, the `WeightedAverage` of a stacking ensemble, the
+        `SelectColumns` of members that draw columns, and the `InputColumns` and `EmbedCategories` of members on tables.
+
+        Parameters
+        ----------
+        trainable : bool, default=False
+            Whether further training of the model changes the networks of the members, as far as their layers were
+            trainable. With False they are frozen, BatchNormalization included; Dropout still acts in `Model.fit`. A
+            network that combines the members is frozen only in members that are ensembles.
+
+        Returns
+        -------
+        keras.Model
+            Functional, not compiled, for rows of X as in `fit` (what a pipeline does before is not in it). Outputs of
+            shape (n_samples, n_classes or n_labels) are those of `predict_proba`; with `voting="hard"` they are the
+            shares of the votes, of which the largest is the prediction (with several labels per row, those above 0.5);
+            of regressors, those of `predict`, of shape (n_samples, n_outputs) also for one target. Members of weight 0
+            are left out.
+
+        Raises
+        ------
+        ValueError
+            Where a member that counts, or what combines them, is no Keras network, has encoders of its own or cannot be
+            copied.
+        """
+        check_is_fitted(self)
+        members, names, weights = self._exported_members()
+        counted = np.flatnonzero(weights)
+        with seeded(0):  # initial values that are replaced are drawn, and the seeds of Dropout
+            X = input_tensor(self._row_shape)
+            outputs = member_outputs(
+                [unwrapped(member) for member in members.select(counted)],
+                [names[i] for i in counted],
+                X,
+                self._member_classes(),
+                trainable=trainable,
+            )
+            return as_model(X, self._combine_outputs(X, outputs, weights[counted]))
+
+    def _fit_checked(self, X, y, sample_weight, params):
+        """Check the data of `fit`, and train by the `_train` of the method."""
+        raise_for_params(params, self, "fit")
+        with fit_task(self) as task:
+            return self._train(*self._validate_fit_data(X, y, sample_weight), params, task)
+
+    def _exported_members(self):
+        """Members of the exported model, their names and their weights."""
+        members = self.estimators_
+        return members, [f"member_{i}" for i in range(len(members))], self.weights_
+
+    def _combine_outputs(self, X, outputs, weights):
+        """Output of the exported model from its input and the outputs of the members that count."""
+        return combined(outputs, weights, self._combination())
+
+    def _combination(self, rule=None, trim_fraction=None):
+        """How members are combined: as `fit` or `reweight` learned it, or as it is given."""
+        return Combination(
+            learned(self, "combination", "mean") if rule is None else rule,
+            learned(self, "trim_fraction", 0.0) if trim_fraction is None else trim_fraction,
+            self._combined_target(),
+        )
+
+    def _check_parameters(self):
+        """Raise where parameters are not of the types and values that they must be, as `fit` does."""
+        validate_parameter_constraints(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
+
+    def _check_targets(self, estimators):
+        """Raise where members, before `fit`, predict things that cannot be combined."""
+
+    def _warn_of_equal_members(self):
+        warn_of_equal_members(self.estimators_, getattr(self, "_names", None))
+
+    def _check_combination(self, weights, n_members):
+        """Raise where the parameters do not say how members are combined; `weights` is None where they are selected."""
+        weights = self.weights if weights is None else weights
+        voting = getattr(self, "voting", "soft")
+        check_calibration(self, voting)
+        check_combination(voting, self.combination, self.trim_fraction, weights, n_members)
+
+    def _given_weights(self):
+        """The parameter `weights` without entries of members that are left out."""
+        return self.weights
+
+    def _check_frozen(self, members, X, y):
+        check_frozen_members(members, X, y, self._member_classes(), getattr(self, "feature_names_in_", None))
+
+    def _counted(self, X):
+        """The members that count, their weights, and `Inputs`; members of weight 0 are not evaluated."""
+        check_is_fitted(self)
+        warn_if_changed(self)
+        X = self._validate_X(X)
+        counted = np.flatnonzero(self.weights_)
+        members = self.estimators_
+        if len(counted) < len(members):
+            members = members.select(counted)
+        return members, self.weights_[counted], X
+
+    def _counted_members(self, X):
+        """Predictions and weights of the members that count."""
+        members, weights, X = self._counted(X)
+        return predict_members(members, X, self._member_classes()), weights
+
+    def _takes_several_targets(self):
+        return True
+
+    def _stages(self, X):
+        """Predictions and weights of the members of the growing ensemble."""
+        warn_if_changed(self)
+        predictions = self.predict_members(X)
+        for n_members in range(1, len(predictions) + 1):
+            yield predictions[:n_members], first_weights(self.weights_, n_members)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.sparse = True
+        tags.non_deterministic = self.random_state is None
+        return tags

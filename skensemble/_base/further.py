@@ -1,0 +1,88 @@
+"""How members are trained further, on rows that come one part after the other."""
+
+import dataclasses
+import numbers
+from functools import partial
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils.validation import check_consistent_length
+
+from skensemble._base.independent import check_weights_of_rows
+from skensemble._compat.sklearn import check_sample_weight
+from skensemble._engine.further import (
+    epochs_parameter,
+    history_of_member,
+    put_epochs_back,
+    put_history_before,
+    start_of,
+)
+from skensemble._engine.progress import fit_task
+from skensemble._engine.training import fit_members
+from skensemble._members.checks import check_restored
+from skensemble._members.inputs import TrainingData
+from skensemble._members.start import Start
+from skensemble._numeric.combination import normalize_weights
+from skensemble._reweight import learn_combination
+
+
+def train_further(ensemble, X, y, classes, sample_weight, epochs):
+    """Train members for some more epochs, or for the first ones; see `KerasAveragingClassifier.partial_fit`."""
+    ensemble._check_parameters()
+    check_restored(ensemble)
+    if isinstance(ensemble.weights, str):
+        raise ValueError(
+            f"`weights={ensemble.weights!r}` selects members on rows of one fit. Leave it out, and call "
+            f"reweight({ensemble.weights!r}, X=X, y=y) between calls of `partial_fit`."
+        )
+    if not isinstance(epochs, numbers.Integral) or epochs < 1:
+        raise ValueError(f"`epochs` must be a whole number from 1: got {epochs!r}.")
+    with fit_task(ensemble) as task:
+        goes_on = hasattr(ensemble, "estimators_")
+        validate = partial(_validate_more_data, ensemble) if goes_on else ensemble._validate_fit_data
+        X, y, sample_weight = validate(X, y, sample_weight, classes)
+        before = ensemble.estimators_.entries() if goes_on else None
+        members = ensemble._members_to_train_on(y, len(before) if goes_on else None)
+        if not goes_on:
+            ensemble.weights_ = normalize_weights(ensemble._given_weights(), len(members))
+            ensemble._check_combination(ensemble.weights_, len(members))
+            learn_combination(ensemble)
+        check_weights_of_rows(members, sample_weight)
+        _train_on(ensemble, members, before, TrainingData(X, y, sample_weight), epochs, task)
+        return ensemble
+
+
+def _train_on(ensemble, members, before, data, epochs, task):
+    """Train members, those `before` where they are to go on, for so many epochs; sets `estimators_`."""
+    classes = ensemble._member_classes()
+    starts = [Start(classes)] * len(members) if before is None else [start_of(one, classes) for one in before]
+    shortened = {id(one.estimator): _for_epochs(one.estimator, epochs) for one in members}  # copies stay copies
+    to_train = [
+        dataclasses.replace(member, estimator=shortened[id(member.estimator)], start=start)
+        for member, start in zip(members, starts, strict=True)
+    ]
+    trained = fit_members(to_train, data, engine=ensemble.engine, n_jobs=ensemble.n_jobs, task=task)
+    for i, (member, entry) in enumerate(zip(members, trained.estimators.entries(), strict=True)):
+        put_epochs_back(entry, member.estimator)
+        if before is not None:
+            put_history_before(entry, history_of_member(before[i]))
+    ensemble.estimators_, ensemble.engine_, ensemble.engine_reason_ = trained.estimators, trained.engine, trained.reason
+
+
+def _validate_more_data(ensemble, X, y, sample_weight, classes=None):
+    """`Inputs`, target and weights of rows after the first ones, checked."""
+    if classes is not None and not np.array_equal(np.unique(classes), ensemble.classes_):
+        raise ValueError(
+            f"`classes` must be those of the first call, or None: got {np.unique(classes).tolist()}, they were "
+            f"{ensemble.classes_.tolist()}. `fit` begins again."
+        )
+    X, y = ensemble._validate_X(X), ensemble._validate_target(y)
+    check_consistent_length(X, y)
+    if sample_weight is not None:
+        sample_weight = check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
+    return X, y, sample_weight
+
+
+def _for_epochs(estimator, epochs):
+    """A network that is trained for so many epochs."""
+    return clone(estimator).set_params(**{epochs_parameter(estimator): epochs})

@@ -1,0 +1,86 @@
+"""How X, y and the weights of rows become what members are trained on and predict: checked, in the forms they take."""
+
+import keras
+import numpy as np
+from sklearn.base import is_classifier, is_regressor
+from sklearn.utils.validation import check_consistent_length, column_or_1d, validate_data
+
+from skensemble._compat.sklearn import check_sample_weight
+from skensemble._members.checks import check_restored
+from skensemble._members.inputs import (
+    Inputs,
+    as_given,
+    count_categories,
+    lazily_or_read,
+    refuse_other_types,
+    refuse_streams,
+    texts_refused,
+)
+from skensemble._numeric.lazy_rows import LazyRows
+from skensemble._numeric.sparse_rows import dense_or_rows
+
+
+class InputsMixin:
+    """Checks the data of `fit` and of predictions; stands left of the base of all ensembles."""
+
+    def _validate_fit_data(self, X, y, sample_weight, classes=None):
+        """`Inputs`, target and weights of a first fit, checked; learns the labels of y, or all that there will be."""
+        check_restored(self)
+        refuse_streams(X)
+        y = validate_data(self, y=y, multi_output=True, y_numeric=is_regressor(self))
+        X = self._validate_inputs(X, self._network_name(), reset=True)
+        check_consistent_length(X, y)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        self._row_shape = X.row_shape
+        if sample_weight is not None:
+            sample_weight = check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
+            if not sample_weight.any():
+                raise ValueError("`sample_weight` must not be 0 for every row: there would be nothing to train on.")
+        if is_classifier(self):
+            self._validate_classes(y if classes is None or y.ndim > 1 else np.unique(classes))
+            if classes is not None:
+                self._check_labels(y)
+        return X, y, sample_weight
+
+    def _validate_X(self, X):
+        """`Inputs` of a prediction, checked."""
+        refuse_streams(X)
+        X = self._validate_inputs(X, self._network_name(fitted=True), reset=False)
+        if X.row_shape != self._row_shape:
+            raise ValueError(
+                f"X must have rows shaped as in fit: got rows of shape {X.row_shape}, {type(self).__name__} was fitted "
+                f"on rows of shape {self._row_shape}."
+            )
+        return X
+
+    def _validate_inputs(self, X, network, *, reset):
+        """`Inputs`; X as numbers is made and checked only where there is a network, of this name in messages."""
+        X = lazily_or_read(X, network or type(self).__name__, networks_only=self._has_networks_only(fitted=not reset))
+        given = as_given(X)
+        if network is None or isinstance(given, LazyRows):
+            validate_data(self, given, skip_check_array=True, reset=reset)
+            floats = given if isinstance(given, LazyRows) else None
+            return Inputs(given, floats, getattr(self, "feature_names_in_", None))
+        refuse_other_types(given)
+        own = {} if network == "" else {"estimator": network}
+        with texts_refused(network or type(self).__name__):
+            floats = validate_data(
+                self, given, dtype=keras.config.floatx(), allow_nd=True, accept_sparse="csr", reset=reset, **own
+            )
+        names = getattr(self, "feature_names_in_", None)
+        return Inputs(given, dense_or_rows(floats), names, count_categories(given))
+
+    def _network_name(self, *, fitted=False):
+        """What messages call the first network that takes X as numbers: "" for the ensemble; None where none does.
+
+        Parameters
+        ----------
+        fitted : bool, default=False
+            Whether to look at the fitted members, not at the parameters.
+        """
+        return ""
+
+    def _has_networks_only(self, *, fitted=False):
+        """Whether all who take X are networks, which can read its rows when they need them; as `_network_name`."""
+        return True

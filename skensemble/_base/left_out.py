@@ -1,0 +1,43 @@
+"""What the rows tell that members left out: a score of the ensemble, and how far its predictions are from y."""
+
+import warnings
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from skensemble._compat.python import find_stacklevel
+from skensemble._engine.fitted import predict_members
+from skensemble._members.drawn_rows import rows_left_out
+from skensemble._numeric.combination import combine_where
+
+
+def predict_left_out(ensemble, X, left_out):
+    """Prediction of each row by the members that did not see it, NaN where all did."""
+    predictions = ensemble._ballots(predict_members(ensemble.estimators_, X, ensemble._member_classes()))
+    return combine_where(predictions, left_out, ensemble.weights_, ensemble._combination())
+
+
+def score_left_out(score_func, default, y, predictions, judged):
+    """Score, the default one or by a function of the user's, on the rows that some member left out, `judged`."""
+    if not judged.all():
+        warnings.warn(
+            f"{np.count_nonzero(~judged)} rows were drawn by every member and have no out-of-bag prediction: with more "
+            "members or a smaller `max_samples` there would be one.",
+            stacklevel=find_stacklevel(),
+        )
+    return (score_func if callable(score_func) else default)(y[judged], predictions)
+
+
+def conformal_rows(ensemble):
+    """Which member left out which row, and how far the rows' targets are from what these members predict."""
+    check_is_fitted(ensemble)
+    if not hasattr(ensemble, "_conformity"):
+        raise ValueError(
+            "Intervals and sets with a guarantee need rows that members left out, and members that are combined as "
+            f"in fit: this {type(ensemble).__name__} was fitted without such rows, or was changed by reweight or "
+            "subset. Fit with bootstrap=True or max_samples below the rows of X."
+        )
+    scores = ensemble._conformity
+    left_out = rows_left_out(ensemble.estimators_samples_, len(scores))
+    known = ~np.isnan(scores.reshape(len(scores), -1)).any(axis=1)
+    return left_out[:, known], scores[known]

@@ -1,0 +1,95 @@
+"""How X and y become what a network takes: checks, rows that are read when they are needed, columns of categories."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from scipy.sparse import csr_matrix, issparse
+from sklearn.utils import check_array
+from sklearn.utils.validation import column_or_1d, validate_data
+
+from skensemble._compat.scikeras import column_choice, encodes_features
+from skensemble._compat.sklearn import check_feature_names
+from skensemble._members.encoders import Unchanged
+from skensemble._members.inputs import (
+    Columns,
+    count_categories,
+    lazily_or_read,
+    refuse_other_types,
+    refuse_streams,
+    texts_refused,
+)
+from skensemble._numeric.lazy_rows import LazyRows, placeholder
+
+
+class InputsMixin:
+    """Checks X and y, and learns what their columns are; stands left of scikeras' estimators."""
+
+    @property
+    def feature_encoder(self) -> Any:
+        """What encodes X; as scikeras', it changes nothing."""
+        return Unchanged()
+
+    def _validate_data(self, X=None, y=None, reset=False, y_numeric=False):
+        if y is not None and _is_column(y):
+            y = column_or_1d(y, warn=X is not None)  # in `score` the shape of y does not matter
+        if X is not None:
+            refuse_streams(X)
+            check_feature_names(self, X, reset=reset)  # before NaN, as in scikit-learn
+            X = lazily_or_read(X, self, networks_only=not encodes_features(self))
+            checked = _as_numbers(X, self)
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            n_categories = count_categories(X)
+            if reset:
+                _learn_categories(self, n_categories)
+            X = checked
+        shaped = placeholder(X) if isinstance(X, LazyRows) else X
+        checked, y = super()._validate_data(shaped, y, reset=reset, y_numeric=y_numeric)
+        return (checked if shaped is X else X), y
+
+    def _validate_sample_weight(self, X, y, sample_weight):
+        if not isinstance(X, LazyRows):
+            return super()._validate_sample_weight(X, y, sample_weight)
+        rows, y, sample_weight = super()._validate_sample_weight(np.arange(len(X)), y, sample_weight)
+        return X.take(rows), y, sample_weight
+
+    def _get_metadata(self):
+        # Of members that draw columns, the function that builds the network sees no others.
+        meta, names = super()._get_metadata(), columns_of(self).names
+        meta.setdefault("n_categories_", (0,) * self.n_features_in_)
+        if names is not None and column_choice(self) is None:
+            meta["feature_names_in_"] = names
+        return meta
+
+
+def columns_of(estimator):
+    """What the columns of X are: as an ensemble tells a member, which sees an array, else by their names."""
+    told = vars(estimator).get("_told_columns", Columns())
+    if any(part is not None and len(part) != estimator.n_features_in_ for part in told):
+        told = Columns()  # fitted again, on something else
+    return told._replace(names=getattr(estimator, "feature_names_in_", told.names))
+
+
+def _learn_categories(estimator, n_categories):
+    """Remember which columns hold categories: by their types, or as the ensemble was told by those of its X."""
+    n_categories = columns_of(estimator).n_categories if n_categories is None else n_categories
+    vars(estimator).pop("n_categories_", None)
+    if n_categories is not None:
+        estimator.n_categories_ = n_categories
+
+
+def _as_numbers(X, estimator):
+    """X as a network takes it, checked but for rows that are read later; `estimator` is named in messages."""
+    if isinstance(X, LazyRows):
+        return X
+    if issparse(X):
+        # scikeras 0.13 knows sparse matrices, not sparse arrays, and does not look for NaN in them.
+        return check_array(csr_matrix(X), accept_sparse=True, dtype=None, input_name="X", estimator=estimator)
+    refuse_other_types(X)
+    with texts_refused(type(estimator).__name__):
+        return check_array(X, dtype=keras.config.floatx(), allow_nd=True, input_name="X", estimator=estimator)
+
+
+def _is_column(y):
+    shape = np.asarray(y).shape  # some array-likes refuse `np.shape`
+    return len(shape) == 2 and shape[1] == 1

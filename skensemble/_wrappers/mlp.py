@@ -1,0 +1,61 @@
+"""The network of estimators that are given none: a multilayer perceptron, whose output layer follows the target."""
+
+import keras
+
+from skensemble._table_layers import EmbedCategories
+
+
+def build_mlp(meta, hidden_layer_sizes=(100,), activation="relu", dropout=0.0):
+    """Multilayer perceptron whose output layer follows the target; inputs of more than two dimensions are flattened.
+
+    Columns of categories are embedded first, see `EmbedCategories`.
+
+    Parameters
+    ----------
+    meta : dict
+        What scikeras knows of the data: `X_shape_`, `target_type_`, `n_outputs_`, `n_classes_`; of this package
+        `n_categories_`, and for regressors `n_output_units_`.
+    hidden_layer_sizes : tuple of int, default=(100,)
+        Units of each hidden layer.
+    activation : str or callable, default="relu"
+        Activation of the hidden layers.
+    dropout : float, default=0.0
+        Fraction of the units of each hidden layer that are dropped in training.
+
+    Returns
+    -------
+    keras.Sequential
+        Not compiled.
+    """
+    n_outputs, output_activation = output_layer_of(meta)
+    model = keras.Sequential([keras.Input(meta["X_shape_"][1:])])
+    if len(meta["X_shape_"]) > 2:
+        model.add(keras.layers.Flatten())
+    if any(meta.get("n_categories_", ())):
+        model.add(EmbedCategories(meta["n_categories_"]))
+    for units in hidden_layer_sizes:
+        model.add(keras.layers.Dense(units, activation=activation))
+        if dropout:
+            model.add(keras.layers.Dropout(dropout))
+    model.add(keras.layers.Dense(n_outputs, activation=output_activation))
+    return model
+
+
+def output_layer_of(meta):
+    """Number of outputs and activation of an output layer that follows the target.
+
+    Parameters
+    ----------
+    meta : dict
+        As of `build_mlp`.
+
+    Returns
+    -------
+    n_outputs : int
+    activation : str or None
+    """
+    if "n_classes_" not in meta:
+        return meta.get("n_output_units_", meta["n_outputs_"]), None
+    if meta["target_type_"] == "binary":
+        return 1, "sigmoid"
+    return meta["n_classes_"], "sigmoid" if meta["target_type_"] == "multilabel-indicator" else "softmax"

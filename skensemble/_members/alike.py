@@ -10,7 +10,7 @@ from sklearn.base import is_classifier
 from sklearn.utils.multiclass import type_of_target
 
 from skensemble._compat.scikeras import BaseWrapper, encode_target, given_model, has_own_encoders, initialize_like
-from skensemble._members.architecture import freeze
+from skensemble._members.frozen import freeze
 from skensemble._members.named_inputs import check_whole_numbers
 from skensemble._members.output_check import check_output
 

@@ -80,8 +80,8 @@ class _Freezing:
         return rule(self, value)
 
     def _held(self, value: Any) -> Any:
-        """What code reads, of which layers are told by which they are."""
-        return Same(value) if isinstance(value, keras.Layer) else self.of(value)
+        """What code reads, of which layers and variables are told by which they are."""
+        return (Same(value), _constants(value)) if isinstance(value, keras.Layer | keras.Variable) else self.of(value)
 
     def _partial(self, value: functools.partial) -> Any:
         return "partial", self.of(value.func), self.of(value.args), self.of(value.keywords)
@@ -143,6 +143,14 @@ def _is_library(module: str | None) -> bool:
 def _digest(array: np.ndarray) -> bytes:
     content = array.tobytes()
     return content if len(content) <= _DIGESTED_BYTES else hashlib.sha256(content).digest()
+
+
+def _constants(value: keras.Layer | keras.Variable) -> tuple[bytes, ...]:
+    """What becomes a part of a program: JAX takes variables that are not the model's by the values that they have."""
+    if keras.backend.backend() == "tensorflow":  # which reads them in each step
+        return ()
+    variables = value.variables if isinstance(value, keras.Layer) else [value]
+    return tuple(_digest(keras.ops.convert_to_numpy(variable)) for variable in variables)
 
 
 def _content(cell: types.CellType) -> Any:

@@ -109,3 +109,17 @@ def test_functions_that_call_each_other():
         return power
 
     assert freeze(make(2)) == freeze(make(2)) != freeze(make(3))
+
+
+@pytest.mark.parametrize(("backend", "is_constant"), [("tensorflow", False), ("jax", True)])
+def test_variables_that_code_reads(backend, is_constant, monkeypatch):
+    """TensorFlow reads them in each step; JAX takes the values that they have when a program is traced."""
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    factor = keras.Variable(1.0)
+
+    def loss(y_true, y_pred):
+        return factor * keras.losses.mean_squared_error(y_true, y_pred)
+
+    before = freeze(loss)
+    factor.assign(2.0)
+    assert (before != freeze(loss)) == is_constant

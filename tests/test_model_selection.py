@@ -31,6 +31,7 @@ from skensemble import (
 )
 from skensemble._engine import together
 from skensemble._search import fits
+from skensemble._search.networks import networks_of
 from skensemble.model_selection import GridSearchCV, HalvingGridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV
 
 X, Y = make_classification(45, 4, n_informative=3, n_redundant=0, n_classes=3, n_clusters_per_class=1, random_state=0)
@@ -408,6 +409,16 @@ def test_ensemble_of_a_search_over_regressors():
     ensemble = KerasVotingRegressor.from_search(search, X, T)
     assert set(ensemble.named_estimators_) <= {"candidate_0_fold_0", "candidate_0_fold_1"}
     assert ensemble.predict(X).shape == T.shape
+
+
+@pytest.mark.parametrize("give", [np.ndarray.tolist, lambda rows: np.isin(np.arange(len(X)), rows)])
+def test_rows_of_networks(give):
+    """Splitters may give rows as lists and as masks."""
+    folds = [(np.arange(20), np.arange(20, len(X))), (np.arange(10, len(X)), np.arange(10))]
+    cv = [tuple(map(give, fold)) for fold in folds]
+    search = GridSearchCV(LogisticRegression(), {"C": [1]}, cv=cv, return_estimator=True, refit=False).fit(X, Y)
+    _, left_out = networks_of(search, len(X))
+    np.testing.assert_array_equal(left_out, [np.isin(np.arange(len(X)), held_out) for _, held_out in folds])
 
 
 def test_search_without_networks(kept):

@@ -23,6 +23,7 @@ from skensemble._compat.scikeras import (
     column_choice,
     decode_outputs,
     decode_scales,
+    encode_class_weight,
     encode_validation_data,
     encodes_features,
     fit_arguments,
@@ -394,6 +395,9 @@ class _Member(CheckedPickling):
         given = kwargs.get("validation_data", getattr(self, "fit__validation_data", None))
         if isinstance(given, _FromUser) or ("validation_data" not in kwargs and given is not None):
             kwargs["validation_data"] = encode_validation_data(self, given)
+        class_weight = kwargs.get("class_weight", getattr(self, "fit__class_weight", None))
+        if class_weight is not None:
+            kwargs["class_weight"] = encode_class_weight(self, class_weight)
         if not is_inside_ensemble():
             before = getattr(self, "history_", {}) if warm_start and initial_epoch > 0 else {}
             counted = {"epochs": initial_epoch + epochs, "initial_epoch": initial_epoch}
@@ -416,7 +420,6 @@ class _Member(CheckedPickling):
         given : dict
             Arguments of `Model.fit`, beside those of the parameters.
         """
-        given = {name: value for name, value in given.items() if not name.startswith("callbacks")}  # as scikeras 0.13
         verbose = {**fit_arguments(self), **given}["verbose"]
         fit = fit_single(
             self,
@@ -438,6 +441,7 @@ class _Member(CheckedPickling):
         return True
 
     def _predict_raw(self, X, **kwargs):
+        _refuse_callbacks(self, kwargs)
         with plain_transforms():
             if self._predicts_by_program() and not kwargs:
                 checked, _ = self._validate_data(X)
@@ -461,6 +465,7 @@ class _Member(CheckedPickling):
         )
 
     def _fit(self, X, y, *args, **kwargs):
+        _refuse_callbacks(self, kwargs)
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         if self.engine not in ("auto", "fused", "keras"):
@@ -1060,6 +1065,15 @@ def _is_column(y):
 
 def _name_of(build):
     return getattr(build, "__qualname__", type(build).__name__)
+
+
+def _refuse_callbacks(estimator, arguments):
+    """Raise where a method was given callbacks, which scikeras 0.13 leaves out without a word."""
+    if any(name.startswith("callbacks") for name in arguments):
+        raise TypeError(
+            "`callbacks` are a parameter of the estimator, not of its methods: got some in a call. Give them as "
+            f"{type(estimator).__name__}(callbacks=[...]), or by set_params(callbacks=[...])."
+        )
 
 
 def _copied(sample_weight):

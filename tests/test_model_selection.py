@@ -12,6 +12,7 @@ import sklearn
 from scipy.stats import loguniform
 from sklearn import model_selection as of_sklearn
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.compose import make_column_transformer
 from sklearn.datasets import make_classification, make_regression
 from sklearn.exceptions import FitFailedWarning
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
@@ -419,6 +420,14 @@ def test_rows_of_networks(give):
     search = GridSearchCV(LogisticRegression(), {"C": [1]}, cv=cv, return_estimator=True, refit=False).fit(X, Y)
     _, left_out = networks_of(search, len(X))
     np.testing.assert_array_equal(left_out, [np.isin(np.arange(len(X)), held_out) for _, held_out in folds])
+
+
+def test_kept_estimators_beside_a_fit_on_all_rows():
+    """The fit on all rows may call joblib, as that of a ColumnTransformer does."""
+    pipeline = make_pipeline(make_column_transformer((StandardScaler(), [0, 1])), LogisticRegression())
+    search = GridSearchCV(pipeline, {"logisticregression__C": [1, 2]}, cv=2, return_estimator=True).fit(X, Y)
+    assert [[one[-1].C for one in networks] for networks in search.estimators_] == [[1, 1], [2, 2]]
+    assert search.score(X, Y) == clone(pipeline).set_params(**search.best_params_).fit(X, Y).score(X, Y)
 
 
 def test_search_without_networks(kept):

@@ -56,7 +56,10 @@ def network_keys(estimator: BaseWrapper, X: Any, y: np.ndarray) -> tuple[Hashabl
     data = X.shape, X.dtype.str, y.shape, y.dtype.str, type_of_target(y), labels
     builder = {name: value for name, value in own.items() if name.partition("__")[0] != "optimizer"}
     kind = type(estimator), data
-    return (*kind, freeze(own)), (*kind, freeze(builder))
+    try:
+        return (*kind, freeze(own)), (*kind, freeze(builder))
+    except Exception:  # whatever an object raises that the function reads
+        return None, None
 
 
 def _sees_parameters(estimator: BaseWrapper) -> bool:

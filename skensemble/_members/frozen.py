@@ -11,7 +11,7 @@ import hashlib
 import re
 import sys
 import types
-from collections.abc import Mapping
+from collections import UserDict
 from typing import Any
 
 import keras
@@ -56,7 +56,7 @@ class _Freezing:
             return value
         if isinstance(value, bool | int | float | complex | np.generic):
             return type(value).__name__, repr(value)
-        if isinstance(value, Mapping):
+        if isinstance(value, dict | UserDict | types.MappingProxyType):
             return "dict", tuple(sorted(((str(k), self.of(v)) for k, v in value.items()), key=lambda item: item[0]))
         if isinstance(value, list | tuple):
             return "list", tuple(self.of(v) for v in value)

@@ -130,9 +130,12 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
         with open_checkpoint(self.checkpoint_dir) as checkpoint:
             if not fitted:
                 self._entropy = keep_entropy(checkpoint, self.random_state)
+            drawn_before = getattr(self, "estimators_params_", [{}] * len(fitted))
             for name in (*_LEARNED_OF_FIT, "_is_subset"):
                 vars(self).pop(name, None)
             members, left_out = self._make_members(len(X), draws, classifier, metadata)
+            if self.param_distributions is not None:  # which may have been set since
+                self.estimators_params_[: len(fitted)] = drawn_before[: len(fitted)]
             if n_columns is not None:
                 self.estimators_features_ = draw_columns(self._entropy, len(members), X.row_shape[0], n_columns)
                 members = _with_each(members, columns=self.estimators_features_)
@@ -1128,7 +1131,7 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
             (`bootstrap`, `max_samples`). Each training row is predicted by the members that left it out, and how far y
             is from that makes the interval. For exchangeable rows y is in it with at least the probability
             2 `coverage` - 1, and with about `coverage` in practice, whatever the networks are worth.
-            `weights="greedy"`, which chooses on the same rows, makes intervals a little too narrow.
+            `weights="greedy"` and `oob_validation`, which choose on the same rows, make intervals a little too narrow.
 
         Returns
         -------

@@ -42,7 +42,7 @@ from skensemble._wrappers.copies import CopiesMixin
 from skensemble._wrappers.inputs import InputsMixin
 from skensemble._wrappers.lent import LentModelMixin
 from skensemble._wrappers.mlp import build_mlp as build_mlp  # found here by files whose members were given it
-from skensemble._wrappers.training import TrainingMixin, ValidationOfUser
+from skensemble._wrappers.training import TrainingMixin, ValidationOfUser, refuse_callbacks
 
 
 class _Member(CopiesMixin, LentModelMixin, BuildingMixin, InputsMixin, TrainingMixin):
@@ -81,6 +81,7 @@ class _Member(CopiesMixin, LentModelMixin, BuildingMixin, InputsMixin, TrainingM
         self._fit_callbacks, self._predict_callbacks = own_callbacks(self, 0, copies=False)
 
     def _fit(self, X, y, *args, **kwargs):
+        refuse_callbacks(self, kwargs)
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         if self.engine not in ("auto", "fused", "keras"):

@@ -59,6 +59,8 @@ def test_what_members_draw_does_not_depend_on_their_number(fitted):
     grown.set_params(n_estimators=3).fit(X, Y)
     assert grown.estimators_params_ == fitted.estimators_params_[:3]
     assert grown.estimators_[2].get_params() | grown.estimators_params_[2] == grown.estimators_[2].get_params()
+    grown.set_params(n_estimators=4, param_distributions={"epochs": [1]}).fit(X, Y)
+    assert grown.estimators_params_ == [*fitted.estimators_params_[:3], {"epochs": 1}]
 
 
 def test_greedy_weights_choose_among_them(fitted):

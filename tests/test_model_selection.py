@@ -12,6 +12,7 @@ import sklearn
 from scipy.stats import loguniform
 from sklearn import model_selection as of_sklearn
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.compose import make_column_transformer
 from sklearn.datasets import make_classification, make_regression
 from sklearn.exceptions import FitFailedWarning
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
@@ -31,6 +32,7 @@ from skensemble import (
 )
 from skensemble._engine import together
 from skensemble._search import fits
+from skensemble._search.networks import networks_of
 from skensemble.model_selection import GridSearchCV, HalvingGridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV
 
 X, Y = make_classification(45, 4, n_informative=3, n_redundant=0, n_classes=3, n_clusters_per_class=1, random_state=0)
@@ -435,6 +437,24 @@ def test_ensemble_of_a_search_over_regressors():
     ensemble = KerasVotingRegressor.from_search(search, X, T)
     assert set(ensemble.named_estimators_) <= {"candidate_0_fold_0", "candidate_0_fold_1"}
     assert ensemble.predict(X).shape == T.shape
+
+
+@pytest.mark.parametrize("give", [np.ndarray.tolist, lambda rows: np.isin(np.arange(len(X)), rows)])
+def test_rows_of_networks(give):
+    """Splitters may give rows as lists and as masks."""
+    folds = [(np.arange(20), np.arange(20, len(X))), (np.arange(10, len(X)), np.arange(10))]
+    cv = [tuple(map(give, fold)) for fold in folds]
+    search = GridSearchCV(LogisticRegression(), {"C": [1]}, cv=cv, return_estimator=True, refit=False).fit(X, Y)
+    _, left_out = networks_of(search, len(X))
+    np.testing.assert_array_equal(left_out, [np.isin(np.arange(len(X)), held_out) for _, held_out in folds])
+
+
+def test_kept_estimators_beside_a_fit_on_all_rows():
+    """The fit on all rows may call joblib, as that of a ColumnTransformer does."""
+    pipeline = make_pipeline(make_column_transformer((StandardScaler(), [0, 1])), LogisticRegression())
+    search = GridSearchCV(pipeline, {"logisticregression__C": [1, 2]}, cv=2, return_estimator=True).fit(X, Y)
+    assert [[one[-1].C for one in networks] for networks in search.estimators_] == [[1, 1], [2, 2]]
+    assert search.score(X, Y) == clone(pipeline).set_params(**search.best_params_).fit(X, Y).score(X, Y)
 
 
 def test_search_without_networks(kept):

@@ -9,6 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skensemble import InputColumns, KerasAveragingClassifier, KerasClassifier, KerasRegressor, io
+from skensemble._members.named_inputs import check_whole_numbers
 
 N_KINDS = 5
 PIXELS = [f"p{i}" for i in range(16)]
@@ -227,3 +228,15 @@ def test_columns_of_a_layer_fill_its_shape():
         InputColumns([0, 1, 2], (2,))
     with pytest.raises(ValueError, match="columns up to 4"):
         InputColumns([4], (1,))(keras.Input((4,)))
+
+
+def test_large_whole_numbers():
+    """Whole numbers that Keras' float type does not tell apart are refused, and not rounded to others."""
+
+    def build():
+        layers = [keras.layers.Hashing(5), keras.layers.Embedding(5, 2), keras.layers.Flatten(), keras.layers.Dense(1)]
+        return keras.Sequential([keras.Input((1,), dtype="int64"), *layers])
+
+    check_whole_numbers(build(), np.array([[2.0**24 - 1]], "float32"))
+    with pytest.raises(ValueError, match="below 16777216 apart: got larger ones in X for an input of type int64"):
+        KerasRegressor(build).fit([[2**24], [2**24 + 1]], [0.0, 1.0])

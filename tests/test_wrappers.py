@@ -392,6 +392,26 @@ def test_labels_of_validation_data(blobs, validation_y):
         small_classifier(fit__validation_data=(X[:3], ["x", "y", "z"])).fit(X, labels)
 
 
+def test_labels_of_class_weights(blobs):
+    """Class weights for `Model.fit` have the labels of y, too."""
+    X, y = blobs
+    labels, weights = y % 2 + 1, {1: 1.0, 2: 5.0}
+    expected = small_classifier(class_weight=weights).fit(X, labels).predict_proba(X)
+    assert_allclose(small_classifier().fit(X, labels, class_weight=weights).predict_proba(X), expected, rtol=1e-5)
+    assert_allclose(small_classifier(fit__class_weight=weights).fit(X, labels).predict_proba(X), expected, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"`class_weight` must be among those of y, \[1, 2\]: got \[0\]"):
+        small_classifier().fit(X, labels, class_weight={0: 1.0, 1: 5.0})
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "predict"])
+def test_callbacks_in_a_call(blobs, method):
+    """Callbacks that a method is given, which scikeras leaves out, are refused in words."""
+    X, y = blobs
+    member = small_classifier().fit(X, y)
+    with pytest.raises(TypeError, match=r"not of its methods: .* KerasClassifier\(callbacks="):
+        getattr(member, method)(*(X, y) if method != "predict" else (X,), callbacks=[keras.callbacks.TerminateOnNaN()])
+
+
 # Settings of scikit-learn
 
 

@@ -81,6 +81,7 @@ __all__ = [
     "decode_outputs",
     "decode_scales",
     "draws_new_values",
+    "encode_class_weight",
     "encode_features",
     "encode_target",
     "encode_validation_data",
@@ -547,6 +548,21 @@ def encode_validation_data(estimator, data):
             f"{unknown.tolist()}."
         )
     return X, encode_target(estimator, y), *weights
+
+
+def encode_class_weight(estimator, class_weight):
+    """A `class_weight` of `Model.fit`, keyed by the user's labels, as Keras takes it: keyed by the numbers of classes.
+
+    What scikeras does not encode is returned as it is.
+    """
+    encodes = isinstance(estimator, ScikerasClassifier) and estimator.target_type_ in ("binary", "multiclass")
+    if not encodes or has_own_encoders(estimator) or not isinstance(class_weight, dict):
+        return class_weight
+    numbers = {label: number for number, label in enumerate(estimator.classes_.tolist())}
+    unknown = [label for label in class_weight if label not in numbers]
+    if unknown:
+        raise ValueError(f"The labels of `class_weight` must be among those of y, {list(numbers)}: got {unknown}.")
+    return {numbers[label]: weight for label, weight in class_weight.items()}
 
 
 def decode_outputs(estimator, outputs):

@@ -10,7 +10,7 @@ from sklearn.base import is_classifier
 from sklearn.utils.multiclass import type_of_target
 
 from skensemble._compat.scikeras import BaseWrapper, encode_target, given_model, has_own_encoders, initialize_like
-from skensemble._members.architecture import freeze
+from skensemble._members.frozen import freeze
 from skensemble._members.named_inputs import check_whole_numbers
 from skensemble._members.output_check import check_output
 
@@ -56,7 +56,10 @@ def network_keys(estimator: BaseWrapper, X: Any, y: np.ndarray) -> tuple[Hashabl
     data = X.shape, X.dtype.str, y.shape, y.dtype.str, type_of_target(y), labels
     builder = {name: value for name, value in own.items() if name.partition("__")[0] != "optimizer"}
     kind = type(estimator), data
-    return (*kind, freeze(own)), (*kind, freeze(builder))
+    try:
+        return (*kind, freeze(own)), (*kind, freeze(builder))
+    except Exception:  # whatever an object raises that the function reads
+        return None, None
 
 
 def _sees_parameters(estimator: BaseWrapper) -> bool:

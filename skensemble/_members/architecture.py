@@ -7,13 +7,11 @@ and the names that Keras counts up (``dense_3``) are left out.
 import functools
 import random
 import re
-import types
 import warnings
 import weakref
 from typing import Any
 
 import keras
-import numpy as np
 
 from skensemble._compat.keras import (
     Functional,
@@ -22,11 +20,11 @@ from skensemble._compat.keras import (
     excluded_from_weight_decay,
     given_losses_and_metrics,
 )
+from skensemble._members.frozen import WRAPPED, attributes, freeze, freeze_attribute, is_keras, is_plain, own_state
 from skensemble.exceptions import NotFusableError
 
 #: Keys of a configuration under which a string is the name of a layer.
 _NAME_KEYS = {"name", "keras_history", "input_layers", "output_layers"}
-_PLAIN = (str, bool, int, float, types.NoneType, types.FunctionType)
 _REMEMBERED: Any = weakref.WeakKeyDictionary()
 
 
@@ -82,7 +80,7 @@ def describe_architecture(model: keras.Model) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Keras warns that a Lambda is unsafe to load; it is not loaded.
         config = None if _is_subclassed(model) else freeze(_without_state(model.get_config(), names))
-    parts = tuple((type(layer), _attributes(layer)) for layer in layers)
+    parts = tuple((freeze(type(layer)), attributes(layer)) for layer in layers)
     variables = tuple((tuple(v.shape), v.dtype, v.trainable) for v in model.variables)
     return config, parts, described(model), variables, freeze(getattr(model, "input_shape", None))
 
@@ -100,7 +98,7 @@ def _known_attributes() -> Any:
     """Attributes of every model: Keras' own, what `compile` and `fit` add, and the `outputs` that scikeras counts."""
     bare = _Bare()
     bare.compile("sgd", "mse")
-    return vars(bare).keys() | {"history", "outputs", *_WRAPPED}
+    return vars(bare).keys() | {"history", "outputs", *WRAPPED}
 
 
 @functools.cache
@@ -109,6 +107,27 @@ def _known_attributes_of_described() -> Any:
     sequential = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     functional = keras.Model(sequential.inputs, sequential.outputs)
     return _known_attributes() | vars(sequential).keys() | vars(functional).keys()
+
+
+class _BareLayer(keras.Layer):
+    """A layer without anything of the user's."""
+
+    def call(self, x: Any) -> Any:
+        return x
+
+
+@functools.cache
+def _known_attributes_of_layers() -> Any:
+    bare = _BareLayer()
+    bare(keras.Input((1,)))
+    return vars(bare).keys()
+
+
+def _plain_attributes(layer: keras.Layer) -> Any:
+    """Numbers, texts and arrays that a layer of the user's holds, whose configuration need not tell them."""
+    known = _known_attributes_of_layers()
+    own = {name: value for name, value in vars(layer).items() if name not in known and not name.startswith("_self_")}
+    return {name: value for name, value in own.items() if is_plain(value) and "seed" not in name}
 
 
 def _own_attributes(model: keras.Model) -> Any:
@@ -125,19 +144,21 @@ def described(model: keras.Model) -> Any:
     layers alone, whatever was given.
     """
     layers = all_layers(model)
-    if all(_is_keras(layer) for layer in layers):
+    if all(is_keras(layer) for layer in layers):
         return ()
     names, position = _names(model), {id(layer): i for i, layer in enumerate(layers)}
     found = []
     for layer in layers:
         if _is_subclassed(layer):
-            found.append(_freeze_attribute(_own_attributes(layer), position))
+            found.append(freeze_attribute(_own_attributes(layer), position))
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # as in `_architecture`
                 found.append(freeze(_without_state(layer.get_config(), names)))
-            if isinstance(layer, keras.Model) and not _is_keras(layer):
-                found.append(_freeze_attribute(_own_attributes(layer), position))
+            if isinstance(layer, keras.Model) and not is_keras(layer):
+                found.append(freeze_attribute(_own_attributes(layer), position))
+            elif not is_keras(layer):
+                found.append(freeze(_plain_attributes(layer)))
     return tuple(found)
 
 
@@ -161,21 +182,6 @@ def why_not_from_configuration(model: keras.Model) -> str | None:
     finally:
         random.setstate(state)
     return None
-
-
-def _freeze_attribute(value: Any, position: Any) -> Any:
-    """`freeze` where layers are told by their position, and variables by their shape."""
-    if isinstance(value, keras.Layer):
-        return "layer", position.get(id(value))
-    if isinstance(value, keras.Variable):
-        return "variable", tuple(value.shape), value.dtype
-    if isinstance(value, keras.random.SeedGenerator):
-        return "seed generator"
-    if isinstance(value, dict):
-        return "dict", tuple((str(key), _freeze_attribute(one, position)) for key, one in value.items())
-    if isinstance(value, list | tuple):
-        return "list", tuple(_freeze_attribute(one, position) for one in value)
-    return freeze(value)
 
 
 def _names(model: keras.Model) -> Any:
@@ -224,117 +230,5 @@ def _compilation(model: keras.Model) -> Any:
     names = _uncounted_paths(model) if pattern or "exclude_layers" in config else None
     return (
         *(None if given is None else tuple(map(freeze, given)) for given in given_losses_and_metrics(model)),
-        (type(optimizer), freeze(config), pattern, names, _own_state(optimizer)),
+        (freeze(type(optimizer)), freeze(config), pattern, names, own_state(optimizer)),
     )
-
-
-class _Same:
-    """Equal only for the same object, which it keeps alive."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __eq__(self, other: Any) -> Any:
-        return isinstance(other, _Same) and self.value is other.value
-
-    def __hash__(self) -> Any:
-        return id(self.value)
-
-
-def freeze(value: Any) -> Any:
-    """A hashable that is equal for equal values; 1, 1.0 and True differ."""
-    if value is None or isinstance(value, str | bytes):
-        return value
-    if isinstance(value, bool | int | float | complex | np.generic):
-        return type(value).__name__, repr(value)
-    if isinstance(value, dict):
-        return "dict", tuple(sorted(((str(k), freeze(v)) for k, v in value.items()), key=lambda item: item[0]))
-    if isinstance(value, list | tuple):
-        return "list", tuple(freeze(v) for v in value)
-    if isinstance(value, set | frozenset):
-        return "set", frozenset(map(freeze, value))
-    if isinstance(value, np.ndarray):
-        return "array", value.dtype.str, value.shape, value.tobytes()
-    if isinstance(value, types.FunctionType):
-        return _freeze_function(value)
-    if isinstance(value, types.MethodType):
-        return "method", _freeze_function(value.__func__), _Same(value.__self__)
-    if isinstance(value, type):
-        return value
-    if type(value).__module__.startswith("tensorflow.") and type(value).__name__ in ("DType", "TensorShape"):
-        return str(value)
-    if hasattr(value, "get_config"):
-        return _freeze_object(value)
-    return _Same(value)
-
-
-def _freeze_object(value: Any) -> Any:
-    """A loss, metric, regularizer, schedule ...: its class, its configuration and the functions it holds."""
-    config = dict(value.get_config())
-    name = config.pop("name", None)
-    if isinstance(value, keras.metrics.Metric):
-        # Keras counts up the names it gives; a name of the user's is a key of the logs.
-        own = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", type(value).__name__)).lower()
-        config["name"] = own if re.fullmatch(rf"{re.escape(own)}(_\d+)?", name or own) else name
-    return type(value), freeze(config), _attributes(value), _own_state(value)
-
-
-def _freeze_function(function: Any) -> Any:
-    if function.__module__ and function.__module__.split(".")[0] in ("keras", "tensorflow"):
-        return _Same(function)
-    cells = tuple(_freeze_cell(cell) for cell in function.__closure__ or ())
-    defaults = freeze([function.__defaults__, function.__kwdefaults__])
-    return "function", function.__code__, _Same(function.__globals__), defaults, cells
-
-
-def _freeze_cell(cell: Any) -> Any:
-    try:
-        value = cell.cell_contents
-    except ValueError:  # not assigned yet
-        return None
-    return _Same(value) if isinstance(value, keras.Layer) else freeze(value)
-
-
-#: Methods that Keras wraps anew in every layer, and those that its `fit` and `predict` make for a model.
-_WRAPPED = ("build", "quantize", "call", "quantized_build", "train_function", "test_function", "predict_function")
-
-
-def _attributes(value: Any) -> Any:
-    """Functions and objects of the user's that an object holds: its configuration knows them by name only."""
-    found = []
-    for name, attribute in sorted(vars(value).items()):
-        if name in _WRAPPED or "initializer" in name:
-            continue
-        if isinstance(attribute, types.FunctionType):
-            found.append((name, _freeze_function(attribute)))
-        elif isinstance(attribute, keras.regularizers.Regularizer | keras.constraints.Constraint) and not _is_keras(
-            attribute
-        ):
-            found.append((name, type(attribute)))
-    return tuple(found)
-
-
-@functools.cache
-def _attributes_of_bases() -> dict[type, set[str]]:
-    """What Keras' base classes hold, which the configuration tells."""
-    bases = (keras.losses.Loss(), keras.metrics.Metric(), keras.optimizers.SGD())
-    kinds = (keras.losses.Loss, keras.metrics.Metric, keras.optimizers.Optimizer)
-    return {kind: set(vars(base)) for kind, base in zip(kinds, bases, strict=True)}
-
-
-def _own_state(value: Any) -> Any:
-    """What an object of the user's own class holds beside what Keras gave it.
-
-    Without a `get_config` of its own, that of Keras' base class tells nothing of it.
-    """
-    if _is_keras(value):
-        return ()
-    known = {name for kind, names in _attributes_of_bases().items() if isinstance(value, kind) for name in names}
-    own = {name: held for name, held in vars(value).items() if name not in known}
-    if isinstance(value, keras.optimizers.Optimizer):  # its variables are made when it is built
-        own = {name: held for name, held in own.items() if isinstance(held, _PLAIN)}
-    return tuple((name, _freeze_attribute(held, {})) for name, held in sorted(own.items()))
-
-
-def _is_keras(value: Any) -> bool:
-    return type(value).__module__.split(".")[0] == "keras"

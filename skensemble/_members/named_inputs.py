@@ -78,20 +78,43 @@ def on_one_input(
 
 
 def check_whole_numbers(model: keras.Model, X: Any) -> None:
-    """Raise where an input that takes whole numbers would get others, which would be cut off."""
-    if not isinstance(X, np.ndarray | HostRows) or X.ndim != 2:
+    """Raise where an input that takes whole numbers would get others, which would be cut off or rounded."""
+    if not isinstance(X, np.ndarray | HostRows):
         return
-    layers = [one for one in model.layers if isinstance(one, InputColumns) and keras.backend.is_int_dtype(one.cast_to)]
-    for rows in chunks_of(X) if layers else ():
-        for layer in layers:
-            of_input = rows[:, list(layer.columns)]
+    taken = _whole_number_columns(model, X.ndim)
+    for rows in chunks_of(X) if taken else ():
+        for dtype, columns in taken:
+            of_input = rows if columns is None else rows[:, columns]
+            where = "X" if columns is None else f"its columns {shortened(columns)} of X"
+            _check_exact(of_input, dtype, where)
             broken = of_input[of_input != np.round(of_input)]
-            if broken.size:
+            if broken.size and columns is not None:
                 raise ValueError(
-                    f"An input of type {layer.cast_to} takes whole numbers: got {broken[0]} in its columns "
-                    f"{shortened(list(layer.columns))} of X. Encode categories as numbers from 0, or build the input "
-                    "with the type 'float32'."
+                    f"An input of type {dtype} takes whole numbers: got {broken[0]} in {where}. Encode categories as "
+                    "numbers from 0, or build the input with the type 'float32'."
                 )
+
+
+def _whole_number_columns(model: keras.Model, n_dimensions: int) -> list[tuple[str, list[int] | None]]:
+    """Types of the inputs that take whole numbers, each with its columns of X; None for all of X."""
+    layers = [one for one in model.layers if isinstance(one, InputColumns)] if n_dimensions == 2 else []
+    found: list[Any] = [(one.cast_to, list(one.columns)) for one in layers]
+    if not layers and len(getattr(model, "inputs", None) or ()) == 1:
+        found = [(keras.backend.standardize_dtype(model.inputs[0].dtype), None)]
+    return [(dtype, columns) for dtype, columns in found if keras.backend.is_int_dtype(dtype)]
+
+
+def _check_exact(values: np.ndarray, dtype: str, where: str) -> None:
+    """Raise where whole numbers are too large to be told apart in the float type that X has become."""
+    if values.dtype.kind != "f":
+        return
+    largest = 2 ** (np.finfo(values.dtype).nmant + 1)  # and the number after it are one
+    if (np.abs(values) >= largest).any():
+        raise ValueError(
+            f"Networks get X in Keras' float type, {values.dtype}, which tells whole numbers below {largest} apart: "
+            f"got larger ones in {where} for an input of type {dtype}. Encode them as numbers from 0, by "
+            "scikit-learn's OrdinalEncoder, or call keras.config.set_floatx('float64')."
+        )
 
 
 def warn_of_codes(model: keras.Model, n_categories: Any) -> None:

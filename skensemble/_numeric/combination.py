@@ -153,8 +153,11 @@ def combine_where(predictions, valid, weights, how=MEAN):
     counts = np.where(counts.any(axis=0), counts, valid)
     with np.errstate(invalid="ignore"):
         shares = counts / counts.sum(axis=0)
+    predictions = np.asarray(predictions, dtype=np.float64)
+    # Members that do not count may predict NaN.
+    predictions = np.where(shares.reshape(*shares.shape, *[1] * (predictions.ndim - 2)) == 0, 0, predictions)
     if how.rule == "mean":
-        return np.einsum("ms,ms...->s...", shares, np.asarray(predictions, dtype=np.float64))
+        return np.einsum("ms,ms...->s...", shares, predictions)
     return combine(predictions, shares, how)
 
 

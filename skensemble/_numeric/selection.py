@@ -69,7 +69,8 @@ def greedy_weights(
     Starting from the best single member, the member that lowers the loss of the combination most is added again and
     again; a member may be added several times, and its weight is its share of all additions [1]_. Of all rounds and the
     equal weights, the best is kept. So the result is never worse than the best single member on these rows. The loss is
-    the log-loss for classes, summed over labels for several labels, and the squared error for regression.
+    the log-loss for classes, summed over labels for several labels, and the squared error for regression. A member that
+    predicts a value that is not finite, as after a training that diverged, does not count, unless all do.
 
     Parameters
     ----------
@@ -106,6 +107,20 @@ def greedy_weights(
     predictions = np.asarray(predictions)
     n_members, n_samples = predictions.shape[:2]
     valid = np.ones((n_members, n_samples), bool) if valid is None else valid
+    finite = np.isfinite(predictions).reshape(n_members, -1).all(axis=1)
+    if finite.any() and not finite.all():
+        weights = np.zeros(n_members)
+        weights[finite] = greedy_weights(
+            predictions[finite],
+            y,
+            valid=valid[finite],
+            sample_weight=sample_weight,
+            multilabel=multilabel,
+            regression=regression,
+            how=how,
+            max_rounds=max_rounds,
+        )
+        return weights
     covered = valid.any(axis=0) & (True if sample_weight is None else sample_weight > 0)
     if not covered.any():
         raise ValueError(
@@ -113,7 +128,6 @@ def greedy_weights(
             "out more rows, or give the weights."
         )
     predictions, y, valid = predictions[:, covered], y[covered], valid[:, covered]
-    unknown = ~valid.any(axis=1)
     row_weights = None if sample_weight is None else sample_weight[covered]
     if how.rule == "median":
         growing = _GrowingMedian(
@@ -124,6 +138,7 @@ def greedy_weights(
         parts = _log_pool_parts if geometric else _linear_parts
         growing = _GrowingMean(*parts(predictions, y, multilabel=multilabel, regression=regression), valid, row_weights)
 
+    unknown = ~valid.any(axis=1)
     additions = np.zeros(n_members)
     best_loss, best = np.inf, None
     for _ in range(max_rounds):

@@ -93,7 +93,7 @@ class TogetherBackend(ParallelBackendBase):
         jobs, self._jobs = self._jobs, []
         for job, result in zip(jobs, self._results([job.fit for job in jobs]), strict=True):
             if self._keeps:
-                self.kept += [one.pop(KEPT_NETWORK) for one in result]
+                self.kept += [one.pop(KEPT_NETWORK) for one in result if isinstance(one, dict) and KEPT_NETWORK in one]
             job.result, job.is_done = result, True
         for job in jobs:
             if job.callback is not None:

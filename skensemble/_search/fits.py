@@ -41,8 +41,9 @@ def run_fits(fits: Sequence[Fit], keeps: bool = False) -> list[list[dict[str, An
     results = [_with_own_time(turn) for turn in turns]
     if keeps:
         for fit, of_fit in zip(fits, results, strict=True):
-            for (_, (estimator, *_), given), result in zip(fit.items, of_fit, strict=True):
-                result[KEPT_NETWORK] = None if result.get("fit_error") else (estimator, given["train"])
+            for (_, arguments, given), result in zip(fit.items, of_fit, strict=True):
+                if "train" in given:  # else a part of the fit on all rows
+                    result[KEPT_NETWORK] = None if result.get("fit_error") else (arguments[0], given["train"])
     return results
 
 

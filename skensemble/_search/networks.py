@@ -31,6 +31,9 @@ def networks_of(search: Any, n_samples: int) -> tuple[list[tuple[str, BaseEstima
         for fold, (network, trained) in enumerate(zip(networks, of_folds, strict=True)):
             if network is None:
                 continue
+            trained = np.asarray(trained)
+            if trained.dtype == bool:  # a splitter may give rows as a mask
+                trained = np.flatnonzero(trained)
             if trained.max() >= n_samples:
                 raise ValueError(
                     f"X and y must be those of the search: got {n_samples} rows, but it was fitted on {trained.max()} "

@@ -4,7 +4,13 @@ from functools import partial
 
 import numpy as np
 
-from skensemble._compat.scikeras import encode_validation_data, fit_arguments, history_of, without_own_seed
+from skensemble._compat.scikeras import (
+    encode_class_weight,
+    encode_validation_data,
+    fit_arguments,
+    history_of,
+    without_own_seed,
+)
 from skensemble._compat.seeds import seeded
 from skensemble._compat.sklearn import plain_transforms
 from skensemble._engine.callbacks import acts_in_prediction
@@ -20,6 +26,15 @@ class ValidationOfUser(tuple):
     """Validation data whose labels are those of y, not yet encoded."""
 
 
+def refuse_callbacks(estimator, arguments):
+    """Raise where a method was given callbacks, which scikeras 0.13 leaves out without a word."""
+    if any(name.startswith("callbacks") for name in arguments):
+        raise TypeError(
+            "`callbacks` are a parameter of the estimator, not of its methods: got some in a call. Give them as "
+            f"{type(estimator).__name__}(callbacks=[...]), or by set_params(callbacks=[...])."
+        )
+
+
 class TrainingMixin:
     """Hands training and prediction to the engine; stands left of scikeras' estimators."""
 
@@ -27,6 +42,9 @@ class TrainingMixin:
         given = kwargs.get("validation_data", getattr(self, "fit__validation_data", None))
         if isinstance(given, ValidationOfUser) or ("validation_data" not in kwargs and given is not None):
             kwargs["validation_data"] = encode_validation_data(self, given)
+        class_weight = kwargs.get("class_weight", getattr(self, "fit__class_weight", None))
+        if class_weight is not None:
+            kwargs["class_weight"] = encode_class_weight(self, class_weight)
         if not is_inside_ensemble():
             before = getattr(self, "history_", {}) if warm_start and initial_epoch > 0 else {}
             counted = {"epochs": initial_epoch + epochs, "initial_epoch": initial_epoch}
@@ -37,6 +55,7 @@ class TrainingMixin:
             super()._fit_keras_model(without_rows(X), y, sample_weight, warm_start, epochs, initial_epoch, **kwargs)
 
     def _predict_raw(self, X, **kwargs):
+        refuse_callbacks(self, kwargs)
         with plain_transforms():
             if _predicts_by_program(self) and not kwargs:
                 checked, _ = self._validate_data(X)
@@ -63,7 +82,6 @@ def _fit_by_program(estimator, data, before, given):
     given : dict
         Arguments of `Model.fit`, beside those of the parameters.
     """
-    given = {name: value for name, value in given.items() if not name.startswith("callbacks")}  # as scikeras 0.13
     verbose = {**fit_arguments(estimator), **given}["verbose"]
     lent = vars(estimator).get("_lent")
     fit = fit_single(

@@ -315,6 +315,16 @@ def test_rows_that_only_some_members_may_be_judged_on(rule):
         np.testing.assert_allclose(combined[row], combine(proba[members, row : row + 1], shares, how)[0], rtol=1e-9)
 
 
+@pytest.mark.parametrize("rule", ["mean", "median", "trimmed_mean", "geometric_mean"])
+def test_members_that_do_not_count_may_be_anything(rule):
+    """NaN of a member of weight 0, and of one that may not be judged on a row, does not show."""
+    proba = np.array([[[0.9, 0.1], [0.6, 0.4]], [[np.nan, np.nan]] * 2, [[0.2, 0.8], [np.nan, np.nan]]])
+    combined = combine_where(
+        proba, np.array([[1, 1], [1, 1], [0, 0]], bool), np.array([1.0, 0, 1]), Combination(rule, 0.2, "classes")
+    )
+    np.testing.assert_allclose(combined, proba[0], rtol=1e-9)
+
+
 def test_not_a_number_is_not_hidden():
     """As NumPy's median, every rule gives NaN where a member does."""
     values = np.array([[1.0, 1.0], [2.0, np.nan], [3.0, 1.0]])

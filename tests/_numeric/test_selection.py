@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
+from skensemble._numeric.combination import Combination
 from skensemble._numeric.selection import greedy_weights, held_out_rows
 
 # Three rows of two classes; what a member gives the true class of each row decides.
@@ -60,6 +61,19 @@ def test_equal_weights_are_a_candidate():
     values = np.array([[1.0, 1.0], [-1.0, 1.0], [0.0, -2.0]])
     weights = greedy_weights(values, np.zeros(2), regression=True, max_rounds=1)
     np.testing.assert_array_equal(weights, [1 / 3, 1 / 3, 1 / 3])
+
+
+@pytest.mark.parametrize("rule", ["mean", "median", "geometric_mean"])
+def test_members_without_finite_predictions(rule):
+    """A member whose training diverged does not count, whatever it was judged on; the others as if it was not there."""
+    proba, y = random_proba(3, 12, 3, seed=0)
+    how = Combination(rule, target="classes")
+    diverged = np.concatenate([proba[:1], np.full((1, 12, 3), np.nan), proba[1:]])
+    valid = np.ones((4, 12), bool)
+    valid[1, :6] = False
+    expected = np.insert(greedy_weights(proba, y, how=how), 1, 0)
+    np.testing.assert_array_equal(greedy_weights(diverged, y, valid=valid, how=how), expected)
+    np.testing.assert_array_equal(greedy_weights(diverged[[1, 1]], y, how=how), [0.5, 0.5])
 
 
 @pytest.mark.parametrize("seed", range(10))

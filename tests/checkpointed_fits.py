@@ -138,26 +138,37 @@ def pass_points(reach):
     return before
 
 
-def kill_at(point, number):
-    """Kill this process, without any clearing up, when it passes a point for the `number`-th time."""
+def act_at(point, number, act):
+    """Call `act()` when this process passes a point for the `number`-th time."""
     passed = []
 
     def reach(reached):
-        passed.extend([reached] if reached == point else [])
-        if len(passed) == number:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if reached == point:
+            passed.append(point)
+            if len(passed) == number:
+                act()
 
     pass_points(reach)
 
 
-def fit_in_this_process(news, name, directory, n_jobs, n_epochs, point, number):
+def kill_this_process():
+    """Without any clearing up."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fit_in_this_process(news, name, directory, n_jobs, n_epochs, point, number, waits):
     global N_EPOCHS
     os.setsid()  # a group of its own, so that workers can be killed with it
     N_EPOCHS = n_epochs
     _parts.WORKER_SECONDS = 1e-9  # `n_jobs` workers, however little they train
     _checkpoint.MAX_SHARE, _fused._LOOK_SECONDS = 1.0, 0.0  # write at every chance, after each epoch
+
+    def wait():
+        news.send("waits")
+        news.recv()
+
     if number:
-        kill_at(point, number)
+        act_at(point, number, wait if waits else kill_this_process)
     news.send("begins")
     ensemble = FITS[name](checkpoint_dir=directory, n_jobs=n_jobs, random_state=0)
     news.send(digest(ensemble.fit(*data())))
@@ -183,6 +194,8 @@ class FitProcess:
         The process kills itself when it passes this point of a write for the `number`-th time.
     number : int
         0 means never.
+    waits : bool
+        Whether it waits at that point for `go_on` instead. It is there when the constructor returns.
 
     Attributes
     ----------
@@ -190,13 +203,19 @@ class FitProcess:
         When its result came, of `time.monotonic`; it may take seconds more to exit.
     """
 
-    def __init__(self, name, directory, n_jobs=1, n_epochs=N_EPOCHS, point="none", number=0):
-        self._news, sender = PROCESSES.Pipe(duplex=False)
-        arguments = (sender, name, directory, n_jobs, n_epochs, point, number)
+    def __init__(self, name, directory, n_jobs=1, n_epochs=N_EPOCHS, point="none", number=0, waits=False):
+        self._news, its_end = PROCESSES.Pipe()
+        arguments = (its_end, name, directory, n_jobs, n_epochs, point, number, waits)
         self._process = PROCESSES.Process(target=fit_in_this_process, args=arguments)
         self._process.start()
-        sender.close()
+        its_end.close()
         assert self._news.recv() == "begins"
+        if waits:
+            assert self._news.recv() == "waits"
+
+    def go_on(self):
+        """End its wait."""
+        self._news.send("go on")
 
     @property
     def pid(self):

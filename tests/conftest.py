@@ -1,10 +1,13 @@
 """Settings of every test process, and the tiny data sets that tests share."""
 
+import gc
 import os
 
 # Both are read at import, so they are set before TensorFlow and matplotlib are imported by any test module.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["MPLBACKEND"] = "Agg"
+# Processes that tests start would compile TensorFlow and Keras anew, each of them, for ten seconds and more.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import pytest
 from sklearn.datasets import make_blobs, make_regression
@@ -13,6 +16,12 @@ from sklearn.datasets import make_blobs, make_regression
 def pytest_collection_modifyitems(items):
     """Tests that start workers come first, one after the other: the same two, which load TensorFlow, serve them all."""
     items.sort(key=lambda item: item.get_closest_marker("workers") is None)
+
+
+def pytest_collection_finish():
+    """What was imported stays: `gc.collect`, as when networks are read from files, need not go through it each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -70,7 +70,9 @@ def fit_fused(members, X, y, orders, sample_weight=None, **run):
 def fit_keras(
     model, start, X, y, rows, n_epochs, sample_weight=None, batch_size=BATCH_SIZE, validation=None, callbacks=()
 ):
-    """What `Model.fit` makes of one member: its variables and its history. One model serves all: Keras traces once."""
+    """What `Model.fit` makes of one member: its variables and its history."""
+    # With TensorFlow, tracing a graph takes longer than so few steps. With JAX, one model serves all: it traces once.
+    model.run_eagerly = keras.backend.backend() == "tensorflow"
     write_state(model, start)
     args = {}
     if validation is not None:

@@ -31,8 +31,11 @@ FLOAT32 = {"rtol": 1e-5, "atol": 1e-6}
 # The same after training, where differences of rounding have grown.
 TRAINED_FLOAT32 = {"rtol": 1e-3, "atol": 1e-4}
 
-# What the members of most tests share. They run eagerly: tracing a graph takes longer than so few steps.
-QUICK = {"hidden_layer_sizes": (3,), "epochs": 1, "batch_size": -1, "run_eagerly": True}
+# What the members of most tests share: one architecture and one batch of all rows, so that most share a traced program.
+QUICK = {"hidden_layer_sizes": (3,), "epochs": 1, "batch_size": -1}
+# Members that Keras trains, eagerly: tracing a graph takes longer than so few steps.
+EAGER = {**QUICK, "run_eagerly": True}
+BY_KERAS = {"engine": "keras", "estimator__run_eagerly": True}
 # Enough to get nearly every row of the blobs right.
 LEARNS = {**QUICK, "hidden_layer_sizes": (), "epochs": 6, "optimizer__learning_rate": 0.5}
 # Members whose training two fits can repeat with other rows, and which follows the size of the gradient, unlike Adam's.
@@ -83,6 +86,11 @@ def build_network(meta, units=3):
     )
 
 
+def outputs(member, rows=X):
+    """What Keras computes with the network of a fitted member."""
+    return member.model_(rows).numpy()
+
+
 def frozen(ensemble):
     """The fitted members of an ensemble, to be averaged in other ways without training."""
     return [FrozenEstimator(member) for member in ensemble.estimators_]
@@ -107,7 +115,7 @@ def test_soft_voting_is_the_loop_by_hand(trained):
     """Probabilities are the mean over the members, and the prediction is the largest of them."""
     by_hand = np.zeros((60, 3))
     for member in trained.estimators_:
-        by_hand += member.model_.predict(X, verbose=0)
+        by_hand += outputs(member)
     by_hand /= 3
     np.testing.assert_allclose(trained.predict_proba(X), by_hand, **FLOAT32)
     np.testing.assert_array_equal(trained.predict(X), np.array(["a", "b", "c"])[by_hand.argmax(axis=1)])
@@ -117,7 +125,7 @@ def test_soft_voting_is_the_loop_by_hand(trained):
 def test_weighted_soft_voting_is_the_loop_by_hand(trained):
     """Weights are scaled to sum to 1 and multiply the probabilities of their members."""
     ensemble = KerasAveragingClassifier(frozen(trained), n_estimators=3, weights=[3, 0, 1]).fit(X, LABELS)
-    first, _, last = (member.model_.predict(X, verbose=0) for member in trained.estimators_)
+    first, _, last = (outputs(member) for member in trained.estimators_)
     np.testing.assert_allclose(ensemble.predict_proba(X), 0.75 * first + 0.25 * last, **FLOAT32)
     np.testing.assert_array_equal(ensemble.weights_, [0.75, 0, 0.25])
 
@@ -143,7 +151,7 @@ def test_weighted_hard_voting(trained):
 
 def test_regression_is_the_loop_by_hand(trained_regressor):
     """The prediction is the mean over the members, its deviation theirs."""
-    each = np.stack([member.model_.predict(X_REGRESSION, verbose=0)[:, 0] for member in trained_regressor.estimators_])
+    each = np.stack([outputs(member, X_REGRESSION)[:, 0] for member in trained_regressor.estimators_])
     mean, std = trained_regressor.predict(X_REGRESSION, return_std=True)
     np.testing.assert_allclose(mean, each.mean(axis=0), **FLOAT32)
     np.testing.assert_allclose(std, each.std(axis=0), **FLOAT32)
@@ -258,7 +266,7 @@ def test_two_classes(n_outputs, voting):
         activation = "sigmoid" if n_outputs == 1 else "softmax"
         return keras.Sequential([keras.Input((4,)), keras.layers.Dense(n_outputs, activation=activation)])
 
-    member = KerasClassifier(build, epochs=5, batch_size=-1, run_eagerly=True, optimizer__learning_rate=1.0)
+    member = KerasClassifier(build, epochs=5, batch_size=-1, optimizer__learning_rate=1.0)
     rows = Y != 0
     labels = Y[rows] == 1
     ensemble = KerasAveragingClassifier(member, n_estimators=2, voting=voting, random_state=0).fit(X[rows], labels)
@@ -268,15 +276,15 @@ def test_two_classes(n_outputs, voting):
     proba = ensemble.predict_members(X[rows])
     assert proba.shape == (2, 40, 2)
     for member, got in zip(ensemble.estimators_, proba, strict=True):
-        outputs = member.model_.predict(X[rows], verbose=0)
-        expected = np.column_stack([1 - outputs, outputs]) if n_outputs == 1 else outputs
+        computed = outputs(member, X[rows])
+        expected = np.column_stack([1 - computed, computed]) if n_outputs == 1 else computed
         np.testing.assert_allclose(got, expected, **FLOAT32)
 
 
 @pytest.mark.parametrize("voting", ["soft", "hard"])
 def test_members_that_lack_a_class(voting):
     """The probability of a class that a member never saw is 0 from that member."""
-    members = [KerasClassifier(**QUICK).fit(X[rows], LABELS[rows]) for rows in (Y != 2, Y != 0)]
+    members = [KerasClassifier(**EAGER).fit(X[rows], LABELS[rows]) for rows in (Y != 2, Y != 0)]
     ensemble = KerasAveragingClassifier([FrozenEstimator(member) for member in members], 2, voting=voting)
     ensemble.fit(X, LABELS)
     first = np.column_stack([members[0].predict_proba(X), np.zeros(60)])
@@ -298,7 +306,7 @@ def test_multilabel(voting):
     """Each label is decided by itself: by its mean probability, or by votes, where a tie means absent."""
     indicators = np.column_stack([Y == 0, Y != 1, X[:, 0] > X[:, 0].mean()]).astype(int)
     ensemble = quick_classifier(voting=voting, estimator__epochs=3).fit(X, indicators)
-    each = np.stack([member.model_.predict(X, verbose=0) for member in ensemble.estimators_])
+    each = np.stack([outputs(member) for member in ensemble.estimators_])
     np.testing.assert_allclose(ensemble.predict_members(X), each, **FLOAT32)
     if voting == "soft":
         np.testing.assert_allclose(ensemble.predict_proba(X), each.mean(axis=0), **FLOAT32)
@@ -321,7 +329,7 @@ def test_one_hot_target(voting):
     """Indicators with one label in each row are decoded by the largest output, as the members do."""
     one_hot = np.eye(3, dtype=int)[Y]
     ensemble = quick_classifier(n_estimators=3, voting=voting).fit(X, one_hot)
-    each = np.stack([member.model_.predict(X, verbose=0) for member in ensemble.estimators_])
+    each = np.stack([outputs(member) for member in ensemble.estimators_])
     if voting == "soft":
         chosen = each.mean(axis=0).argmax(axis=1)
     else:
@@ -334,7 +342,7 @@ def test_several_targets():
     """Mean and deviation have one column a target."""
     targets = np.column_stack([Y_REGRESSION, -Y_REGRESSION])
     ensemble = quick_regressor().fit(X_REGRESSION, targets)
-    each = np.stack([member.model_.predict(X_REGRESSION, verbose=0) for member in ensemble.estimators_])
+    each = np.stack([outputs(member, X_REGRESSION) for member in ensemble.estimators_])
     mean, std = ensemble.predict(X_REGRESSION, return_std=True)
     assert ensemble.predict_members(X_REGRESSION).shape == (2, 60, 2)
     np.testing.assert_allclose(mean, each.mean(axis=0), **FLOAT32)
@@ -354,7 +362,7 @@ def test_images():
         return keras.Sequential([keras.Input((5, 5, 1)), *layers, keras.layers.Dense(3, activation="softmax")])
 
     ensemble = KerasAveragingClassifier(KerasClassifier(build, epochs=1, run_eagerly=True), 2).fit(images, Y)
-    each = [member.model_.predict(images, verbose=0) for member in ensemble.estimators_]
+    each = [outputs(member, images) for member in ensemble.estimators_]
     np.testing.assert_allclose(ensemble.predict_members(images), each, **FLOAT32)
     assert ensemble.predict(images).shape == (60,)
     with pytest.raises(ValueError, match=r"X must have rows shaped as in fit: got rows of shape \(5, 4, 1\)"):
@@ -371,7 +379,7 @@ def test_sequences():
 
     ensemble = KerasAveragingRegressor(KerasRegressor(build, epochs=1, run_eagerly=True), 2)
     ensemble.fit(sequences, Y_REGRESSION)
-    each = [member.model_.predict(sequences, verbose=0)[:, 0] for member in ensemble.estimators_]
+    each = [outputs(member, sequences)[:, 0] for member in ensemble.estimators_]
     np.testing.assert_allclose(ensemble.predict_members(sequences), each, **FLOAT32)
 
 
@@ -396,15 +404,15 @@ def test_column_of_labels_warns():
 # Weights of rows and classes
 
 
-@pytest.mark.parametrize("form", [np.asarray, list, pd.Series], ids=["array", "list", "Series"])
-def test_rows_of_weight_zero_are_left_out(form):
-    """Training with weights of 0 and 1 is training on the rows of weight 1."""
+def test_rows_of_weight_zero_are_left_out():
+    """Training with weights of 0 and 1, in an array, a list or a Series, is training on the rows of weight 1."""
     kept = np.arange(60) % 3 > 0
-    weighted = quick_classifier(**REPEATABLE).fit(X, LABELS, sample_weight=form(kept.astype(float)))
-    without = quick_classifier(**REPEATABLE).fit(X[kept], LABELS[kept])
-    plain = quick_classifier(**REPEATABLE).fit(X, LABELS)
-    np.testing.assert_allclose(weighted.predict_proba(X), without.predict_proba(X), **TRAINED_FLOAT32)
-    assert not np.allclose(weighted.predict_proba(X), plain.predict_proba(X), **TRAINED_FLOAT32)
+    without = quick_classifier(**REPEATABLE).fit(X[kept], LABELS[kept]).predict_proba(X)
+    plain = quick_classifier(**REPEATABLE).fit(X, LABELS).predict_proba(X)
+    for form in (np.asarray, list, pd.Series):
+        weighted = quick_classifier(**REPEATABLE).fit(X, LABELS, sample_weight=form(kept.astype(float)))
+        np.testing.assert_allclose(weighted.predict_proba(X), without, err_msg=form.__name__, **TRAINED_FLOAT32)
+        assert not np.allclose(weighted.predict_proba(X), plain, **TRAINED_FLOAT32)
 
 
 def test_weights_reach_regressors():
@@ -412,7 +420,10 @@ def test_weights_reach_regressors():
     weights = np.random.default_rng(0).uniform(0, 2, size=60)
     weighted = quick_regressor(**REPEATABLE).fit(X_REGRESSION, Y_REGRESSION, sample_weight=weights)
     alone = [
-        clone(member).fit(X_REGRESSION, Y_REGRESSION, sample_weight=weights).predict(X_REGRESSION)
+        clone(member)
+        .set_params(run_eagerly=True)
+        .fit(X_REGRESSION, Y_REGRESSION, sample_weight=weights)
+        .predict(X_REGRESSION)
         for member in weighted.estimators_
     ]
     np.testing.assert_allclose(weighted.predict_members(X_REGRESSION), alone, **TRAINED_FLOAT32)
@@ -450,17 +461,17 @@ def test_default_members():
 
 def test_plain_scikeras_members():
     """Plain scikeras estimators are members like ours."""
-    params = {"model": build_network, "epochs": 2, "batch_size": 60, "run_eagerly": True, "verbose": 0}
+    params = {"model": build_network, "epochs": 1, "batch_size": 60, "run_eagerly": True, "verbose": 0}
     classifier = scikeras.wrappers.KerasClassifier(loss="sparse_categorical_crossentropy", **params)
     ensemble = KerasAveragingClassifier(classifier, 2, random_state=0).fit(X, LABELS)
     assert [type(member) for member in ensemble.estimators_] == [scikeras.wrappers.KerasClassifier] * 2
-    first, last = (member.model_.predict(X, verbose=0) for member in ensemble.estimators_)
+    first, last = (outputs(member) for member in ensemble.estimators_)
     assert not np.allclose(first, last)
     np.testing.assert_allclose(ensemble.predict_proba(X), (first + last) / 2, **FLOAT32)
 
     regressor = scikeras.wrappers.KerasRegressor(loss="mse", **params)
     ensemble = KerasAveragingRegressor(regressor, 2, random_state=0).fit(X_REGRESSION, Y_REGRESSION)
-    each = np.stack([member.model_.predict(X_REGRESSION, verbose=0)[:, 0] for member in ensemble.estimators_])
+    each = np.stack([outputs(member, X_REGRESSION)[:, 0] for member in ensemble.estimators_])
     np.testing.assert_allclose(ensemble.predict(X_REGRESSION), each.mean(axis=0), **FLOAT32)
 
 
@@ -481,22 +492,24 @@ def test_trained_members_are_ordinary(trained):
         assert type(member) is KerasClassifier
         assert len(member.history_["loss"]) == 2
         np.testing.assert_array_equal(member.classes_, ["a", "b", "c"])
-    assert trained.engine_ == "keras"
-    assert trained.engine_reason_
+    assert trained.engine_ == "fused"
+    eager = quick_classifier(estimator__run_eagerly=True, estimator__epochs=0).fit(X, LABELS)
+    assert eager.engine_ == "keras"
+    assert "run_eagerly=True" in eager.engine_reason_
 
 
 def test_engine_keras_is_keras():
     """A member is what Keras' own `fit` makes of the same network, starting values and rows."""
-    params = {"engine": "keras", "n_estimators": 1, "estimator__shuffle": False, "estimator__batch_size": 20}
+    params = {**BY_KERAS, "n_estimators": 1, "estimator__shuffle": False, "estimator__batch_size": 20}
     (member,) = quick_classifier(**params, estimator__epochs=3).fit(X, Y).estimators_
-    (untrained,) = quick_classifier(**params, estimator__optimizer__learning_rate=0.0).fit(X, Y).estimators_
+    (untrained,) = quick_classifier(**params, estimator__epochs=0).fit(X, Y).estimators_
 
     model = keras.models.clone_model(untrained.model_)
     model.set_weights(untrained.model_.get_weights())
     model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
     history = model.fit(X, Y, shuffle=False, epochs=3, batch_size=20, verbose=0).history
     np.testing.assert_allclose(member.history_["loss"], history["loss"], **TRAINED_FLOAT32)
-    np.testing.assert_allclose(member.model_.predict(X, verbose=0), model.predict(X, verbose=0), **TRAINED_FLOAT32)
+    np.testing.assert_allclose(outputs(member), model.predict(X, verbose=0), **TRAINED_FLOAT32)
 
 
 # Rows that members draw
@@ -508,7 +521,7 @@ def test_engine_keras_is_keras():
 @pytest.mark.parametrize("bootstrap", [True, False])
 def test_rows_of_members(max_samples, n_drawn, bootstrap):
     """`max_samples` is a number or a fraction of the rows; each member draws others, repeated with `bootstrap` only."""
-    params = {"bootstrap": bootstrap, "max_samples": max_samples, "estimator__optimizer__learning_rate": 0.0}
+    params = {"bootstrap": bootstrap, "max_samples": max_samples, "estimator__epochs": 0}
     ensemble = quick_regressor(**params).fit(X_REGRESSION, Y_REGRESSION)
     if n_drawn == 60 and not bootstrap:
         assert not hasattr(ensemble, "estimators_samples_")
@@ -529,7 +542,7 @@ def test_members_are_trained_on_their_rows(bootstrap):
     """A member is what Keras makes of its rows, each as often as it was drawn, from the member's starting values."""
     params = {"bootstrap": bootstrap, "max_samples": 0.5, "estimator__shuffle": False, "estimator__batch_size": 20}
     ensemble = quick_classifier(**params, estimator__epochs=3).fit(X, LABELS)
-    untrained = quick_classifier(**params, estimator__optimizer__learning_rate=0.0).fit(X, LABELS)
+    untrained = quick_classifier(**params, estimator__epochs=0).fit(X, LABELS)
     for member, start, rows in zip(
         ensemble.estimators_, untrained.estimators_, ensemble.estimators_samples_, strict=True
     ):
@@ -538,7 +551,7 @@ def test_members_are_trained_on_their_rows(bootstrap):
         model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
         history = model.fit(X[rows], Y[rows], shuffle=False, epochs=3, batch_size=20, verbose=0).history
         np.testing.assert_allclose(member.history_["loss"], history["loss"], **TRAINED_FLOAT32)
-        np.testing.assert_allclose(member.model_.predict(X, verbose=0), model.predict(X, verbose=0), **TRAINED_FLOAT32)
+        np.testing.assert_allclose(outputs(member), model.predict(X, verbose=0), **TRAINED_FLOAT32)
 
 
 @pytest.mark.parametrize("class_weight", [None, "balanced", {"a": 1, "b": 2, "c": 3}])
@@ -561,7 +574,7 @@ def test_weights_of_rows_follow_the_rows():
     weights = np.random.default_rng(0).uniform(0, 2, size=60)
     params = {**REPEATABLE, "bootstrap": True}
     ensemble = quick_regressor(**params).fit(X_REGRESSION, Y_REGRESSION, sample_weight=weights)
-    start = quick_regressor(**{**params, "estimator__optimizer__learning_rate": 0.0}).fit(X_REGRESSION, Y_REGRESSION)
+    start = quick_regressor(**{**params, "estimator__epochs": 0}).fit(X_REGRESSION, Y_REGRESSION)
     for member, untrained, rows in zip(
         ensemble.estimators_, start.estimators_, ensemble.estimators_samples_, strict=True
     ):
@@ -605,7 +618,7 @@ def test_out_of_bag_score():
 
 def test_out_of_bag_score_of_votes():
     """With votes, what is averaged is the share of the votes, and ties go to the smallest label."""
-    params = {"n_estimators": 6, "max_samples": 0.2, "oob_score": True, "voting": "hard"}
+    params = {"n_estimators": 4, "max_samples": 0.2, "oob_score": True, "voting": "hard"}
     ensemble = quick_classifier(**params).fit(X, LABELS)
     votes = np.stack([member.predict(X)[:, np.newaxis] == ["a", "b", "c"] for member in ensemble.estimators_])
     shares = predict_left_out(ensemble, votes.astype(float))
@@ -664,7 +677,7 @@ def test_no_scores_of_an_earlier_fit():
 
 def test_validation_on_rows_left_out():
     """A member's `val_loss` is that of Keras on the rows that it left out."""
-    params = {"max_samples": 0.5, "oob_validation": True, "estimator__epochs": 2}
+    params = {**BY_KERAS, "max_samples": 0.5, "oob_validation": True, "estimator__epochs": 2}
     ensemble = quick_classifier(**params).fit(X, LABELS)
     for member, left_out in zip(ensemble.estimators_, left_out_rows(ensemble), strict=True):
         loss = member.model_.evaluate(X[left_out], Y[left_out], verbose=0)
@@ -676,7 +689,7 @@ def test_early_stopping_on_rows_left_out():
     """Each member stops where its own out-of-bag rows say so, and keeps its best epoch."""
     stopping = keras.callbacks.EarlyStopping(patience=1, restore_best_weights=True)
     params = {"estimator__callbacks": [stopping], "estimator__optimizer__learning_rate": 1.0, "estimator__epochs": 20}
-    ensemble = quick_classifier(bootstrap=True, oob_validation=True, **params).fit(X, LABELS)
+    ensemble = quick_classifier(**BY_KERAS, bootstrap=True, oob_validation=True, **params).fit(X, LABELS)
     rows = left_out_rows(ensemble)
     n_rows = rows.sum(axis=1).min()
     for member, left_out in zip(ensemble.estimators_, rows, strict=True):
@@ -741,7 +754,7 @@ def test_rows_that_judge_must_have_weight():
         KerasAveragingClassifier(KerasClassifier(must_not_build), weights="greedy", **seed).fit(
             X, LABELS, sample_weight=sample_weight
         )
-    drawn = quick_classifier(n_estimators=2, max_samples=0.5).fit(X, LABELS).estimators_samples_
+    drawn = quick_classifier(max_samples=0.5, estimator__epochs=0).fit(X, LABELS).estimators_samples_
     sample_weight = np.zeros(60)
     sample_weight[np.intersect1d(*drawn)] = 1
     with pytest.raises(ValueError, match="`sample_weight` above 0"):
@@ -764,8 +777,8 @@ def test_greedy_weights_on_rows_left_out():
 def test_greedy_weights_of_fitted_members(trained):
     """Where nothing is trained, the weights are chosen on all rows; a member that knows nothing gets none."""
     rng = np.random.default_rng(0)
-    bad = KerasClassifier(**QUICK, random_state=0).fit(X, LABELS[rng.permutation(60)])
-    good = KerasClassifier(**LEARNS, random_state=0).fit(X, LABELS)
+    bad = KerasClassifier(**EAGER, random_state=0).fit(X, LABELS[rng.permutation(60)])
+    good = KerasClassifier(**LEARNS, run_eagerly=True, random_state=0).fit(X, LABELS)
     members = [FrozenEstimator(bad), FrozenEstimator(good)]
     ensemble = KerasAveragingClassifier(members, n_estimators=2, weights="greedy").fit(X, LABELS)
     assert ensemble.weights_[1] > 0.9
@@ -798,19 +811,19 @@ def test_members_of_weight_zero_are_not_evaluated(trained, monkeypatch):
         {},
         {"weights": "greedy"},
         {"bootstrap": True, "max_samples": 0.5},
-        {"max_samples": 0.1, "weights": "greedy", "oob_score": True},
+        {"max_samples": 0.1, "weights": "greedy", "oob_score": True, "random_state": 2},  # no row is drawn by all
     ],
     ids=str,
 )
 def test_growing_is_training_all_at_once(params):
     """Only new members are trained; with the same seed, all is as if they had been trained with the others."""
-    ensemble = quick_classifier(n_estimators=3, warm_start=True, **params).fit(X, LABELS)
+    ensemble = quick_classifier(**BY_KERAS, warm_start=True, **params).fit(X, LABELS)
     before = list(ensemble.estimators_)
-    ensemble.set_params(n_estimators=4).fit(X, LABELS)
-    assert len(ensemble.estimators_) == 4
+    ensemble.set_params(n_estimators=3).fit(X, LABELS)
+    assert len(ensemble.estimators_) == 3
     for old, kept in zip(before, ensemble.estimators_, strict=False):
         assert kept is old
-    at_once = quick_classifier(n_estimators=4, **params).fit(X, LABELS)
+    at_once = quick_classifier(**BY_KERAS, n_estimators=3, **params).fit(X, LABELS)
     np.testing.assert_allclose(ensemble.predict_members(X), at_once.predict_members(X), **TRAINED_FLOAT32)
     np.testing.assert_allclose(ensemble.weights_, at_once.weights_)
     np.testing.assert_allclose(ensemble.predict_proba(X), at_once.predict_proba(X), **TRAINED_FLOAT32)
@@ -908,7 +921,7 @@ def test_copies_of_one_fitted_member_warn(trained):
 
 def test_member_does_not_depend_on_how_many_there_are():
     """The first two members of three are the members of two, which differ."""
-    two, three = (quick_regressor(n_estimators=n).fit(X_REGRESSION, Y_REGRESSION) for n in (2, 3))
+    two, three = (quick_regressor(**BY_KERAS, n_estimators=n).fit(X_REGRESSION, Y_REGRESSION) for n in (2, 3))
     np.testing.assert_array_equal(three.predict_members(X_REGRESSION)[:2], two.predict_members(X_REGRESSION))
     assert not np.allclose(*two.predict_members(X_REGRESSION), **TRAINED_FLOAT32)
 
@@ -920,7 +933,7 @@ def test_nothing_of_the_user_is_changed():
     """Estimator, arrays, dicts and callbacks are after `fit` what they were before."""
     stopping = keras.callbacks.EarlyStopping(monitor="loss", patience=0, min_delta=1e9)
     class_weight = {"a": 1.0, "b": 2.0, "c": 3.0}
-    member = KerasClassifier(**QUICK, callbacks=[stopping], class_weight=class_weight).set_params(epochs=5)
+    member = KerasClassifier(**EAGER, callbacks=[stopping], class_weight=class_weight).set_params(epochs=5)
     data = (X.copy(), LABELS.copy(), np.linspace(0, 2, 60))
     before = copy.deepcopy((data, class_weight, vars(stopping)))
     params = member.get_params()
@@ -941,8 +954,8 @@ def test_nothing_of_the_user_is_changed():
 
 
 def test_progress(capfd):
-    """With `verbose=1` there is a line a member, with its loss."""
-    ensemble = quick_classifier(verbose=1).fit(X, Y)
+    """With `verbose=1` there is a line a member that Keras trains, with its loss."""
+    ensemble = quick_classifier(**BY_KERAS, verbose=1).fit(X, Y)
     losses = [member.history_["loss"][-1] for member in ensemble.estimators_]
     assert capfd.readouterr().out.splitlines() == [
         f"member 0: loss {losses[0]:.4f}",

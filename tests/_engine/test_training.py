@@ -627,7 +627,7 @@ def test_threads_get_what_they_would_get_alone():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join()
     for ensemble, proba in zip(ensembles, expected, strict=True):
         np.testing.assert_array_equal(ensemble.predict_proba(X), proba)
 

@@ -102,7 +102,7 @@ def _raised_by_keras(ensemble, X, y):
     try:
         clone(ensemble).set_params(engine="keras").fit(X, y)
     except Exception as error:  # whatever an entry raises
-        return f"Keras itself cannot train it on {keras.backend.backend()} ({type(error).__name__})"
+        return f"Keras itself cannot train it here ({type(error).__name__})"
     raise
 
 

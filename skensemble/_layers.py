@@ -178,7 +178,7 @@ class SelectColumns(keras.layers.Layer):
         if len(input_shape) != 2:
             raise ValueError(f"SelectColumns takes tables of two dimensions: got the shape {tuple(input_shape)}.")
         self.columns = self.add_weight(
-            shape=(self.n_columns,), initializer="zeros", dtype="int64", trainable=False, name="columns"
+            shape=(self.n_columns,), initializer="zeros", dtype="int", trainable=False, name="columns"
         )
         self.built = True
 

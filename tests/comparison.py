@@ -24,20 +24,20 @@ def fit_with_keras(ensemble, X, y, sample_weight=None):
     return reference.fit(X, y, sample_weight=sample_weight)
 
 
-def assert_same_members(fused, keras, X):
+def assert_same_members(fused, keras, X, rounding=TRAINED_FLOAT32):
     """Histories, variables of models and optimizers, and predictions are those of Keras to rounding."""
     assert fused.engine_ == "fused"
     assert keras.engine_ == "keras"
-    np.testing.assert_allclose(fused.predict_members(X), keras.predict_members(X), **TRAINED_FLOAT32)
+    np.testing.assert_allclose(fused.predict_members(X), keras.predict_members(X), **rounding)
     for member, expected in zip(fused.estimators_, keras.estimators_, strict=True):
-        assert_same_network(member, expected)
+        assert_same_network(member, expected, rounding)
 
 
-def assert_same_network(ours, keras):
+def assert_same_network(ours, keras, rounding=TRAINED_FLOAT32):
     """History and variables of a trained network, those of the optimizer included, are Keras' to rounding."""
     assert list(ours.history_) == list(keras.history_)
     for name, values in keras.history_.items():
-        np.testing.assert_allclose(ours.history_[name], values, err_msg=name, **TRAINED_FLOAT32)
+        np.testing.assert_allclose(ours.history_[name], values, err_msg=name, **rounding)
     for part, expected_part in zip(read_state(ours.model_), read_state(keras.model_), strict=True):
         for value, expected_value in zip(part, expected_part, strict=True):
-            np.testing.assert_allclose(value, expected_value, **TRAINED_FLOAT32)
+            np.testing.assert_allclose(value, expected_value, **rounding)

@@ -306,9 +306,10 @@ def test_what_cannot_be_right_is_refused(params, data, message):
 
 
 def test_layer_selects_columns():
-    """Values are those of NumPy's indexing; types stay."""
+    """Values are those of NumPy's indexing; types stay. Columns have the type of the whole numbers of the backend."""
     layer = SelectColumns(np.int64(3))
     layer.build((None, 6))
+    assert layer.columns.dtype == ("int64" if keras.backend.backend() == "tensorflow" else "int32")
     layer.columns.assign([5, 0, 5])
     np.testing.assert_array_equal(layer(X), X[:, [5, 0, 5]])
     assert layer(X.astype(int)).dtype.name.startswith("int")

@@ -1,14 +1,20 @@
-"""The list of what is not fused, in the guide: read by the sweep, written by `python tests/sweep/refusals.py`."""
+"""The lists of what is not fused, in the guide: read by the sweep, written by `python tests/sweep/refusals.py`.
+
+Each backend has a list of its own: `KERAS_BACKEND=jax python tests/sweep/refusals.py` writes that of JAX.
+"""
 
 import re
 from pathlib import Path
 
+import keras
+
 PAGE = Path(__file__).parents[2] / "docs" / "guide" / "engine.md"
+REFUSED = f"refused on {keras.backend.backend()}"
 _SECTION = "(<!-- {name}: written by tests/sweep/refusals.py -->\n)(.*?)(<!-- end -->)"
 
 
 def listed(name):
-    """A list of the page, "refused" or "not in a member": (namespace, entries) -> reason."""
+    """A list of the page, `REFUSED` or "not in a member": (namespace, entries) -> reason."""
     text = re.search(_SECTION.format(name=name), PAGE.read_text(encoding="utf-8"), re.DOTALL).group(2)
     found = {}
     for entries, reason in re.findall(r"^\| (`.+`) \| (.+) \|$", text, re.MULTILINE):
@@ -36,14 +42,14 @@ def main():
 
     refused = {}
     for name, case in CASES.items():
-        known = {entries for namespace, entries in listed("refused") if namespace == case.namespace}
+        known = {entries for namespace, entries in listed(REFUSED) if namespace == case.namespace}
         failures, reasons = sweep(case, known)
         print(f"{name}: {failures or 'right'}, refused {reasons}", flush=True)
         refused |= {(case.namespace, entries): reason for entries, reason in reasons.items()}
     impossible = {
         (namespace, entry): reason for namespace, known in NOT_IN_A_MEMBER.items() for entry, reason in known.items()
     }
-    text = with_list(PAGE.read_text(encoding="utf-8"), "refused", refused)
+    text = with_list(PAGE.read_text(encoding="utf-8"), REFUSED, refused)
     PAGE.write_text(with_list(text, "not in a member", impossible), encoding="utf-8")
 
 

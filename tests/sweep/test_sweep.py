@@ -19,14 +19,20 @@ def test_every_entry_has_a_recipe(namespace):
     )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+#: Cases that `make test-jax` tries; the others are slow there, too.
+QUICK_ON_JAX = {"optimizers: MultiOptimizer OptimizerMap", "schedules"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if sweep.ON_JAX and name in QUICK_ON_JAX else pytest.param(name, marks=pytest.mark.slow) for name in CASES],
+)
 def test_fused_as_keras_or_refused(name):
     """Variables, histories, validation and predictions are those of Keras' fit; refusals are those of the guide."""
     case = CASES[name]
     listed = {
         entries: reason
-        for (namespace, entries), reason in refusals.listed("refused").items()
+        for (namespace, entries), reason in refusals.listed(refusals.REFUSED).items()
         if namespace == case.namespace and entries in sweep.available(case)
     }
     failures, reasons = sweep.sweep(case, listed.keys())

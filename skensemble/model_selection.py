@@ -8,6 +8,7 @@ from sklearn import model_selection
 
 from skensemble._compat.sklearn import SklearnHalvingGridSearchCV, SklearnHalvingRandomSearchCV
 from skensemble._search.backend import together
+from skensemble._search.near_ties import warn_of_near_ties
 from skensemble._typing import MatrixLike
 
 __all__ = ["GridSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV", "RandomizedSearchCV"]
@@ -43,11 +44,14 @@ class _TrainedTogether:
         -----
         FitFailedWarning
             Where fits fail, and `error_score` is a number.
+        UserWarning
+            Where other candidates have the score of the best one up to the rounding of floats.
         """
         for name in ("estimators_", "_rows_of_networks"):
             vars(self).pop(name, None)
         with together(self.n_jobs, keeps=self.return_estimator) as fits:
             super().fit(X, y, **params)
+        warn_of_near_ties(self)
         if self.return_estimator:
             kept = [(None, None) if one is None else one for one in fits.kept]
             by_candidate = [kept[first : first + self.n_splits_] for first in range(0, len(kept), self.n_splits_)]

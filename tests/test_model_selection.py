@@ -179,6 +179,14 @@ def test_programs_are_shared_by_what_differs_in_numbers(grid, n_trained):
     assert n_trained == [3 * len(search.cv_results_["params"])]
 
 
+def test_near_ties_are_told():
+    """A warning names candidates that differ from the best one by rounding alone; equal ones are ranked in order."""
+    search = GridSearchCV(PENALISED, {"l2": [0.01, 0.01 * (1 + 1e-5)]}, cv=2, scoring="neg_log_loss", refit=False)
+    with pytest.warns(UserWarning, match=r"The candidates \[[01]\] have the score of the best one"):
+        search.fit(X, Y)
+    GridSearchCV(PENALISED, {"verbose": [0, False]}, cv=2, refit=False).fit(X, Y)
+
+
 @pytest.mark.parametrize("limit", ["bytes that wait", "row orders", "pre_dispatch", "data"])
 def test_limits_change_nothing(limit, monkeypatch, n_trained):
     """Whatever is bounded, the scores are the same; the training is in more parts."""

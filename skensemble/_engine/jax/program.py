@@ -215,8 +215,8 @@ class Program(BaseProgram):
         self, steps: Steps, kind: Kind, stop_on_nan: bool, variables: Variables, active: Array, batches: Batches
     ) -> Carry:
         """The steps of an epoch."""
-        # Copies: each step gives away the buffers of the last one.
-        carry = jax.tree.map(jnp.copy, steps.begin(kind, variables, active))
+        # Copies: each step gives away the buffers of the last one. Placed as it places them: it is compiled once then.
+        carry = jax.tree.map(lambda v: jax.device_put(jnp.copy(v), self._by_member), steps.begin(kind, variables, active))
         size = batches.batch_size
         whole = ((i, i * size, size) for i in range(int(batches.n_whole)))
         on_host = is_on_host(batches.data)
@@ -257,6 +257,11 @@ class Program(BaseProgram):
             last = np.asarray(value).take([-1], axis)
             value = np.concatenate([value, last.repeat(self._n_padding, axis)], axis)
         return jax.device_put(value, NamedSharding(self._mesh, PartitionSpec(*[None] * axis, "members")))
+
+    @property
+    def _by_member(self) -> NamedSharding:
+        """Where values of all members, none of them missing, are on the devices."""
+        return NamedSharding(self._mesh, PartitionSpec("members"))
 
 
 def _in_lists(variables: Variables) -> Variables:

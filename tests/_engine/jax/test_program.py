@@ -307,6 +307,16 @@ def test_a_diverging_member_among_others_without_whole_batches():
     assert_equal_variables(fused.unstack(state, 1), expected)
 
 
+def test_steps_called_from_python_share_a_compilation(monkeypatch):
+    """A step is compiled once for all batches of one size, the first one of an epoch, too."""
+    monkeypatch.setattr(program_cache, "_PROGRAMS", type(program_cache._PROGRAMS)())
+    members = make_members(convolutional, 2)
+    X, y = make_data(n_rows=3 * BATCH_SIZE, shape=members[0].input_shape[1:])
+    fused = fit_fused(members, X, y, row_orders(2, 2, 3 * BATCH_SIZE))[0]
+    assert not fused.in_loops
+    assert fused.n_traces == 1
+
+
 def test_numbers_of_epochs_and_rows_share_a_compilation():
     """Other numbers of epochs and of whole batches, and a few rows more or less of X, compile nothing anew."""
     members = make_members(dense(), 2)

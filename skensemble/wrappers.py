@@ -142,7 +142,8 @@ class _Member(CheckedPickling):
     @property
     def _user_params(self):
         """Arguments for the builder: those scikeras does not know, and those of the estimator's own that were set."""
-        own = {name for name in self._builder_parameters if getattr(self, name, None) is not None}
+        names = () if hasattr(self, "_keras_build_fn") else self._builder_parameters  # which reads them itself
+        own = {name for name in names if getattr(self, name, None) is not None}
         return vars(self).get("_user_params", set()) | own
 
     @_user_params.setter
@@ -181,7 +182,7 @@ class _Member(CheckedPickling):
 
     def _check_model_param(self):
         if self.model is None and self.build_fn is None:
-            return build_mlp
+            return getattr(self, "_keras_build_fn", build_mlp)  # scikeras' way for subclasses
         if callable(self.model) and not isinstance(self.model, keras.Layer):
             self._check_builder(self.model)
             if not inspect.isfunction(self.model):  # scikeras 0.13 knows functions, no methods or callable objects
@@ -503,7 +504,8 @@ class _Member(CheckedPickling):
         Raises
         ------
         TypeError
-            Where `model` does not build a Keras model from the arguments that are known.
+            Where `model` does not build a Keras model from the arguments that are known, and where `callbacks`
+            are given here.
         ValueError
             Where the data, the model's output and its loss do not go together.
 

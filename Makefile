@@ -21,7 +21,8 @@ OLDEST := .venv-oldest
 CLIENTS := .venv-clients
 DOCS := .venv-docs
 PEERS := .venv-peers
-QUIET := TF_CPP_MIN_LOG_LEVEL=3 MPLBACKEND=Agg
+# Bytecode is written whatever the environment says: without, each process would compile TensorFlow and Keras anew.
+QUIET := TF_CPP_MIN_LOG_LEVEL=3 MPLBACKEND=Agg PYTHONDONTWRITEBYTECODE=
 # Python compiles what it imports, a small share of what is installed.
 INSTALL := -m pip install --quiet --no-compile --editable
 # Without the one that needs an environment of its own.

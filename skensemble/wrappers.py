@@ -119,7 +119,8 @@ class _Member(CopiesMixin, LentModelMixin, BuildingMixin, InputsMixin, TrainingM
         Raises
         ------
         TypeError
-            Where `model` does not build a Keras model from the arguments that are known.
+            Where `model` does not build a Keras model from the arguments that are known, and where `callbacks`
+            are given here.
         ValueError
             Where the data, the model's output and its loss do not go together.
 

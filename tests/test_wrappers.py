@@ -31,6 +31,7 @@ from skensemble import (
     SnapshotEnsembleClassifier,
     StackedKerasClassifier,
 )
+from skensemble.model_selection import GridSearchCV
 
 # Eager, since tracing a graph takes longer than the few steps of these tests.
 SMALL = {"hidden_layer_sizes": (3,), "epochs": 1, "batch_size": -1, "run_eagerly": True, "random_state": 0}
@@ -649,6 +650,28 @@ def test_builders_that_are_no_functions(blobs, model):
     """Methods and callable objects build models as functions do."""
     member = small_classifier(model=model, hidden_layer_sizes=None).fit(*blobs)
     assert same_weights(member, small_classifier(model=build_softmax, hidden_layer_sizes=None).fit(*blobs))
+
+
+class Subclass(KerasClassifier):
+    """A method builds the network, from the estimator's own parameters, as scikeras' documentation has it."""
+
+    def __init__(self, hidden_layer_sizes=(2,), epochs=1, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.epochs = epochs
+
+    def _keras_build_fn(self, meta):
+        layers = [keras.layers.Dense(units, activation="tanh") for units in self.hidden_layer_sizes * self.epochs]
+        output = keras.layers.Dense(meta["n_classes_"], activation="softmax")
+        return keras.Sequential([keras.Input(meta["X_shape_"][1:]), *layers, output])
+
+
+def test_subclasses_that_build(blobs):
+    """The network is that of the method, not the default one; in a search, too, it follows all parameters."""
+    member = Subclass(hidden_layer_sizes=(2, 3), random_state=0)
+    assert [layer.units for layer in clone(member).fit(*blobs).model_.layers] == [2, 3, 3]
+    search = GridSearchCV(member, {"epochs": [1, 2]}, cv=2, refit=False, return_estimator=True).fit(*blobs)
+    assert [len(networks[0].model_.layers) for networks in search.estimators_] == [3, 5]
 
 
 def test_builder_without_meta(blobs):

@@ -66,7 +66,7 @@ def _sees_parameters(estimator: BaseWrapper) -> bool:
     """Whether the function that builds the network is told all parameters, or its own way of taking them is unknown."""
     build = estimator.build_fn if estimator.model is None else estimator.model
     if build is None:
-        return False
+        return hasattr(estimator, "_keras_build_fn")
     parameters = inspect.signature(build).parameters.values()
     return any(one.name in ("params", "compile_kwargs") or one.kind is one.VAR_KEYWORD for one in parameters)
 

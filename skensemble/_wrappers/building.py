@@ -27,7 +27,8 @@ class BuildingMixin:
     @property
     def _user_params(self):
         """Arguments for the builder: those scikeras does not know, and those of the estimator's own that were set."""
-        own = {name for name in self._builder_parameters if getattr(self, name, None) is not None}
+        names = () if hasattr(self, "_keras_build_fn") else self._builder_parameters  # which reads them itself
+        own = {name for name in names if getattr(self, name, None) is not None}
         return vars(self).get("_user_params", set()) | own
 
     @_user_params.setter
@@ -36,7 +37,7 @@ class BuildingMixin:
 
     def _check_model_param(self):
         if self.model is None and self.build_fn is None:
-            return build_mlp
+            return getattr(self, "_keras_build_fn", build_mlp)  # scikeras' way for subclasses
         if callable(self.model) and not isinstance(self.model, keras.Layer):
             routed = {name.removeprefix("model__") for name in vars(self) if name.startswith("model__")}
             _check_builder(self.model, _GIVEN_TO_BUILDERS | self._user_params | routed)

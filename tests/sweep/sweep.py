@@ -70,6 +70,8 @@ def available(case):
 def outcome(case, recipes):
     """Train members fused and by Keras, and compare; or the reason why they are not fused, after training by Keras.
 
+    Where Keras itself cannot train them, that is the reason.
+
     Raises
     ------
     AssertionError

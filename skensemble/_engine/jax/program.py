@@ -215,8 +215,9 @@ class Program(BaseProgram):
         self, steps: Steps, kind: Kind, stop_on_nan: bool, variables: Variables, active: Array, batches: Batches
     ) -> Carry:
         """The steps of an epoch."""
+        carry = steps.begin(kind, variables, active)
         # Copies: each step gives away the buffers of the last one. Placed as it places them: it is compiled once then.
-        carry = jax.tree.map(lambda v: jax.device_put(jnp.copy(v), self._by_member), steps.begin(kind, variables, active))
+        carry = jax.tree.map(lambda v: jax.device_put(jnp.copy(v), self._by_member), carry)
         size = batches.batch_size
         whole = ((i, i * size, size) for i in range(int(batches.n_whole)))
         on_host = is_on_host(batches.data)

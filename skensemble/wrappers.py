@@ -32,6 +32,7 @@ from skensemble._compat.scikeras import (
     has_scales,
     history_of,
     new_values,
+    own_build_function,
     without_own_seed,
 )
 from skensemble._compat.seeds import seeded
@@ -142,7 +143,7 @@ class _Member(CheckedPickling):
     @property
     def _user_params(self):
         """Arguments for the builder: those scikeras does not know, and those of the estimator's own that were set."""
-        names = () if hasattr(self, "_keras_build_fn") else self._builder_parameters  # which reads them itself
+        names = () if own_build_function(self) else self._builder_parameters  # it reads them itself
         own = {name for name in names if getattr(self, name, None) is not None}
         return vars(self).get("_user_params", set()) | own
 
@@ -182,7 +183,7 @@ class _Member(CheckedPickling):
 
     def _check_model_param(self):
         if self.model is None and self.build_fn is None:
-            return getattr(self, "_keras_build_fn", build_mlp)  # scikeras' way for subclasses
+            return own_build_function(self) or build_mlp
         if callable(self.model) and not isinstance(self.model, keras.Layer):
             self._check_builder(self.model)
             if not inspect.isfunction(self.model):  # scikeras 0.13 knows functions, no methods or callable objects

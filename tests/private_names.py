@@ -53,6 +53,7 @@ PRIVATE_ATTRIBUTES = {
         "_is_default",
         "_should_trace",
     ),
+    "scikeras 0.13: the method by which a subclass builds its network": ("_keras_build_fn",),
     "joblib 1.4 to 1.6, its loky: how deep in workers a process is": ("_CURRENT_DEPTH",),
     "TensorFlow 2.18 to 2.21: the global seed, which can be set in public, not read": (
         "_seed",

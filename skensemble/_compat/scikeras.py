@@ -105,6 +105,7 @@ __all__ = [
     "is_one_hot_target",
     "made_callbacks",
     "new_values",
+    "own_build_function",
     "rebuild_model",
     "replace_model",
     "set_n_columns",
@@ -341,6 +342,11 @@ def given_model(estimator):
     """The Keras model that a scikeras estimator was given in place of a function that builds one; None without."""
     given = estimator.build_fn if estimator.model is None else estimator.model
     return given if isinstance(given, keras.Model) else None
+
+
+def own_build_function(estimator):
+    """The method by which a subclass of scikeras 0.13 builds its network; None without."""
+    return getattr(estimator, "_keras_build_fn", None)
 
 
 def draws_new_values(estimator):

@@ -9,7 +9,14 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.multiclass import type_of_target
 
-from skensemble._compat.scikeras import BaseWrapper, encode_target, given_model, has_own_encoders, initialize_like
+from skensemble._compat.scikeras import (
+    BaseWrapper,
+    encode_target,
+    given_model,
+    has_own_encoders,
+    initialize_like,
+    own_build_function,
+)
 from skensemble._members.frozen import freeze
 from skensemble._members.named_inputs import check_whole_numbers
 from skensemble._members.output_check import check_output
@@ -66,7 +73,7 @@ def _sees_parameters(estimator: BaseWrapper) -> bool:
     """Whether the function that builds the network is told all parameters, or its own way of taking them is unknown."""
     build = estimator.build_fn if estimator.model is None else estimator.model
     if build is None:
-        return hasattr(estimator, "_keras_build_fn")
+        return own_build_function(estimator) is not None
     parameters = inspect.signature(build).parameters.values()
     return any(one.name in ("params", "compile_kwargs") or one.kind is one.VAR_KEYWORD for one in parameters)
 

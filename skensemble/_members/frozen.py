@@ -66,12 +66,9 @@ class _Freezing:
             return "array", value.dtype.str, value.shape, _digest(value)
         if type(value).__module__.startswith("tensorflow.") and type(value).__name__ in ("DType", "TensorShape"):
             return str(value)
-        for kind, rule in self._RULES:
-            if isinstance(value, kind):
-                return self._once(value, rule)
-        if hasattr(value, "get_config"):
+        if hasattr(value, "get_config") and not isinstance(value, type):
             return freeze_object(value)
-        return self._once(value, type(self)._object)
+        return self._once(value, next(rule for kind, rule in self._RULES if isinstance(value, kind)))
 
     def _once(self, value: Any, rule: Any) -> Any:
         if id(value) in self._seen:
@@ -128,6 +125,7 @@ class _Freezing:
         (types.MethodType, _method),
         (types.FunctionType, _function),
         (type, _class),
+        (object, _object),
     )
 
 

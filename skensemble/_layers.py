@@ -257,7 +257,7 @@ def with_columns(state, model, columns):
     """The values (trainable, non_trainable, optimizer) of `model` after `put_columns`."""
     if columns is None:
         return state
-    trainable, non_trainable, optimizer = state
+    trainable, non_trainable, optimizer = state[:3]
     variable = _layer(model).columns
     values = [
         np.asarray(columns, value.dtype) if one is variable else value

@@ -291,7 +291,7 @@ class _BasePolyakWeight(BaseKerasEnsemble):
 
     def _average_variables(self, weights, n_checkpoints, decay, statistics=None):
         """(trainable, non_trainable) of the average of the newest checkpoints."""
-        trainable, non_trainable, _ = self._checkpoints.variables
+        trainable, non_trainable = self._checkpoints.variables[:2]
         shares = checkpoint_weights(weights, n_checkpoints, decay)
         parts = trainable, non_trainable
         trainable, non_trainable = ([average_variables(v[:n_checkpoints], shares) for v in part] for part in parts)

@@ -6,7 +6,14 @@ from contextlib import nullcontext
 import keras
 import numpy as np
 
-from skensemble._compat.scikeras import BaseWrapper, column_choice, encodes_features, new_values, without_own_seed
+from skensemble._compat.scikeras import (
+    BaseWrapper,
+    column_choice,
+    encodes_features,
+    new_values,
+    own_build_function,
+    without_own_seed,
+)
 from skensemble._compat.seeds import seeded
 from skensemble._members.named_inputs import on_one_input
 from skensemble._members.output_check import check_output
@@ -27,7 +34,7 @@ class BuildingMixin:
     @property
     def _user_params(self):
         """Arguments for the builder: those scikeras does not know, and those of the estimator's own that were set."""
-        names = () if hasattr(self, "_keras_build_fn") else self._builder_parameters  # which reads them itself
+        names = () if own_build_function(self) else self._builder_parameters  # it reads them itself
         own = {name for name in names if getattr(self, name, None) is not None}
         return vars(self).get("_user_params", set()) | own
 
@@ -37,7 +44,7 @@ class BuildingMixin:
 
     def _check_model_param(self):
         if self.model is None and self.build_fn is None:
-            return getattr(self, "_keras_build_fn", build_mlp)  # scikeras' way for subclasses
+            return own_build_function(self) or build_mlp
         if callable(self.model) and not isinstance(self.model, keras.Layer):
             routed = {name.removeprefix("model__") for name in vars(self) if name.startswith("model__")}
             _check_builder(self.model, _GIVEN_TO_BUILDERS | self._user_params | routed)

@@ -67,7 +67,7 @@ def fused():
 def test_members_draw_as_many_columns_as_in_bagging(max_features):
     """Numbers and fractions mean what they mean in `BaggingClassifier`."""
     bagging = BaggingClassifier(DummyClassifier(), 1, max_features=max_features).fit(np.ones((4, 10)), [0, 0, 1, 1])
-    drawn = classifier(max_features=max_features)._check_column_parameters((10,))
+    drawn = count_columns(max_features, (10,))
     assert (10 if drawn is None else drawn) == len(bagging.estimators_features_[0])
 
 

@@ -75,7 +75,7 @@ def get_program(
         make from their configuration.
     takes_hyperparameters : bool, default=False
         Whether it is for models that differ in what `hyperparameters_of` gives, too: its states have them. The results
-        are the same up to rounding, hence no default.
+        are the same up to rounding only, so that it is not the default.
 
     Raises
     ------

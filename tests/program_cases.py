@@ -93,7 +93,7 @@ def fit_keras(
 
 
 def assert_equal_variables(ours, theirs, tolerance=2e-5):
-    for part, a, b in zip(("trainable", "non_trainable", "optimizer"), ours, theirs, strict=True):
+    for part, a, b in zip(("trainable", "non_trainable", "optimizer"), ours[:3], theirs[:3], strict=True):
         assert len(a) == len(b), part
         for i, (left, right) in enumerate(zip(a, b, strict=True)):
             np.testing.assert_allclose(left, right, rtol=tolerance, atol=tolerance, err_msg=f"{part} {i}")

@@ -56,7 +56,13 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        one if one in ("dropout", "Adam", "SGD", "RMSprop") else pytest.param(one, marks=pytest.mark.slow)
+        for one in CASES
+    ],
+)
 def test_equal_to_keras_fit(case):
     """Networks that differ in their hyperparameters are trained by one program as Keras trains each."""
     models = CASES[case]()

@@ -64,7 +64,7 @@ class _Freezing:
             return "set", frozenset(map(self.of, value))
         if isinstance(value, np.ndarray):
             return "array", value.dtype.str, value.shape, _digest(value)
-        if type(value).__module__.startswith("tensorflow.") and type(value).__name__ in ("DType", "TensorShape"):
+        if str(type(value).__module__).startswith("tensorflow.") and type(value).__name__ in ("DType", "TensorShape"):
             return str(value)
         if hasattr(value, "get_config") and not isinstance(value, type):
             return freeze_object(value)
@@ -131,6 +131,8 @@ class _Freezing:
 
 def _is_library(module: str | None) -> bool:
     """Whether a module is one of Python, of this package or of an installed one."""
+    if not isinstance(module, str | None):  # of a class in compiled code
+        return True
     package = (module or "").partition(".")[0]
     if package == "skensemble" or package in sys.stdlib_module_names:
         return True
@@ -252,4 +254,4 @@ def is_plain(value: Any) -> bool:
 
 
 def is_keras(value: Any) -> bool:
-    return type(value).__module__.split(".")[0] == "keras"
+    return str(type(value).__module__).split(".")[0] == "keras"

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 
 from skensemble._compat.keras import kept_values
 from skensemble._compat.scikeras import BaseWrapper, draws_new_values
+from skensemble._members.frozen import cell_content, names_in, underlying
 from skensemble._members.spec import is_frozen
 
 # Rows of the data that are hashed at once hold about so many bytes: X may be a file larger than the memory.
@@ -115,8 +116,8 @@ class _Description:
         name = f"{value.__module__}.{value.__qualname__}"
         if _is_library(value.__module__):
             return name
-        cells = [_content(cell) for cell in value.__closure__ or ()]
-        used = {name: value.__globals__[name] for name in sorted(_names(value.__code__)) if name in value.__globals__}
+        cells = [cell_content(cell) for cell in value.__closure__ or ()]
+        used = {name: value.__globals__[name] for name in sorted(names_in(value.__code__)) if name in value.__globals__}
         used = {name: one for name, one in used.items() if not isinstance(one, types.ModuleType)}
         parts = value.__defaults__, value.__kwdefaults__, cells, used
         return f"{value.__qualname__} {digest_text(self._code(value.__code__) + self._all(parts))}"
@@ -129,7 +130,7 @@ class _Description:
         if _is_library(value.__module__):
             return f"{value.__module__}.{value.__qualname__}"
         members = {name: one for name, one in vars(value).items() if not name.startswith("__") or callable(one)}
-        members = {name: _underlying(one) for name, one in members.items()}
+        members = {name: underlying(one) for name, one in members.items()}
         return f"{value.__qualname__} {digest_text(self._all([value.__bases__, members]))}"
 
     def _keras(self, value: Any) -> str:
@@ -177,24 +178,6 @@ class _Description:
 
 def _is_library(module: str | None) -> bool:
     return (module or "").partition(".")[0] in _LIBRARIES
-
-
-def _underlying(attribute: Any) -> Any:
-    """The function in a static method, a class method or a property."""
-    return getattr(attribute, "__func__", None) or getattr(attribute, "fget", None) or attribute
-
-
-def _content(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not assigned yet
-        return None
-
-
-def _names(code: types.CodeType) -> set[str]:
-    """Names of globals that a function or a function in it uses."""
-    inner = (_names(one) for one in code.co_consts if isinstance(one, types.CodeType))
-    return set(code.co_names).union(*inner)
 
 
 def _renumbered(text: str, *classes: type) -> str:

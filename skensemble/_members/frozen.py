@@ -90,7 +90,7 @@ class _Freezing:
         if (function.__module__ or "").partition(".")[0] in ("keras", "tensorflow"):
             return Same(function)
         code, names = function.__code__, function.__globals__
-        cells = tuple(self._held(_content(cell)) for cell in function.__closure__ or ())
+        cells = tuple(self._held(cell_content(cell)) for cell in function.__closure__ or ())
         defaults = self.of([function.__defaults__, function.__kwdefaults__])
         read = () if _is_library(function.__module__) else globals_of(code)
         held = tuple((name, self._global(names[name], code)) for name in read if name in names)
@@ -101,7 +101,7 @@ class _Freezing:
             return self._held(value)
         if _is_library(value.__name__):
             return None
-        held = {name: one for name, one in vars(value).items() if name in _names(code)}
+        held = {name: one for name, one in vars(value).items() if name in names_in(code)}
         held = {name: one for name, one in held.items() if not isinstance(one, types.ModuleType)}
         return tuple((name, self._held(one)) for name, one in sorted(held.items()))
 
@@ -111,7 +111,7 @@ class _Freezing:
             return value
         held = [(name, one) for base in own for name, one in sorted(vars(base).items())]
         held = [(name, one) for name, one in held if callable(one) or not name.startswith("__")]
-        return "class", value, tuple((name, self._held(_underlying(one))) for name, one in held)
+        return "class", value, tuple((name, self._held(underlying(one))) for name, one in held)
 
     def _object(self, value: Any) -> Any:
         is_library = _is_library(type(value).__module__)
@@ -153,14 +153,15 @@ def _constants(value: keras.Layer | keras.Variable) -> tuple[bytes, ...]:
     return tuple(_digest(keras.ops.convert_to_numpy(variable)) for variable in variables)
 
 
-def _content(cell: types.CellType) -> Any:
+def cell_content(cell: types.CellType) -> Any:
+    """What a closure holds; None where it was not assigned yet."""
     try:
         return cell.cell_contents
     except ValueError:  # not assigned yet
         return None
 
 
-def _underlying(attribute: Any) -> Any:
+def underlying(attribute: Any) -> Any:
     """The function in a static method, a class method or a property."""
     return getattr(attribute, "__func__", None) or getattr(attribute, "fget", None) or attribute
 
@@ -172,9 +173,9 @@ def globals_of(code: types.CodeType) -> tuple[str, ...]:
     return tuple(sorted(read.union(*map(globals_of, _inner(code)))))
 
 
-def _names(code: types.CodeType) -> set[str]:
+def names_in(code: types.CodeType) -> set[str]:
     """Names of globals and of attributes in code, or in a function in it."""
-    return set(code.co_names).union(*map(_names, _inner(code)))
+    return set(code.co_names).union(*map(names_in, _inner(code)))
 
 
 def _inner(code: types.CodeType) -> list[types.CodeType]:

@@ -32,9 +32,9 @@ SMALL = {
     "10 networks of 256 and 256 units, 20,000 rows": ((256, 256), (20_000, 64), 10, 5, 128, "auto"),
     "8 networks of 6.2 million variables, 1 epoch": ((2048, 2048), (512, 1000), 8, 1, 64, "auto"),
 }
-EAGER = "8 networks of 64 units, 1,000 eager steps"
+EAGER = "8 networks of 64 units, 500 eager steps"
 LARGE = {
-    EAGER: ((64,), (4000, 20), 8, 2, 8, "keras"),
+    EAGER: ((64,), (2000, 20), 8, 2, 8, "keras"),
     "8 networks of 64 units, 10,000 steps of Keras' own fit": ((64,), (4000, 20), 8, 20, 8, "keras"),
 }
 QUICK = ((4,), (60, 2), 2, 1, 60, "keras")

@@ -26,6 +26,8 @@ PRODUCT_SECONDS = 1e-10
 UPDATE_SECONDS = 2e-8
 #: Of Keras' own fit, beside its arithmetic: tracing, an epoch, a step.
 OWN_FIT_SECONDS, OWN_EPOCH_SECONDS, OWN_STEP_SECONDS = 1.0, 0.05, 1e-3
+#: Of a step of a network that is compiled with `run_eagerly=True`.
+EAGER_STEP_SECONDS = 2e-2
 #: A step of so many multiplications fills the cores by itself.
 FILLING_PRODUCTS = 10**7
 #: An estimator that is no network counts as so many multiplications for each number in its rows.
@@ -69,6 +71,7 @@ def network_work(
     epochs: int,
     batch_size: int,
     is_fused: bool,
+    is_eager: bool = False,
 ) -> Work:
     """The training of networks of one estimator.
 
@@ -84,11 +87,14 @@ def network_work(
         Of the training of a member.
     is_fused : bool
         Whether one program trains all of them; else each has a fit of Keras of its own.
+    is_eager : bool
+        Whether Keras' fit runs each operation of a step from Python.
     """
     n_steps = epochs * -(-n_rows // max(1, batch_size))
     seconds = PRODUCT_SECONDS * row_products * n_rows * epochs + UPDATE_SECONDS * n_values * n_steps
     if not is_fused:
-        seconds += OWN_FIT_SECONDS + OWN_EPOCH_SECONDS * epochs + OWN_STEP_SECONDS * n_steps
+        seconds += OWN_FIT_SECONDS + OWN_EPOCH_SECONDS * epochs
+        seconds += (EAGER_STEP_SECONDS if is_eager else OWN_STEP_SECONDS) * n_steps
     fills_cores = is_fused or row_products * min(batch_size, n_rows) >= FILLING_PRODUCTS
     return Work(tuple(numbers), seconds, is_fused, fills_cores)
 

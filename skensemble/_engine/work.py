@@ -69,6 +69,7 @@ def count_work(
                 epochs=arguments.epochs,
                 batch_size=arguments.train_batch_size(n_rows),
                 is_fused=is_fused,
+                is_eager=model is not None and model.run_eagerly,
             )
         )
     return works, networks

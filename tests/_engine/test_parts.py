@@ -48,6 +48,13 @@ def test_seconds_of_a_fit_of_keras():
     assert of_network(10, row_products=10**6, is_fused=False).fills_cores
 
 
+def test_eager_steps_are_worth_workers():
+    """Steps that run operation by operation take so long that few of them are worth a worker."""
+    few_steps = {"n_rows": 1000, "epochs": 2, "batch_size": 8, "is_fused": False}
+    parts = [len(split([of_network(8, **few_steps, is_eager=is_eager)], 2)) for is_eager in (False, True)]
+    assert parts == [1, 2]
+
+
 def test_rows_of_a_batch_that_takes_all():
     """A batch of more rows than there are is one step."""
     assert of_network(batch_size=10**6).seconds == of_network(batch_size=150).seconds

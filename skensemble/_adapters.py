@@ -129,7 +129,7 @@ class ShapeOnly:
     shape : tuple of int
     dtype : dtype
     name : str
-        What messages call it.
+        Its name in messages.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: Any, name: str) -> None:

@@ -60,7 +60,7 @@ class BaseNamedMembers(TransformerMixin, BaseKerasEnsemble, BaseComposition):
 
     @property
     def named_estimators(self) -> Bunch:
-        """The entries of `estimators` by name, as they were given.
+        """The entries of `estimators` by name, as given.
 
         Returns
         -------

@@ -290,14 +290,14 @@ class KerasEnsembleRegressorMixin(RegressorMixin):
         coverage : float, default=0.9
             The probability.
         method : {"mixture"}, default="mixture"
-            "mixture": between two quantiles of the mixture of the distributions that members predict, with equal
-            shares below and above. As good as the distributions are: no guarantee.
+            "mixture": between two quantiles of the mixture of the distributions that members predict, with equal shares
+            below and above. Only as good as the distributions, without a guarantee.
 
         Returns
         -------
         PredictionInterval
-            Named tuple of `lower` and `upper`, each an ndarray of shape (n_samples,) or (n_samples, n_outputs), of
-            each target by itself.
+            Named tuple of `lower` and `upper`, each an ndarray of shape (n_samples,) or (n_samples, n_outputs), for
+            each target separately.
 
         Raises
         ------

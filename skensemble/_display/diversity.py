@@ -128,7 +128,7 @@ class DiversityDisplay:
         ensemble : fitted averaging, voting or snapshot ensemble or Polyak average
             As `skensemble.metrics.diversity` takes it.
         X : array-like of shape (n_samples, n_features, ...)
-            As in `fit`; best rows that no member was trained on.
+            As in `fit`; preferably rows that no member was trained on.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             True labels or values.
         kind : {"disagreement", "error_correlation"}, default="disagreement"

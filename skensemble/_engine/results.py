@@ -40,7 +40,7 @@ class TrainedMembers(NamedTuple):
     engine : str
         "fused", "keras", "fused and keras", or "none" where no network was trained; networks in other estimators count.
     reason : str
-        Why this engine.
+        Why this engine was used.
     """
 
     estimators: FittedMembers

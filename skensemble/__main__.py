@@ -31,7 +31,7 @@ def main(arguments=None):
     """
     parser = argparse.ArgumentParser(prog="python -m skensemble", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=False)
-    for name, help_text in (("inspect", "print what is in a file"), ("verify", "tell whether a file is whole")):
+    for name, help_text in (("inspect", "print what is in a file"), ("verify", "say whether a file is undamaged")):
         commands.add_parser(name, help=help_text).add_argument("file")
     options = parser.parse_args(arguments)
     if options.command is None:

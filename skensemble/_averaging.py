@@ -223,8 +223,8 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
             )
         if not hasattr(self, "_data"):
             raise ValueError(
-                "With `warm_start=True`, fit adds members on the data of those there are: these were trained by "
-                "`partial_fit`, on rows that are not known. Set warm_start=False to begin again."
+                "With `warm_start=True`, fit adds members that are trained on the data of the others: these were "
+                "trained by `partial_fit`, on rows that are not known. Set warm_start=False to begin again."
             )
         if self.n_estimators == n_fitted:
             warnings.warn(

@@ -165,7 +165,7 @@ class Head:
         ndarray of shape (n_members,)
         """
         if self.merge != "weighted_average":
-            raise AttributeError(f"`weights_` exists with merge='weighted_average' only: got merge={self.merge!r}.")
+            raise AttributeError(f"`weights_` exists only with merge='weighted_average': got merge={self.merge!r}.")
         check_is_fitted(self)
         (layer,) = (layer for layer in self.model_.layers if isinstance(layer, WeightedAverage))
         return layer.normalized_weights

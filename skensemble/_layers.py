@@ -162,7 +162,7 @@ class SelectColumns(keras.layers.Layer):
     """
 
     def __init__(self, n_columns, **kwargs):
-        super().__init__(autocast=False, **kwargs)  # the layers behind it take the columns as they would take X
+        super().__init__(autocast=False, **kwargs)  # the layers after it take the columns as they would take X
         if not isinstance(n_columns, numbers.Integral) or n_columns < 1:
             raise ValueError(f"`n_columns` must be a positive integer: got {n_columns!r}.")
         self.n_columns = int(n_columns)

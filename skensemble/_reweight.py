@@ -72,9 +72,9 @@ def check_combination(voting, combination, trim_fraction, weights, n_members):
     counted = weights if isinstance(weights, str) else np.unique(weights[weights > 0])
     if isinstance(weights, str) or len(counted) > 1:
         raise ValueError(
-            "`combination='trimmed_mean'` counts members equally, whose predictions say for each row which of them "
-            f"are left out: got weights={weights if isinstance(weights, str) else weights.tolist()}. Use equal "
-            "weights, or combination='median', which takes others."
+            "`combination='trimmed_mean'` counts members equally, since their predictions decide for each row which of "
+            f"them are left out: got weights={weights if isinstance(weights, str) else weights.tolist()}. Use equal "
+            "weights, or combination='median', which takes weights."
         )
     n_counted = np.count_nonzero(weights)
     if int(trim_fraction * n_counted) == 0:
@@ -94,7 +94,7 @@ def check_calibration(ensemble, voting):
     """Raise where there would be no probabilities to calibrate."""
     if calibrates(ensemble) and voting == "hard":
         raise ValueError(
-            "`calibration` is of probabilities, which votes have not: got "
+            "`calibration` needs probabilities, which votes do not have: got "
             f"calibration={ensemble.calibration!r} with voting='hard'. Use voting='soft' or calibration=None."
         )
 
@@ -331,7 +331,7 @@ class Reweighted:
         parameters = self.get_params(deep=False)
         for name, value in given.items():
             if name not in parameters:
-                raise TypeError(f"`{name}` is no parameter of {type(self).__name__}: got {name}={value!r}.")
+                raise TypeError(f"`{name}` is not a parameter of {type(self).__name__}: got {name}={value!r}.")
         validate_parameter_constraints(self._parameter_constraints, given, type(self).__name__)
         if "n_last" in given and given["n_last"] > len(self.estimators_):
             raise ValueError(
@@ -346,7 +346,7 @@ class Reweighted:
         if calibrates(self) and any(one is None for one in rows[:2]):
             raise ValueError(
                 "With `calibration`, reweight needs rows to fit the temperature of the new combination on: pass them "
-                "as `X` and `y`, best such that no member was trained on."
+                "as `X` and `y`, preferably rows that no member was trained on."
             )
         if not greedy and not calibrates(self) and any(one is not None for one in rows):
             raise ValueError(f"`X`, `y` and `sample_weight` are for weights='greedy': got weights={weights!r}.")
@@ -418,5 +418,5 @@ class Reweighted:
             return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
         y = column_or_1d(y, warn=True)
         if not np.isin(y, classes).all():
-            raise ValueError(f"`y` must have the labels of fit: got {np.setdiff1d(y, classes).tolist()} beside them.")
+            raise ValueError(f"`y` must have the labels of fit: got others, {np.setdiff1d(y, classes).tolist()}.")
         return y

@@ -119,7 +119,7 @@ class _BaseSnapshotEnsemble(Reweighted, BaseKerasEnsemble):
         return Trajectory(n_last, tuple(cycle_ends(n_epochs, self.n_estimators)), rates, keeps_optimizer=True)
 
     def _indices(self, members):
-        return sorted(super()._indices(members))  # the newest first, whatever was asked for
+        return sorted(super()._indices(members))  # newest first, in whatever order they were given
 
     def _learn_subset(self, indices):
         self.n_last_ = len(indices)

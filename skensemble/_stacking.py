@@ -204,7 +204,7 @@ class _BaseStackedKeras(BaseNamedMembers):
         if self.passthrough is True and len(X.row_shape) > 1:
             raise ValueError(
                 f"`passthrough=True` needs X of two dimensions: got {1 + len(X.row_shape)}. Use passthrough='flatten' "
-                "to hand each row to the final estimator as one line of numbers, or passthrough=False."
+                "to pass each row to the final estimator as one vector, or passthrough=False."
             )
 
     def _splits(self, X, y, sample_weight, members):
@@ -369,8 +369,8 @@ def _check_predicted(rows, y, sample_weight, n_predictions, classes):
         )
     if sample_weight is not None and not sample_weight[rows].any():
         raise ValueError(
-            "`cv` must predict rows of which some have a weight, from which the final estimator learns: all of the "
-            f"{len(rows)} rows that it predicts have `sample_weight` 0. Use another splitter, or weigh other rows."
+            "`cv` must predict rows of positive weight, from which the final estimator learns: all of the "
+            f"{len(rows)} rows that it predicts have `sample_weight` 0. Use another splitter, or other weights."
         )
 
 

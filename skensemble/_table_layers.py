@@ -38,7 +38,7 @@ class InputColumns(keras.layers.Layer):
     """
 
     def __init__(self, columns, shape, cast_to=None, **kwargs):
-        super().__init__(autocast=False, **kwargs)  # the network behind it takes the columns as it would take X
+        super().__init__(autocast=False, **kwargs)  # the network after it takes the columns as it would take X
         self.columns, self.shape, self.cast_to = [int(i) for i in columns], tuple(map(int, shape)), cast_to
         if math.prod(self.shape) != len(self.columns):
             raise ValueError(

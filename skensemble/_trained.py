@@ -109,13 +109,13 @@ class NetworkFile:
             what = "a directory" if os.path.isdir(self.path) else "nothing there"
             raise FileNotFoundError(
                 f"{self.label} must be a file: there is {what} at {os.path.abspath(self.path)}. Give the files in a "
-                "directory one by one, as of sorted(pathlib.Path(directory).glob('*.keras'))."
+                "directory one by one, as with sorted(pathlib.Path(directory).glob('*.keras'))."
             )
         if self.path.endswith(_OLD_FILES) and not self.path.endswith(_VARIABLES_FILE):
             raise ValueError(
                 f"{self.label} must be a file of `Model.save` that ends in {_KERAS_FILE!r}, of `Model.save_weights` "
                 f"that ends in {_VARIABLES_FILE!r}, or of `skensemble.io.dump`. Loading a model in Keras' old format "
-                "can run code of the file's. If you trust it, load it with keras.saving.load_model, and give the model."
+                "can run code from the file. If you trust it, load it with keras.saving.load_model, and give the model."
             )
         return self.path.endswith((_KERAS_FILE, _VARIABLES_FILE))
 
@@ -128,8 +128,8 @@ class NetworkFile:
                 return self._read()
         except Exception as error:  # whatever a layer raises
             raise ValueError(
-                f"{self.label} cannot be read: {error} Layers and functions of your own are given as `custom_objects`, "
-                "by their names. What Keras does not load in its safe mode, load yourself, if you trust it, and give "
+                f"{self.label} cannot be read: {error} Give layers and functions of your own as `custom_objects`, by "
+                "their names. What Keras does not load in its safe mode, load yourself, if you trust it, and give "
                 "the model."
             ) from error
 
@@ -138,7 +138,7 @@ class NetworkFile:
         if self.path.endswith(_KERAS_FILE):
             return keras.saving.load_model(self.path, custom_objects=custom_objects, compile=False, safe_mode=True)
         if self.reading.build is None:
-            raise ValueError("it holds variables alone. Give a function that builds the network as `build`.")
+            raise ValueError("it holds only variables. Give a function that builds the network as `build`.")
         model = self.reading.build()
         if not isinstance(model, keras.Model) or not model.built:
             raise ValueError(f"`build` must return a Keras model that begins with keras.Input: got {model!r}.")
@@ -368,7 +368,7 @@ def _row_shape(model: keras.Model, reading: Reading) -> tuple[int, ...]:
     if reading.row_shape is None:
         if not own or None in own:
             raise ValueError(
-                f"The network does not tell the shape of a row of X: it takes {own}. Give it as `row_shape`, a tuple."
+                f"The network does not fix the shape of a row of X: it takes {own}. Give it as `row_shape`, a tuple."
             )
         return own
     given = tuple(int(size) for size in reading.row_shape)
@@ -382,7 +382,7 @@ def _indicators(model: keras.Model) -> np.ndarray:
     shape = output_shape(model)
     if shape is None or len(shape) < 2 or (shape[-1] or 0) < 2:
         raise ValueError(
-            "Without `classes`, each output stands for a label of its own, of which a row may have several: got the "
+            "Without `classes`, each output is a label of its own, and a row may have several of them: got the "
             f"output shape {shape}. Give the labels as `classes`, in the order of the outputs."
         )
     return np.stack([np.zeros(shape[-1], dtype=int), np.ones(shape[-1], dtype=int)])

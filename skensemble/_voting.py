@@ -37,7 +37,7 @@ def _has_networks_only(ensemble):
     """Whether `partial_fit` can train all members further."""
     try:
         entries = ensemble._entries()
-    except (TypeError, ValueError):  # `estimators` is not as it must be, as `partial_fit` will say
+    except (TypeError, ValueError):  # `estimators` is not valid, as `partial_fit` will say
         return True
     for name, estimator in entries:
         if is_frozen(estimator) or not is_network(estimator):
@@ -144,7 +144,7 @@ class _BaseKerasVoting(Reweighted, BaseNamedMembers):
             return self.weights
         if np.shape(self.weights) != (len(kept),):
             raise ValueError(
-                "`weights` must have one entry per entry of `estimators`, those that are dropped included: got weights "
+                "`weights` must have one entry per entry of `estimators`, including dropped ones: got weights "
                 f"of shape {np.shape(self.weights)} for {len(kept)} entries. Pass as many weights as entries, or None "
                 "for equal ones."
             )

@@ -218,7 +218,7 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
                 return floats
             raise ImportError(
                 "Columns of categories need pandas, whose types tell networks which columns these are: install pandas, "
-                "or set max_one_hot=None, which makes 0 and 1 of all categories."
+                "or set max_one_hot=None, which turns all categories into columns of 0 and 1."
             ) from error
         names = self.get_feature_names_out()
         table = pd.DataFrame(floats, columns=names[: floats.shape[1]], index=index)
@@ -282,7 +282,7 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         dtype, missing = (float, np.nan) if name == "numbers" else (object, None)
         block = np.full((len(columns[0]), len(self._places[name])), missing, dtype)
         for k, i in enumerate(self._places[name]):
-            if columns[i].dtype == dtype:  # else it has no values
+            if columns[i].dtype == dtype:  # otherwise it has no values
                 block[:, k] = columns[i]
         return block
 
@@ -323,8 +323,8 @@ def _values_of(column, name):
     if kind in "biuf" and hasattr(column, "iloc"):
         return column.to_numpy(dtype=float, na_value=np.nan)
     if kind == "M" and hasattr(column, "iloc"):
-        column = column.to_numpy(dtype="datetime64[us]")  # in UTC, where there is a time zone
-    if hasattr(column.dtype, "is_numeric") and column.dtype.is_numeric():  # polars; some types are none of NumPy's
+        column = column.to_numpy(dtype="datetime64[us]")  # in UTC, if there is a time zone
+    if hasattr(column.dtype, "is_numeric") and column.dtype.is_numeric():  # polars; NumPy lacks some of its types
         return column.cast(float).to_numpy()
     values = column if isinstance(column, np.ndarray) else column.to_numpy()
     # A polars struct becomes an array of two dimensions.

@@ -41,7 +41,7 @@ from skensemble._wrappers.building import BuildingMixin
 from skensemble._wrappers.copies import CopiesMixin
 from skensemble._wrappers.inputs import InputsMixin
 from skensemble._wrappers.lent import LentModelMixin
-from skensemble._wrappers.mlp import build_mlp as build_mlp  # found here by files whose members were given it
+from skensemble._wrappers.mlp import build_mlp as build_mlp  # files whose members were given it find it here
 from skensemble._wrappers.training import TrainingMixin, ValidationOfUser, refuse_callbacks
 
 
@@ -74,7 +74,7 @@ class _Member(CopiesMixin, LentModelMixin, BuildingMixin, InputsMixin, TrainingM
     def callbacks_(self) -> list[keras.callbacks.Callback]:
         """The Keras callbacks that the network was trained with, as training left them."""
         if not hasattr(self, "_fit_callbacks"):
-            raise AttributeError(f"`callbacks_` are there after fit: this {type(self).__name__} is not fitted.")
+            raise AttributeError(f"`callbacks_` exists only after fit: this {type(self).__name__} is not fitted.")
         return fit_callbacks(self)
 
     def _initialize_callbacks(self):
@@ -658,7 +658,7 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
         return super()._initialize(X, y)
 
     def _build_keras_model(self):
-        if hasattr(self, "n_outputs_"):  # encoders of the user's need not tell it
+        if hasattr(self, "n_outputs_"):  # encoders of the user's own need not have it
             self.n_output_units_ = N_UNITS[self.distribution] * self.n_outputs_
         return super()._build_keras_model()
 

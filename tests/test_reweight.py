@@ -277,7 +277,7 @@ def test_greedy_weights_on_rows_that_are_given(ensemble):
         ({"weights": "uniform", "X": X, "y": Y}, ValueError, "are for weights='greedy'"),
         ({"sample_weight": np.ones(60)}, ValueError, "are for weights='greedy'"),
         ({"voting": "loud"}, ValueError, "'voting' parameter"),
-        ({"n_last": 2}, TypeError, "`n_last` is no parameter of KerasAveragingClassifier"),
+        ({"n_last": 2}, TypeError, "`n_last` is not a parameter of KerasAveragingClassifier"),
         ({"voting": "hard", "combination": "median"}, ValueError, "nothing to take a median of"),
         ({"weights": [1, 2, 3, 4, 5], "combination": "trimmed_mean"}, ValueError, "counts members equally"),
     ],

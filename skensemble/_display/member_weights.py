@@ -150,7 +150,7 @@ def _weights_of(ensemble):
     if isinstance(final, Head) and final.merge == "weighted_average":
         return final.weights_
     raise ValueError(
-        "A stacking ensemble has a weight for each member with final_estimator='weighted_average' only: got the final "
+        "A stacking ensemble has a weight for each member only with final_estimator='weighted_average': got the final "
         f"estimator {type(final).__name__}"
         + (f" with merge={final.merge!r}" if isinstance(final, Head) else "")
         + ". Fit with that one, or use a voting ensemble with weights='greedy'."

@@ -48,7 +48,7 @@ def check_judged_rows(rows, sample_weight):
     if sample_weight is not None and not sample_weight[rows].any():
         raise ValueError(
             "At least one of the rows that are held out, for weights, calibration or early stopping, must have a "
-            f"`sample_weight` above 0: it is 0 for all {len(rows)} of them. Hold out more rows, weigh other rows, or "
+            f"`sample_weight` above 0: it is 0 for all {len(rows)} of them. Hold out more rows, use other weights, or "
             "pass weights, calibration=None and early_stopping=None."
         )
 

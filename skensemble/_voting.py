@@ -42,8 +42,8 @@ def _has_networks_only(ensemble):
     for name, estimator in entries:
         if is_frozen(estimator) or not is_network(estimator):
             raise AttributeError(
-                f"`partial_fit` trains networks further: {describe(name, estimator)}, which is none or is fitted "
-                f"already. Leave it out by set_params({name}='drop'), or use `fit`."
+                f"`partial_fit` trains networks further: {describe(name, estimator)}, which is not one or is "
+                f"fitted already. Leave it out by set_params({name}='drop'), or use `fit`."
             )
     return True
 

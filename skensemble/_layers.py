@@ -248,7 +248,7 @@ def select_before(model, n_features, n_columns):
 
 
 def put_columns(model, columns):
-    """Let a model, as of `select_before`, take these columns; None where the model takes all."""
+    """Let a model from `select_before` take these columns; None where the model takes all."""
     if columns is not None:
         _layer(model).columns.assign(columns)
 

@@ -192,7 +192,7 @@ def greedy_weights_of(ensemble, X, y, sample_weight, rows, left_out=None):
 
 
 def temperature_of(ensemble, X, y, sample_weight, rows, left_out=None):
-    """Temperature of the combined probabilities of an ensemble; parameters as of `greedy_weights_of`."""
+    """Temperature of the combined probabilities of an ensemble; parameters as in `greedy_weights_of`."""
     proba = predict_members(ensemble.estimators_, X.take(rows), ensemble._member_classes())
     valid = np.ones(proba.shape[:2], bool) if left_out is None else left_out[:, rows]
     pooled = combine_where(proba, valid, ensemble.weights_, ensemble._combination())

@@ -232,5 +232,5 @@ class EmbedCategories(keras.layers.Layer):
 
 
 def embedding_size(n_categories: int) -> int:
-    """How many numbers stand for one of so many categories; see `EmbedCategories`."""
+    """How many numbers represent one of `n_categories`; see `EmbedCategories`."""
     return min(_LARGEST_EMBEDDING, round(1.6 * n_categories**0.56))

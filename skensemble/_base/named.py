@@ -86,7 +86,7 @@ class BaseNamedMembers(TransformerMixin, BaseKerasEnsemble, BaseComposition):
         Returns
         -------
         MetadataRouter
-            The ensemble's own request for `sample_weight`, by `set_fit_request`, stands for the members that have none.
+            The ensemble's own request for `sample_weight`, by `set_fit_request`, applies to the members that have none.
         """
         return make_router(self, self._well_formed_entries(), consumes=False)
 

@@ -55,7 +55,7 @@ class BaseProgram(abc.ABC):
         ----------
         state : State
         data : Data
-            As of `load_data`, or arrays.
+            As returned by `load_data`, or arrays.
         plan : RunPlan
 
         Returns
@@ -72,8 +72,8 @@ class BaseProgram(abc.ABC):
         Parameters
         ----------
         states : list of Variables
-            One entry per member, as of `read_state`. `optimizer` may be empty for prediction, or lack the variables
-            that Keras has not built yet.
+            One entry per member, as returned by `read_state`. `optimizer` may be empty for prediction, or lack the
+            variables that Keras has not built yet.
         """
         states = [values._replace(optimizer=self._complete(values.optimizer)) for values in states]
         return self.restore(

@@ -94,7 +94,7 @@ class MemberCallbacks:
     epochs, steps : int
         Epochs of the training, steps of an epoch.
     verbose : int, default=0
-        As of `Model.fit`; lines of progress are printed at the ends of epochs only.
+        As in `Model.fit`; lines of progress are printed only at the ends of epochs.
 
     Attributes
     ----------

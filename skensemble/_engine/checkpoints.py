@@ -17,7 +17,7 @@ class GroupCheckpoint(Protocol):
         """What the members had reached; None where there is nothing."""
 
     def start(self, n_bytes: int) -> None:
-        """Begin to measure time; the state takes so many bytes."""
+        """Begin to measure time; the state takes `n_bytes`."""
 
     def save(self, make_state: Callable[[], Mapping[str, Any]]) -> None:
         """Write what `make_state` gives if it is time for that."""

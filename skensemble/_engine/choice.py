@@ -93,7 +93,7 @@ def members_at_once(n_members: int, member_bytes: int) -> list[int]:
     ----------
     n_members : int
     member_bytes : int
-        As of `working_bytes`.
+        As returned by `working_bytes`.
     """
     most = min(n_members, max(1, WORKING_BYTES // max(1, member_bytes)))
     divisor = max(k for k in range(1, most + 1) if n_members % k == 0)

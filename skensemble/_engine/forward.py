@@ -28,7 +28,7 @@ def forward(
         Stacked: arrays of shape (n_members, ...). Those of the optimizer are not needed.
     X : ndarray or HostRows of shape (n_samples, ...)
     rebuild : callable, default=None
-        As of `get_program`.
+        As in `get_program`.
     """
     n_members = len((variables.trainable or variables.non_trainable)[0])
     # In a search the networks of many fits predict, which differ in what does not matter here.

@@ -19,7 +19,7 @@ def start_of(member: FittedMember, classes: np.ndarray | None) -> Start:
     ----------
     member : fitted scikeras estimator or StackedMember
     classes : ndarray of shape (n_classes,) or None
-        As of `Start`.
+        As in `Start`.
     """
     estimator = estimator_of(member)
     model = estimator.model_
@@ -43,7 +43,7 @@ def started(model: keras.Model, state: Variables, start: Start | None) -> Variab
     model : keras.Model
         New, compiled.
     state : Variables
-        Its own, as of `read_state`.
+        Its own, as returned by `read_state`.
     start : Start or None
 
     Raises

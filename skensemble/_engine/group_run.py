@@ -42,9 +42,9 @@ class GroupRun:
     epoch : int
         Number of the next epoch.
     rebuild : callable
-        As of `get_program`.
+        As in `get_program`.
     member_bytes : int
-        As of `working_bytes`.
+        As returned by `working_bytes`.
     expected_steps : int
         Steps of the whole training.
     """

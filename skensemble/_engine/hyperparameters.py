@@ -1,9 +1,8 @@
 """Float hyperparameters of networks as inputs of a program, so that networks that differ in them share one.
 
 Keras keeps dropout rates, regularisation factors and the constants of an optimizer as Python floats, which a program
-would hold as constants. In the private copy from which a program is traced they are replaced by objects that stand for
-the values of a member: Keras' own code computes with them.
-"""
+would hold as constants. In the private copy from which a program is traced they are replaced by objects that represent
+the values of a member, with which Keras' own code computes. """
 
 from __future__ import annotations
 
@@ -45,7 +44,7 @@ def _names_of_optimizers() -> dict[type, tuple[str, ...]]:
 
 
 class Hyperparameter:
-    """Stands for a Python float in Keras' code: positive where it is compared, else the value that it is `bound` to.
+    """Replaces a Python float in Keras' code: positive where it is compared, otherwise the value that it is `bound` to.
 
     Attributes
     ----------

@@ -41,7 +41,7 @@ class BuiltNetwork:
         Initialized, not trained.
     seed : int
     initializers : dict of int to Initializer
-        As of `recorded_initializers`.
+        As in `recorded_initializers`.
     drawn : list of int
         Seeds that Keras drew.
     is_keras_alone : bool
@@ -128,8 +128,8 @@ def initialize_members(
     Returns
     -------
     list of Variables
-        As of `read_state`, equal bit for bit to those of models built under each seed; `optimizer` lacks what Keras has
-        not built yet.
+        As returned by `read_state`, equal bit for bit to those of models built under each seed; `optimizer` lacks what
+        Keras has not built yet.
 
     Raises
     ------
@@ -226,7 +226,7 @@ class _Recipe:
         self.optimizer = read_state(model).optimizer
 
     def draw(self, seed: int) -> Variables:
-        """Values of the variables, as of `read_state`."""
+        """Values of the variables, as returned by `read_state`."""
         drawn = _default_seeds(seed, self.n_draws)
         trainable, non_trainable = ([rule(drawn) for rule in part] for part in self.rules)
         return Variables(trainable, non_trainable, self.optimizer)

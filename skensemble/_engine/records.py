@@ -22,7 +22,7 @@ class Variables(NamedTuple):
     optimizer : list of array of shape (...) or (n_members, ...)
         Empty where the values serve prediction only. Those that Keras has not built yet are missing at the end.
     hyperparameters : list of array of shape (n_hyperparameters, 2) or (n_members, n_hyperparameters, 2)
-        One, as of `hyperparameters_of`, while a program trains that takes them as inputs; else empty.
+        One, as returned by `hyperparameters_of`, while a program trains that takes them as inputs; otherwise empty.
     """
 
     trainable: list[Array]

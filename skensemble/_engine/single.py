@@ -131,7 +131,7 @@ class _KerasOrders(GroupFit):
     Attributes
     ----------
     draw_orders : callable
-        As of `row_orders`.
+        As returned by `row_orders`.
     """
 
     draw_orders: Callable[[int], np.ndarray]

@@ -28,8 +28,8 @@ class StackedMembers(CheckedPickling):
     Attributes
     ----------
     prototype : scikeras estimator
-        Initialized; its model stands for the architecture, its values are not those of any member. None on the way from
-        a worker to where it is known.
+        Initialized; its model represents the architecture, and its values are not those of any member. None on the way
+        from a worker to where it is known.
     seeds : list of int
     variables : Variables
         Stacked: arrays of shape (n_copies, ...).

@@ -105,7 +105,7 @@ class TrajectoryRecorder:
         return self.trajectory.ends is None or epoch in self.trajectory.ends
 
     def record(self, epoch: int, values: Variables, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
-        """Keep `values`, as of `read_state`, at the end of an epoch after the callbacks were called."""
+        """Keep `values`, as returned by `read_state`, at the end of an epoch after the callbacks were called."""
         if self._kept and not self.trajectory.keeps_optimizer:
             newest, before = self._kept[-1]
             self._kept[-1] = newest, Variables(before[0], before[1], [])

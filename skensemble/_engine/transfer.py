@@ -35,7 +35,7 @@ class MappedArray:
     array : ndarray
         The map, or a part of it.
     opening : (callable, tuple)
-        As of `open_memmap`.
+        As returned by `open_memmap`.
     """
 
     def __init__(self, array: np.ndarray, opening: tuple[Callable[..., np.ndarray], tuple]) -> None:

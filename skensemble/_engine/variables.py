@@ -48,7 +48,7 @@ def read_state(model: keras.Model) -> Variables:
 
 
 def write_state(model: keras.Model, values: Sequence[Sequence[Array]]) -> None:
-    """Put values, as of `read_state` or `Program.unstack`, into a model, building its optimizer if need be.
+    """Put values, as returned by `read_state` or `Program.unstack`, into a model, building its optimizer if need be.
 
     Parameters
     ----------

@@ -46,7 +46,7 @@ class Parts(NamedTuple):
     n_workers : int
         How many parts there are when none is finished. One is trained in this process.
     networks : dict of int to BuiltNetwork
-        As of `count_work`.
+        As returned by `count_work`.
     """
 
     unfinished: list[dict[int, MemberSpec]]
@@ -63,7 +63,7 @@ class SentPart:
     number : int
         Of the part.
     members : dict of int to MemberSpec
-        As of `pack`.
+        As returned by `pack`.
     names : ndarray of str or None
         Those of the columns of X.
     engine : {"auto", "fused", "keras"}
@@ -113,7 +113,7 @@ def parts_of(
 
 
 def fit_parts(parts: Parts, data: TrainingData, engine: str, task: Task, checkpoint: Checkpoint | None) -> Results:
-    """Fit parts of members, as of `parts_of`, each in a worker; where there is one part, in this process."""
+    """Fit parts of members, from `parts_of`, each in a worker; a single part in this process."""
     if not parts.unfinished:
         task.begin(0)
         return {}

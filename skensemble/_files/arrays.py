@@ -27,7 +27,7 @@ def read_arrays(data, name, error=ValueError):
     ----------
     data : bytes
     name : str
-        What the message calls it.
+        Its name in messages.
     error : type, default=ValueError
         Of the error.
 

@@ -34,7 +34,7 @@ def read_json(data, name, error=ValueError):
     ----------
     data : bytes
     name : str
-        What the message calls it.
+        Its name in messages.
     error : type, default=ValueError
         Of the error.
 

@@ -1,4 +1,4 @@
-"""Networks that predict a distribution, and the rule that all members of an ensemble do or none does."""
+"""Networks that predict a distribution, and the rule that either all members of an ensemble do or none."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,7 +13,7 @@ N_UNITS = {None: 1, "normal": 2}
 
 
 def check_distribution(estimator: BaseEstimator) -> None:
-    """Raise where the `distribution` of a regressor is none that its network can predict."""
+    """Raise where the `distribution` of a regressor is not one that its network can predict."""
     distribution = estimator.distribution
     if not isinstance(distribution, str | None) or distribution not in N_UNITS:
         raise ValueError(f"`distribution` must be 'normal' or None: got {distribution!r}.")

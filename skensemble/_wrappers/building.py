@@ -25,7 +25,7 @@ _GIVEN_TO_BUILDERS = {"meta", "compile_kwargs", "params"}
 
 
 class BuildingMixin:
-    """Builds, checks and compiles the model; stands left of scikeras' estimators."""
+    """Builds, checks and compiles the model; comes left of scikeras' estimators."""
 
     _builder_parameters = ("hidden_layer_sizes", "activation", "dropout")
     # scikeras 0.13 takes parameters of callbacks as arguments only, not from `set_params` and searches.
@@ -33,7 +33,7 @@ class BuildingMixin:
 
     @property
     def _user_params(self):
-        """Arguments for the builder: those scikeras does not know, and those of the estimator's own that were set."""
+        """Arguments for the builder: those that scikeras does not know, and the estimator's own that were set."""
         names = () if own_build_function(self) else self._builder_parameters  # it reads them itself
         own = {name for name in names if getattr(self, name, None) is not None}
         return vars(self).get("_user_params", set()) | own
@@ -121,7 +121,7 @@ def _check_columns_alike(inputs, n_categories):
 
 
 def _check_one_output(model, n_expected):
-    """Raise where a network has several outputs, and no encoder of the user's makes several targets of y."""
+    """Raise where a network has several outputs, and no encoder of the user's own makes several targets from y."""
     n_outputs = len(getattr(model, "outputs", None) or ())
     if n_outputs > 1 and n_expected == 1:
         raise ValueError(

@@ -81,7 +81,7 @@ _KEYS = {"format", "format_version", "versions", "metadata", "root", "objects", 
 #: Kinds of members that were trained together: copies of one network, and states of one run.
 STACKED = ("stacked_members", "epoch_states")
 _STACKED = {"prototype": int, "seeds": list, "histories": list, "variables": list, "optimizer": (str, type(None))}
-#: Keys of each kind of object, and the type of each value; None stands for typed JSON.
+#: Keys of each kind of object, and the type of each value; None means typed JSON.
 _KINDS = {
     "model": {"architecture": int, "variables": (str, type(None)), "optimizer": (str, type(None)), "compile": None},
     "network": {"class": str, "params": None, "attributes": None, "target": None, "model": (int, type(None))},

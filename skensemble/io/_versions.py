@@ -33,7 +33,7 @@ def warn_of_versions(written):
     Parameters
     ----------
     written : dict
-        As of `versions`.
+        As returned by `versions`.
     """
     from sklearn.exceptions import InconsistentVersionWarning
 

@@ -83,7 +83,7 @@ def present(data: Data) -> tuple[Array, ...]:
 
 
 def specs_of(parts: Sequence[Array]) -> tuple[tf.TensorSpec, ...]:
-    """Specs of (X, y[, sample_weight]), as of `present`, whose number of rows is not part of the program."""
+    """Specs of (X, y[, sample_weight]), from `present`, whose number of rows is not part of the program."""
     return tuple(
         tf.TensorSpec(
             (None, *part.shape[1:]) if i < 2 or len(part.shape) == 1 else (part.shape[0], None), _tf_dtype(part)

@@ -58,7 +58,7 @@ class SegmentInputs(NamedTuple):
     data : tuple of tensor
         (X, y[, sample_weight]).
     orders : tensor of shape (n_epochs, n_members, n_columns)
-        Columns as of `steps_of`.
+        Columns as in `steps_of`.
     rates : tuple
         Learning rates of shape (n_epochs, n_steps, n_members), or nothing.
     evaluation : tuple
@@ -169,7 +169,7 @@ class Graph:
         return self._compiled(key, inputs, self._evaluate_chunk, xla)(*inputs)
 
     def has_loops(self) -> bool:
-        """Whether a traced step holds a loop, as of recurrent layers."""
+        """Whether a traced step holds a loop, such as that of a recurrent layer."""
         steps = [f for key, f in self._functions.items() if key[0] == "train"]
         return any(op.type in ("While", "StatelessWhile") for f in steps for op in f.graph.get_operations())
 
@@ -304,7 +304,7 @@ class Graph:
         metrics: list[tf.Tensor],
         active: tf.Tensor,
     ) -> list[Any]:
-        """[carry, metrics, active] after all steps over `order` (n_members, n_columns), columns as of `steps_of`."""
+        """[carry, metrics, active] after all steps over `order` (n_members, n_columns), columns as in `steps_of`."""
         sizes, has_step = steps_of(settings.n_rows, settings.batch_size)
         step = self._train_step(specs_of(data), settings.xla)
 

@@ -109,7 +109,7 @@ class _Flat(_Recorded):
     Attributes
     ----------
     rates : keras.Variable
-        Stands for the learning rates of all members.
+        Represents the learning rates of all members.
     """
 
     rates: keras.Variable
@@ -308,7 +308,7 @@ def _scalars(optimizer: _Recorded) -> list[keras.Variable]:
 
 
 def _reshaped(variable: keras.Variable, shape: tuple[int, ...]) -> keras.Variable:
-    """Let `variable` stand for values of `shape` in a StatelessScope without holding memory for them."""
+    """Let `variable` represent values of `shape` in a StatelessScope without holding memory for them."""
     variable._shape = shape
     variable._ndim = len(shape)
     return variable

@@ -27,7 +27,7 @@ class PreparedRun(NamedTuple):
     data : Data
         Loaded.
     orders : int ndarray of shape (n_epochs, n_members, n_columns)
-        Columns as of `batches.steps_of`.
+        Columns as in `batches.steps_of`.
     rates : None or ndarray of shape (n_epochs, n_steps, n_members)
     validation : None or ValidationData
         Loaded.

@@ -2,7 +2,8 @@
 
 Training, saving and exporting rely on what `KerasClassifier` and `KerasRegressor` have: `model` and the arguments of
 `Model.compile` and `Model.fit` as parameters, a seed, encoders of labels, and, once fitted, the network as `model_`.
-Only this file knows which wrapper the user gave. """
+Only this file knows which wrapper the user gave.
+"""
 
 import copy
 import functools

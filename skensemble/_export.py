@@ -1,7 +1,8 @@
 """A whole ensemble as one Keras model: copies of the networks of its members, and their combination as Keras layers.
 
 No layer added here is our own, so a saved model can be loaded where skensemble is not installed. All combining layers
-compute in `keras.config.floatx()`, even where a mixed precision policy is set. """
+compute in `keras.config.floatx()`, even where a mixed precision policy is set.
+"""
 
 import re
 

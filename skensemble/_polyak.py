@@ -461,10 +461,11 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
     SnapshotEnsembleClassifier : The predictions, not the variables, of several networks from one run.
 
     Notes
-    ----- Checkpoints are in the same order everywhere, newest first. Without training, `reweight` averages them
-    differently, and `subset` averages some of them. `staged_predict` and `staged_predict_proba` predict with the
-    averages of the newest 1, 2, ... checkpoints. `predict_members` and `predict_uncertainty` treat the checkpoints as
-    the members of an ensemble.
+    -----
+    Checkpoints are in the same order everywhere, newest first. Without training, `reweight` averages them differently,
+    and `subset` averages some of them. `staged_predict` and `staged_predict_proba` predict with the averages of the
+    newest 1, 2, ... checkpoints. `predict_members` and `predict_uncertainty` treat the checkpoints as the members of an
+    ensemble.
 
     Only floating-point variables have a mean: counters and seeds are taken from the newest checkpoint.
 

@@ -418,5 +418,7 @@ class Reweighted:
             return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
         y = column_or_1d(y, warn=True)
         if not np.isin(y, classes).all():
-            raise ValueError(f"`y` must have the labels of fit: got {np.setdiff1d(y, classes).tolist()}, which are not.")
+            raise ValueError(
+                f"`y` must have the labels of fit: got {np.setdiff1d(y, classes).tolist()}, which are not."
+            )
         return y

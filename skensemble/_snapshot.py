@@ -219,7 +219,8 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
     KerasAveragingClassifier : Networks from runs of their own.
 
     Notes
-    ----- Snapshots are in the same order everywhere, newest first: in `estimators_`, `weights`, `weights_` and
+    -----
+    Snapshots are in the same order everywhere, newest first: in `estimators_`, `weights`, `weights_` and
     `predict_members`. `staged_predict` and `staged_predict_proba` begin with the newest and go back in time.
 
     The state of the optimizer (momentum) continues from cycle to cycle, as in the paper. Its learning rate must be a
@@ -407,7 +408,8 @@ class SnapshotEnsembleRegressor(KerasEnsembleRegressorMixin, _BaseSnapshotEnsemb
     PolyakWeightRegressor : One network, averaged from the last epochs of one run.
 
     Notes
-    ----- Snapshots are in the same order everywhere, newest first: in `estimators_`, `weights`, `weights_` and
+    -----
+    Snapshots are in the same order everywhere, newest first: in `estimators_`, `weights`, `weights_` and
     `predict_members`. `staged_predict` begins with the newest and goes back in time.
 
     References

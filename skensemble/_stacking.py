@@ -477,8 +477,9 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
     sklearn.ensemble.StackingClassifier : Without networks.
 
     Notes
-    ----- Members cannot be reweighted or left out after `fit` by `reweight` and `subset`, as in other ensembles: the
-    final estimator has learned to combine just these, and would have to be trained again.
+    -----
+    Members cannot be reweighted or left out after `fit` by `reweight` and `subset`, as in other ensembles: the final
+    estimator has learned to combine just these, and would have to be trained again.
 
     References
     ----------
@@ -753,8 +754,9 @@ class StackedKerasRegressor(RegressorMixin, _BaseStackedKeras):
     sklearn.ensemble.StackingRegressor : Without networks.
 
     Notes
-    ----- Members cannot be reweighted or left out after `fit` by `reweight` and `subset`, as in other ensembles: the
-    final estimator has learned to combine just these, and would have to be trained again.
+    -----
+    Members cannot be reweighted or left out after `fit` by `reweight` and `subset`, as in other ensembles: the final
+    estimator has learned to combine just these, and would have to be trained again.
 
     References
     ----------

@@ -73,8 +73,9 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
     EmbedCategories : The Keras layer that takes the output, for networks of your own.
 
     Notes
-    ----- The output is a pandas DataFrame where pandas is installed. Columns of whole numbers have a categorical type
-    with the categories 0, 1, ..., n - 1, whatever the rows are. scikit-learn's
+    -----
+    The output is a pandas DataFrame where pandas is installed. Columns of whole numbers have a categorical type with
+    the categories 0, 1, ..., n - 1, whatever the rows are. scikit-learn's
     `HistGradientBoostingClassifier(categorical_features="from_dtype")` takes these columns as categories, too.
 
     Examples

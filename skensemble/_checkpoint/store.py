@@ -1,7 +1,8 @@
 """The state of a fit in a directory, from which a fit that was killed continues to the same result, bit for bit.
 
 A directory holds `fit.json` (what the fit depends on), `seed.json` (the entropy of a fit without a seed), `lock`, and
-for members that are trained together a `.state` file (what they have reached), later a `.result` file. """
+for members that are trained together a `.state` file (what they have reached), later a `.result` file.
+"""
 
 import json
 import os

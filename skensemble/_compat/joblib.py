@@ -45,7 +45,8 @@ _DIED = (
 def forks(n_jobs):
     """Whether workers would be forks of this process.
 
-    Decided by what the backend does: Ray's is a subclass of the one that forks, but starts actors. """
+    Decided by what the backend does: Ray's is a subclass of the one that forks, but starts actors.
+    """
     backend, _ = get_active_backend()
     method = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
     starts_pool = getattr(type(backend), "configure", None) is MultiprocessingBackend.configure
@@ -184,7 +185,8 @@ def how_to_return():
 def lost_data(error):
     """Whether an error says that what was sent to Dask workers is gone with one that died.
 
-    Dask itself trains again what was trained there, but cannot restore what was scattered. """
+    Dask itself trains again what was trained there, but cannot restore what was scattered.
+    """
     kind = getattr(sys.modules.get("distributed.client"), "FutureCancelledError", None)  # distributed 2024 to 2026
     return kind is not None and isinstance(error, kind)
 

@@ -238,7 +238,8 @@ def own_variables(layer):
 def compile_arguments(model):
     """What was given to `compile`, as a dict of its arguments; None where the model is not compiled.
 
-    In public, Keras 3.8 to 3.15 return it only after writing it as JSON, in which functions are mere names. """
+    In public, Keras 3.8 to 3.15 return it only after writing it as JSON, in which functions are mere names.
+    """
     return dict(model._compile_config.config) if model.compiled else None
 
 
@@ -314,7 +315,8 @@ def copy_architecture(model):
     """A new Keras model with the layers of `model`, not compiled, with other values than `model`.
 
     The user's own layers and activations need not be registered. A lambda is not unsafe here: it has already run in
-    this process. """
+    this process.
+    """
     own = _own_objects(all_layers(model))
     with keras.saving.custom_object_scope(own), SafeModeScope(False), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`", UserWarning)
@@ -337,7 +339,8 @@ def copy_values(model, copied):
     """Give a built copy of a Keras model its values, including what preprocessing layers were adapted to.
 
     On JAX, variables hold the array that they are assigned, and Keras' `fit`, `evaluate` and `predict` donate the
-    arrays of a model: a model that shares them would be lost. """
+    arrays of a model: a model that shares them would be lost.
+    """
     for layer, twin in zip(all_layers(model), all_layers(copied), strict=True):
         values = {}
         layer.save_own_variables(values)

@@ -134,7 +134,8 @@ def give_tags():
     """Give plain scikeras estimators tags that scikit-learn 1.6 can read.
 
     This changes a class of scikeras, for the whole process. There is no other way, and without it these estimators
-    cannot be members. So it is done at the first fit of an ensemble, and never with scikit-learn 1.7 and later. """
+    cannot be members. So it is done at the first fit of an ensemble, and never with scikit-learn 1.7 and later.
+    """
     if _HAS_OLD_TAGS and "_more_tags" in vars(BaseWrapper):
         del BaseWrapper._more_tags
 
@@ -153,7 +154,8 @@ def without_own_seed(estimator):
 def initialize(estimator, X, y):
     """Build and compile the model of a scikeras estimator without training it, under the current seeds.
 
-    `initialize` of scikeras 0.13 only builds; compiling waits for `fit`. """
+    `initialize` of scikeras 0.13 only builds; compiling waits for `fit`.
+    """
     count_model()
     with without_own_seed(estimator), plain_transforms(), built_on_columns(estimator):
         known = getattr(estimator, "classes_", None)  # forgotten by `initialize` of scikeras' classifier
@@ -499,7 +501,8 @@ def fit_initialized(estimator, X, y, sample_weight, **arguments):
 def encode_features(estimator, X):
     """Features as the Keras model of a fitted scikeras estimator takes them; `HostRows` of a large X.
 
-    The user's own encoder gets all rows of `LazyRows`, read into memory. """
+    The user's own encoder gets all rows of `LazyRows`, read into memory.
+    """
     if isinstance(X, LazyRows) and not encodes_features(estimator):
         return X
     with plain_transforms():

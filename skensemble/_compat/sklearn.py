@@ -117,7 +117,8 @@ def begin_callbacks(estimator):
 def is_of_kind(estimator, *, classifier):
     """Whether scikit-learn takes an object for a classifier, or a regressor, whatever class it has.
 
-    Estimators without the tags of scikit-learn 1.6 and later say so by an attribute, as before. """
+    Estimators without the tags of scikit-learn 1.6 and later say so by an attribute, as before.
+    """
     if not hasattr(estimator, "fit") or isinstance(estimator, type):
         return False
     if hasattr(estimator, "__sklearn_tags__"):

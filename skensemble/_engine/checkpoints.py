@@ -38,10 +38,10 @@ class Checkpoint(Protocol):
         first: int = 0,
         run: Trajectory | StoppingRule | None = None,
     ) -> dict[int, MemberResult]:
-        """Results of the members that were finished, by their numbers; raises where the fit is another one."""
+        """Results of the members that were finished, by their numbers; raises where the fit is a different one."""
 
     def part(self, numbers: Sequence[int]) -> GroupCheckpoint:
         """That of members that are trained together."""
 
     def clean(self, members: Sequence[MemberSpec]) -> None:
-        """Remove what is of no use now that all members are finished."""
+        """Remove what is no longer needed now that all members are finished."""

@@ -1,4 +1,4 @@
-"""Warning of fitted members that are the same several times."""
+"""A warning about fitted members that are the same."""
 
 import pickle
 import warnings
@@ -17,13 +17,13 @@ from skensemble._members.spec import is_frozen, unwrapped
 
 
 def warn_of_equal_members(members: FittedMembers, names: Sequence[str] | None = None) -> None:
-    """Warn where fitted networks, or other estimators that were fitted before, are the same several times.
+    """Warn where the same fitted network, or other fitted estimator, occurs several times.
 
     Parameters
     ----------
     members : FittedMembers
     names : list of str, default=None
-        What the message calls the members; None means their numbers.
+        Names of the members in the message; None means their numbers.
     """
     groups: dict[Any, list[int]] = {}
     entries = members.entries()
@@ -44,7 +44,7 @@ def warn_of_equal_members(members: FittedMembers, names: Sequence[str] | None = 
 
 
 def _identity(entry: FittedMember) -> Any:
-    """What equal members share and others hardly do, found without looking at all of them; None for no comparison."""
+    """What equal members share and different ones hardly ever do, found without comparing all; None for no match."""
     fitted = unwrapped(entry)
     if not _has_values(fitted):
         try:

@@ -1,4 +1,4 @@
-"""What goes to a worker and what comes back: data once, rows in few bytes, trained members as stacked arrays."""
+"""What is sent to a worker and what comes back: data once, rows in few bytes, trained members as stacked arrays."""
 
 import dataclasses
 import pickle
@@ -28,7 +28,7 @@ _INDICES = "sample_indices", "validation_indices", "columns"
 
 
 class MappedArray:
-    """A memory map on its way to a worker, which opens the same file: the rows do not travel.
+    """A memory map on its way to a worker, which opens the same file: the rows are not sent.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class MappedArray:
         Raises
         ------
         FileNotFoundError
-            Where the worker does not see the file, or sees another one of that name.
+            Where the worker does not see the file, or sees a different one with that name.
         """
         try:
             array = self._open(*self._arguments)
@@ -146,7 +146,7 @@ class PackedIndices(NamedTuple):
     Attributes
     ----------
     values : ndarray of unsigned int
-        The indices; or a bit for each of `n_bits` numbers from 0, whether it is among them.
+        The indices; or a bit for each of `n_bits` numbers from 0, which says whether it is among them.
     n_bits : int or None
         None where `values` are the indices.
     """
@@ -205,9 +205,9 @@ def _with_indices(members: Mapping[int, MemberSpec], change: Callable[[Any], Any
 def without_networks(
     results: Mapping[int, MemberResult], members: Mapping[int, MemberSpec], known: frozenset[int]
 ) -> dict[int, MemberResult]:
-    """Results on the way back: stacked arrays alone of those members whose networks are `known` where they go.
+    """Results on the way back: only stacked arrays for members whose networks are `known` where they go.
 
-    Values of optimizers are left out of members that only predict.
+    Values of optimizers are left out for members that only predict.
     """
     stacks: dict[Any, list[int]] = {}
     for i, result in results.items():
@@ -227,7 +227,7 @@ def without_networks(
 
 
 def with_networks(results: Mapping[int, MemberResult], networks: Mapping[int, BuiltNetwork]) -> None:
-    """Give stacked arrays that came without their network the one that is here, in place."""
+    """Give stacked arrays that came without their network the network of this process, in place."""
     for i, result in results.items():
         if isinstance(result.member, StackedMember) and result.member.stack.prototype is None:
             result.member.stack.prototype = networks[i].estimator

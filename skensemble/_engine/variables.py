@@ -54,7 +54,7 @@ def write_state(model: keras.Model, values: Sequence[Sequence[Array]]) -> None:
     ----------
     model : keras.Model
     values : Variables
-        Those without optimizer variables leave the optimizer as it is.
+        Values without optimizer variables leave the optimizer as it is.
     """
     values = Variables(*map(list, values))
     optimizer = getattr(model, "optimizer", None)
@@ -69,6 +69,6 @@ def write_state(model: keras.Model, values: Sequence[Sequence[Array]]) -> None:
 
 
 def adapted_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """Layers that compute with constants made of their variables, anew at each `finalize_state`."""
+    """Layers that compute with constants made from their variables, again at each `finalize_state`."""
     layers = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.Normalization)]
     return [layer for layer in layers if layer.input_mean is None]

@@ -1,7 +1,8 @@
 """The architecture of a compiled Keras model as a hashable, equal for two models that may share one program.
 
 It describes everything that a program depends on, and no state: values of variables, seeds, a float learning rate and
-the names that Keras counts up (``dense_3``) are left out. """
+the names that Keras counts up (``dense_3``) are left out.
+"""
 
 import functools
 import random
@@ -139,7 +140,8 @@ def described(model: keras.Model) -> Any:
 
     That is the configuration of layers inside the user's own layers or models, and the attributes of models of the
     user's own classes. Keras 3.8 to 3.15 makes the configuration of the latter from the defaults of their arguments, or
-    only from their layers, whatever was given. """
+    only from their layers, whatever was given.
+    """
     layers = all_layers(model)
     if all(is_keras(layer) for layer in layers):
         return ()

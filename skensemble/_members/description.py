@@ -184,7 +184,8 @@ def _renumbered(text: str, *classes: type) -> str:
     """Names that Keras counts up in a process ("dense", "dense_7"), counted from their first use in the text.
 
     The first one in a process has no number. It is recognized by its class: one of `classes`, or one that the text
-    names. """
+    names.
+    """
     bases = {_in_snake_case(name) for name in (*(cls.__name__ for cls in classes), *_CLASS_NAME.findall(text))}
     names: dict[str, str] = {}
 

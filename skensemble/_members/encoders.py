@@ -80,7 +80,8 @@ class LabelEncoder(ClassifierLabelEncoder):
     one-hot.
 
     mlflow's autologging takes any fit of a scikit-learn estimator that is not called by another one for the training of
-    the user's model. With `transform_output="pandas"`, scikit-learn's encoders would also return tables. """
+    the user's model. With `transform_output="pandas"`, scikit-learn's encoders would also return tables.
+    """
 
     def fit(self, y: np.ndarray) -> Any:
         """Learn the classes.

@@ -1,7 +1,8 @@
 """Values as hashables that are equal for values that can be treated as the same.
 
 The user's functions, classes and objects enter with everything that their code reads: defaults, closures, globals and
-attributes. Any of these may change from one fit to the next, as in a notebook whose cells are run again. """
+attributes. Any of these may change from one fit to the next, as in a notebook whose cells are run again.
+"""
 
 import argparse
 import dis
@@ -233,7 +234,8 @@ def _attributes_of_bases() -> dict[type, set[str]]:
 def own_state(value: Any) -> Any:
     """What an object of the user's own class holds in addition to what Keras gave it.
 
-    Without its own `get_config`, that of Keras' base class says nothing about it. """
+    Without its own `get_config`, that of Keras' base class says nothing about it.
+    """
     if is_keras(value):
         return ()
     known = {name for kind, names in _attributes_of_bases().items() if isinstance(value, kind) for name in names}

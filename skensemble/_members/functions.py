@@ -58,7 +58,7 @@ def _key(function: Any) -> Any:
 
 
 def _replaced(value: Any, find: Any, in_place: Any) -> Any:
-    """A value with each function in it replaced by `find(function)`; estimators are changed `in_place`, or not at all."""
+    """A value with each function in it replaced by `find(function)`; estimators are changed `in_place`, or not."""
     if isinstance(value, types.FunctionType):
         return find(value)
     if type(value) in (list, tuple):
@@ -104,7 +104,8 @@ class Registered:
     """What a script or notebook registered with Keras, for worker processes, which do not run it.
 
     Unpickling it registers the same objects there. As the first argument of what workers call, it comes before the
-    arguments that Keras looks up. """
+    arguments that Keras looks up.
+    """
 
     def __init__(self) -> None:
         objects = keras.saving.get_custom_objects()

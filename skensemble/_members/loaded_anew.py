@@ -14,7 +14,8 @@ class LoadedAnew:
     """A fitted network whose model is not kept; comes left of a scikeras estimator.
 
     `without_model` sets `_load`, a function that returns the model, and `_kind`, the class that the network has in
-    memory. """
+    memory.
+    """
 
     _load: Callable[[], keras.Model]
     _kind: type

@@ -68,7 +68,8 @@ def _refuse_trained(model: keras.Model, has_parameter: bool) -> None:
 def why_trained(model: keras.Model) -> str | None:
     """In words, why a model must have other values than it started from; None where it does not.
 
-    Initializers keep their seed, so each gives the starting value again, bit for bit. """
+    Initializers keep their seed, so each gives the starting value again, bit for bit.
+    """
     optimizer = getattr(model, "optimizer", None)
     if optimizer is not None and int(optimizer.iterations) > 0:
         return f"the optimizer has taken {int(optimizer.iterations)} steps"

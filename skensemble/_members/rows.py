@@ -58,7 +58,8 @@ def row_weights(
     """Weight of each row of y in the loss of a member; None where all are 1.
 
     The weight of the sample, scaled to mean 1 over the rows that the member trains on (except where a training
-    continues), times the weight of its class, which is not scaled. """
+    continues), times the weight of its class, which is not scaled.
+    """
     weights = _class_weights(spec, estimator, y)
     if sample_weight is None:
         return weights

@@ -102,7 +102,7 @@ def unwrapped(estimator: BaseEstimator) -> Any:
 
 
 def draw_entropy(random_state: int | np.random.RandomState | None) -> int:
-    """Number from which all seeds of an ensemble follow; a RandomState is advanced by one draw, None draws a new one."""
+    """Number from which all seeds of an ensemble follow; a RandomState advances by one draw, None draws a new one."""
     if random_state is None:
         entropy: Any = np.random.SeedSequence().entropy
         return entropy

@@ -1,6 +1,7 @@
 """Functions that take turns: each runs until it asks for something, and then all requests are answered together.
 
-Each has its own thread, of which only one runs at any time, so the functions need not be thread-safe. """
+Each has its own thread, of which only one runs at any time, so the functions need not be thread-safe.
+"""
 
 import contextvars
 import ctypes

@@ -11,7 +11,8 @@ class CopiesMixin(CheckedPickling):
     """Copies with everything that Keras leaves out; comes left of scikeras' estimators.
 
     Copies of a Keras model have initializers with other seeds. With the original seeds, copies can be recognized as
-    untrained. """
+    untrained.
+    """
 
     def __sklearn_clone__(self):
         cloned = super().__sklearn_clone__()

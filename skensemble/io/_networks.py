@@ -238,7 +238,7 @@ def _check_row_shape(shape, model):
 
 
 def _target_encoder(estimator, target):
-    """scikeras' encoder, fitted on the fewest rows that give the same result as the training rows."""
+    """The encoder of scikeras, fitted on the fewest rows that give the same result as the training rows."""
     if set(target) != {"shape", "dtype", "type", "classes"}:
         raise FormatError("The target of a network must have shape, dtype, type and classes.")
     shape = target["shape"]

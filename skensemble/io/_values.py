@@ -1,7 +1,8 @@
 """Values as typed JSON: parameters, labels, histories and whatever else estimators hold beside networks.
 
 JSON's own types represent themselves, except objects: each is ``{"t": tag, "v": content}``. Functions and classes are
-written as import paths, and imported only where they are trusted. """
+written as import paths, and imported only where they are trusted.
+"""
 
 import functools
 import importlib

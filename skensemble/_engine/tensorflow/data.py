@@ -45,7 +45,7 @@ def as_floatx(array: Array) -> Array:
 def chunks(data: Data, order: np.ndarray, batch_size: int) -> Iterator[tuple[int, tuple, tf.Tensor]]:
     """Yield (first row, data of some steps, their rows in it) for `order` (n_members, n_rows).
 
-    Data on the host are gathered, at most `estimates.CHUNK_BYTES`; of row orders for data in tensors at most
+    Data on the host are gathered, at most `estimates.CHUNK_BYTES`; row orders for data in tensors take at most
     `limits.SEGMENT_BYTES`.
     """
     on_host = is_on_host(data)

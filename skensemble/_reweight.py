@@ -64,7 +64,7 @@ def check_combination(voting, combination, trim_fraction, weights, n_members):
         return
     if voting == "hard":
         raise ValueError(
-            f"With `voting='hard'`, votes are counted, and there is nothing to take a {combination} of: got "
+            f"With `voting='hard'`, votes are counted, and a {combination} cannot be taken of them: got "
             f"combination={combination!r}. Use combination='mean' or voting='soft'."
         )
     if combination != "trimmed_mean":

@@ -115,7 +115,7 @@ class _BaseKerasVoting(Reweighted, BaseNamedMembers):
     def _members_to_train_on(self, y, n_before):
         """Members for `partial_fit`, which trains all of them on all rows."""
         if self.checkpoint_dir is not None:
-            raise ValueError("`partial_fit` keeps nothing in a directory. Set checkpoint_dir=None.")
+            raise ValueError("`partial_fit` does not use a directory. Set checkpoint_dir=None.")
         entries = self._entries()
         for name, estimator in entries:
             check_kind(estimator, classifier=is_classifier(self), name=name)

@@ -59,7 +59,7 @@ def why_keras_alone(n_values: int, n_epochs: int, n_rows: int, first_rows: int |
     """
     if first_rows not in (None, n_rows) and n_epochs == 1:
         return (
-            f"the epoch has {n_rows} rows, others than the {first_rows} at first, for which a program would be traced "
+            f"the epoch has {n_rows} rows, not the {first_rows} of the first call, so that a program would be traced "
             "anew (engine='fused' does so all the same)"
         )
     if n_values >= LARGE_MEMBER:

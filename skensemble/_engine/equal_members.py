@@ -37,7 +37,7 @@ def warn_of_equal_members(members: FittedMembers, names: Sequence[str] | None = 
         if len(same) > 1:
             warnings.warn(
                 f"Members {[i if names is None else names[i] for i in same]} are equal: they count as one with several "
-                "times its weight, and tell nothing of the uncertainty. Train them with different seeds "
+                "times its weight, and say nothing about uncertainty. Train them with different seeds "
                 "(random_state=None draws one for each) or on other rows, or load another file.",
                 stacklevel=find_stacklevel(),
             )

@@ -56,8 +56,8 @@ def started(model: keras.Model, state: Variables, start: Start | None) -> Variab
     shapes = [value.shape for value in start.values]
     if shapes != [tuple(variable.shape) for variable in model.variables]:
         raise ValueError(
-            "Training goes on with networks that have the variables of those before: the function that builds them "
-            f"now gives others. Before they had the shapes {shapes}. Which of them are trained may change."
+            "Training continues with networks that have the variables of those before: the function that builds them "
+            f"now gives others. Before, they had the shapes {shapes}. Which of them are trained may change."
         )
     values = dict(zip(map(id, model.variables), start.values, strict=True))
     goes_on = bool(start.optimizer) and _phase(model) == start.phase

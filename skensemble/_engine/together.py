@@ -150,8 +150,8 @@ class CommonPrograms:
         if failure is not None and not any(isinstance(answer, Exception) for answer in answers):
             warnings.warn(
                 f"{len(requests)} fits could not be trained together, and each was trained by itself, which takes "
-                f"longer: {type(failure).__name__}: {failure}. Let fewer wait for each other, by `pre_dispatch` of the "
-                "search, where the memory was too small.",
+                f"longer: {type(failure).__name__}: {failure}. If memory was too small, let fewer wait for each other, "
+                "with `pre_dispatch` of the search.",
                 RuntimeWarning,
                 stacklevel=find_stacklevel(),
             )

@@ -163,7 +163,7 @@ def _history_until(history: History, n_epochs: int, arguments: FitArguments) -> 
 def _check_free_rate(model: keras.Model, callbacks: Sequence[keras.callbacks.Callback]) -> None:
     if follows_schedule(model.optimizer):
         raise ValueError(
-            "The optimizer of `estimator` must have a number as its learning rate, which `schedule` takes over: got "
+            "The optimizer of `estimator` must have a number as its learning rate, which `schedule` controls: got "
             "a LearningRateSchedule. Give its optimizer a number, and the form of the cycles as `schedule`."
         )
     for callback in callbacks:

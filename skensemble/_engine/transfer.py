@@ -122,7 +122,7 @@ def _check_travels(rows: LazyRows) -> None:
     except Exception as error:  # as many types as there are packages
         kind = type(rows.array)
         raise TypeError(
-            f"With `n_jobs` above 1 each worker opens X by itself, so X must be what can be pickled: got "
+            f"With `n_jobs` above 1 each worker opens X by itself, so X must be something that can be pickled: got "
             f"{kind.__module__}.{kind.__qualname__}, which cannot ({error}). Use n_jobs=None, or give X as a memory "
             "map (`numpy.load(path, mmap_mode='r')`), which workers open by its name."
         ) from error

@@ -144,7 +144,7 @@ def check_paths(callbacks: Mapping[int, list[keras.callbacks.Callback]]) -> None
                 owner = owners.setdefault(os.path.abspath(path), number)
                 if owner != number:
                     raise ValueError(
-                        f"`callbacks` of several members must not write to one path: members {owner} and {number} "
+                        f"`callbacks` of several members must not write to the same path: members {owner} and {number} "
                         f"share {name}={os.fspath(path)!r} of {type(callback).__name__}. Put {{member}} into the path, "
                         "which becomes the number of the member, or give a function of that number that makes the "
                         "callback."

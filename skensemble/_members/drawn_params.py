@@ -32,7 +32,7 @@ def check_distributions(estimator: Any, distributions: Any) -> None:
     parts = distributions if isinstance(distributions, list) else [distributions]
     names = [name for part in parts for name in part]
     if not names:
-        raise ValueError("`param_distributions` must name a parameter or more: got none. None draws nothing.")
+        raise ValueError("`param_distributions` must name at least one parameter: got none. None draws nothing.")
     if any(name.split("__")[-1] == _OF_ENSEMBLE for name in names):
         raise ValueError(
             "`param_distributions` must not draw `random_state`: each member has a seed of its own, which follows from "

@@ -155,7 +155,7 @@ def lazily_or_read(X: Any, name: BaseEstimator | str, *, networks_only: bool) ->
 def _check_numbers(X: LazyRows, name: BaseEstimator | str) -> None:
     dtype = np.asarray(X.array[:1]).dtype
     if dtype.kind not in _KINDS_OF_NUMBERS:
-        raise TypeError(f"Networks take X as numbers: got an array of type {dtype}. Write it with a type of numbers.")
+        raise TypeError(f"Networks take X as numbers: got an array of type {dtype}. Convert it to numbers.")
     if get_config()["assume_finite"]:
         return
     for chunk in chunks_of(X):
@@ -245,5 +245,5 @@ def refuse_streams(X: Any) -> None:
         raise TypeError(
             f"X must be an array, whose rows can be read in any order: got {type(X).__name__}. Give X and y as arrays; "
             "where X is larger than the memory, as a memory map (`numpy.load(path, mmap_mode='r')`) or an array of "
-            'HDF5 or Zarr: the guide, under "Data", writes a Dataset or a folder of images into one in five lines.'
+            'HDF5 or Zarr: the guide, under "Data", shows how to write a Dataset or a folder of images into one.'
         )

@@ -55,12 +55,12 @@ def _refuse_trained(model: keras.Model, has_parameter: bool) -> None:
     if reason is None:
         return
     ways_out = (
-        "say what is meant: reinitialize=False keeps the values, to train them further, reinitialize=True draws others."
+        "say what is meant: reinitialize=False keeps the values to train them further, reinitialize=True draws new ones."
         if has_parameter
         else "use skensemble's KerasClassifier or KerasRegressor, whose parameter `reinitialize` says what is meant."
     )
     raise ValueError(
-        f"A Keras model as `model` of a member must not be trained already: of {model.name!r}, {reason}. Pass a "
+        f"A Keras model as `model` of a member must not be trained already: in {model.name!r}, {reason}. Pass a "
         f"function that builds the model, so that each member starts from values of its own; or {ways_out}"
     )
 

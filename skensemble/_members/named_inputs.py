@@ -111,7 +111,7 @@ def _check_exact(values: np.ndarray, dtype: str, where: str) -> None:
     largest = 2 ** (np.finfo(values.dtype).nmant + 1)  # and the number after it are one
     if (np.abs(values) >= largest).any():
         raise ValueError(
-            f"Networks get X in Keras' float type, {values.dtype}, which tells whole numbers below {largest} apart: "
+            f"Networks get X in Keras' float type, {values.dtype}, which is exact for whole numbers below {largest}: "
             f"got larger ones in {where} for an input of type {dtype}. Encode them as numbers from 0, by "
             "scikit-learn's OrdinalEncoder, or call keras.config.set_floatx('float64')."
         )

@@ -93,7 +93,7 @@ def check_output(estimator: BaseEstimator, y: np.ndarray) -> None:
     one_line = set(shape[1:-1]) <= {1}
     if not one_line or (len(shape) > 2 and shape[-1] > 1 and not isinstance(estimator, ScikerasClassifier)):
         raise ValueError(
-            f"The output of `model` must be one line of numbers for each row: got the shape {shape}. Put "
+            f"The output of `model` must be one vector of numbers for each row: got the shape {shape}. Put "
             "keras.layers.Flatten() or a pooling layer before the output layer, or let the last recurrent layer "
             "return no sequences."
         )
@@ -227,7 +227,7 @@ def _check_probabilities(activation: str | None, loss: Any, layer: str) -> None:
     what = "without an activation" if activation == "linear" else f"with the activation {activation!r}"
     logits = " and leave out `from_logits=True`" if getattr(loss, "from_logits", False) else ""
     raise ValueError(
-        f"The outputs of a classifier must be probabilities: those of an output layer {what} are none. Use "
+        f"The outputs of a classifier must be probabilities: those of an output layer {what} are not. Use "
         f"{layer}{logits}."
     )
 

@@ -30,7 +30,7 @@ class PickledByName:
         if any(name.endswith("_") for name in vars(self)):
             raise TypeError(
                 f"skops.io cannot save {type(self).__name__}, which has Keras networks in it. Use skensemble.io.dump, "
-                "which does without pickle too, or joblib."
+                "which also does without pickle, or joblib."
             )
         return super().__reduce__()
 

@@ -20,7 +20,7 @@ def warn_of_one_hot(y: np.ndarray) -> None:
     if (y.sum(axis=1) == 1).all():
         warnings.warn(
             f"`y` has exactly one 1 in each row, and is taken as {y.shape[1]} labels of which a row could have "
-            "several: networks learn each label by itself, unless their loss says otherwise, and `predict` gives rows "
+            "several: networks learn each label separately, unless their loss says otherwise, and `predict` gives rows "
             "of 0 and 1. If each row has one class, pass the classes: y.argmax(axis=1).",
             DataConversionWarning,
             stacklevel=find_stacklevel(),

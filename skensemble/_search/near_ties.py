@@ -31,8 +31,8 @@ def warn_of_near_ties(search: Any) -> None:
     if is_near.any():
         warnings.warn(
             f"The candidates {np.flatnonzero(is_near).tolist()} have the score of the best one, "
-            f"{int(search.best_index_)}, up to the rounding of floats: {best:.9g}. Which of them is the best, that "
-            "decides. Choose by other reasons, by a function as `refit`.",
+            f"{int(search.best_index_)}, up to the rounding of floats: {best:.9g}. Rounding "
+            "decides which of them is the best. Choose by other criteria, with a function as `refit`.",
             UserWarning,
             stacklevel=find_stacklevel(),
         )

@@ -97,7 +97,7 @@ def _check_builder(build, given):
             raise TypeError(
                 f"`model` must be a function whose arguments are known: {_name_of(build)} needs "
                 f"{parameter.name!r}. Give it as `model__{parameter.name}=...`, or give the argument a default. "
-                "`meta`, a dict of what is known of the data, is filled in."
+                "`meta`, a dict that describes the data, is passed automatically."
             )
 
 
@@ -116,7 +116,7 @@ def _check_columns_alike(inputs, n_categories):
         raise ValueError(
             "With `max_features` the columns of X must hold numbers, since each member draws columns of its own: "
             f"{sum(map(bool, n_categories))} columns hold categories. Set max_features=1.0, or "
-            "TableEncoder(max_one_hot=None), which makes numbers of all categories."
+            "TableEncoder(max_one_hot=None), which turns all categories into numbers."
         )
 
 
@@ -126,6 +126,6 @@ def _check_one_output(model, n_expected):
     if n_outputs > 1 and n_expected == 1:
         raise ValueError(
             f"`model` must have one output, of a column or more for each target: got {n_outputs} outputs. Put them "
-            "side by side by keras.layers.Concatenate(), or override `target_encoder` so that it makes a list of "
-            "targets, as scikeras has it."
+            "side by side with keras.layers.Concatenate(), or override `target_encoder` so that it makes a list of "
+            "targets, as in scikeras."
         )

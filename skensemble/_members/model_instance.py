@@ -55,7 +55,7 @@ def _refuse_trained(model: keras.Model, has_parameter: bool) -> None:
     if reason is None:
         return
     ways_out = (
-        "say what is meant: reinitialize=False keeps the values to train them further, reinitialize=True draws new ones."
+        "say what is meant: reinitialize=False keeps the values to train further, reinitialize=True draws new ones."
         if has_parameter
         else "use skensemble's KerasClassifier or KerasRegressor, whose parameter `reinitialize` says what is meant."
     )

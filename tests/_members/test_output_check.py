@@ -143,7 +143,7 @@ WRONG = {
     "two values for one": (VALUES, dense(2), {}, r"each target: got 2 units for 1 target. Use keras.layers.Dense\(1\)"),
     "one value for two": (TWO_VALUES, dense(1), {}, "got 1 unit for 2 targets"),
     "softmax for a value": (VALUES, dense(1, "softmax"), {}, "is 1 for every row: it cannot predict values"),
-    "values in two dimensions": (TWO_VALUES, lambda: [layers.Dense(2), layers.Reshape((1, 2))], {}, "one line of"),
+    "values in two dimensions": (TWO_VALUES, lambda: [layers.Dense(2), layers.Reshape((1, 2))], {}, "one vector of"),
     "sequences of values": (VALUES, lambda: [layers.Reshape((4, 1)), layers.Dense(1)], {}, "return no sequences"),
 }
 

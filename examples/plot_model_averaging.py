@@ -11,9 +11,9 @@ questions, as a few lines of skensemble:
 3. What is the spread over repeats, of one network and of five together?
 
 The tutorial's numbers are printed next to ours. They are single runs on another machine, so compare means and spreads,
-not single digits; and its repeats of one network used another draw of the data (`random_state=1`, default spread), where
-here both sides use the same. Everything has the tutorial's size: 30 repeats, 20 members, 200 epochs. The figure goes to
-the folder `output`.
+not single digits; and its repeats of one network used another draw of the data (`random_state=1`, default spread),
+where here both sides use the same. Everything has the tutorial's size: 30 repeats, 20 members, 200 epochs. The figure
+goes to the folder `output`.
 """
 
 # %%

@@ -3,8 +3,8 @@ Does the ensemble know what it has never seen?
 ==============================================
 
 One network is sure of itself even where there were no data. Ten networks agree where they have seen data. Far away,
-each draws the boundary between the classes in a different place. ``predict_uncertainty`` measures both: what the members
-agree cannot be known (aleatoric), and what they disagree about (epistemic).
+each draws the boundary between the classes in a different place. ``predict_uncertainty`` measures both: what the
+members agree cannot be known (aleatoric), and what they disagree about (epistemic).
 """
 
 # %%

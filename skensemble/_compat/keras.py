@@ -231,14 +231,14 @@ def all_layers(model):
 
 
 def own_variables(layer):
-    """Variables of a layer without those of the layers in it, except those of random generators."""
+    """A layer's own variables, without those of the layers in it and of random generators."""
     return [*layer._trainable_variables, *layer._non_trainable_variables]  # Keras 3.8 to 3.15: no public way
 
 
 def compile_arguments(model):
     """What was given to `compile`, as a dict of its arguments; None where the model is not compiled.
 
-    In public, Keras 3.8 to 3.15 return it only after writing it as JSON, in which functions are mere names.
+    The public way of Keras 3.8 to 3.15 returns it only in the form of JSON, in which functions are mere names.
     """
     return dict(model._compile_config.config) if model.compiled else None
 

@@ -6,7 +6,7 @@ from scipy.special import expit, logsumexp, softmax
 
 from skensemble._numeric.combination import log_pool_parts
 
-# The temperature is searched between one hundredth and one hundred.
+# The temperature is searched for between one hundredth and one hundred.
 _LARGEST_LOG = float(np.log(100))
 
 

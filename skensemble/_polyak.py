@@ -404,9 +404,9 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
         How many of the last epochs are averaged. "auto" chooses the number (up to 20) and the weighting that do best on
         held-out rows; the last epoch alone is a candidate, so the average is never worse there.
     weights : {"uniform", "linear", "exponential"} or array-like of shape (n_checkpoints,), default="uniform"
-        How much each checkpoint counts, newest first. "linear" falls as n, n - 1, ..., 1, "exponential" as exp(-i /
-        decay). An array must not be negative; it is scaled to sum to 1. `n_checkpoints="auto"` chooses the weighting,
-        too.
+        How much each checkpoint counts, newest first. "linear" falls as n, n - 1, ..., 1, "exponential" as
+        `exp(-i / decay)`. An array must not be negative; it is scaled to sum to 1. `n_checkpoints="auto"` chooses the
+        weighting, too.
     decay : float, default=2.0
         Epochs over which an exponential weight falls to 1 / e; the larger, the more equal the weights.
     update_batch_norm : bool, default=True
@@ -430,7 +430,7 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
     calibration : {"temperature"}, default=None
         Whether the combined probabilities are calibrated [3]_. "temperature": their logarithms (log-odds for several
         labels, each with its own temperature) are divided by a number that is fitted by the log-loss on rows that no
-        member was trained on: `validation_fraction` of them. `predict` stays the same. None: as they are combined.
+        member was trained on: `validation_fraction` of them. `predict` stays the same. None: not calibrated.
 
     Attributes
     ----------
@@ -680,9 +680,9 @@ class PolyakWeightRegressor(KerasEnsembleRegressorMixin, _BasePolyakWeight):
         How many of the last epochs are averaged. "auto" chooses the number (up to 20) and the weighting that do best on
         held-out rows; the last epoch alone is a candidate, so the average is never worse there.
     weights : {"uniform", "linear", "exponential"} or array-like of shape (n_checkpoints,), default="uniform"
-        How much each checkpoint counts, newest first. "linear" falls as n, n - 1, ..., 1, "exponential" as exp(-i /
-        decay). An array must not be negative; it is scaled to sum to 1. `n_checkpoints="auto"` chooses the weighting,
-        too.
+        How much each checkpoint counts, newest first. "linear" falls as n, n - 1, ..., 1, "exponential" as
+        `exp(-i / decay)`. An array must not be negative; it is scaled to sum to 1. `n_checkpoints="auto"` chooses the
+        weighting, too.
     decay : float, default=2.0
         Epochs over which an exponential weight falls to 1 / e; the larger, the more equal the weights.
     update_batch_norm : bool, default=True

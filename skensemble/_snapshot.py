@@ -184,7 +184,7 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
     calibration : {"temperature"}, default=None
         Whether the combined probabilities are calibrated [3]_. "temperature": their logarithms (log-odds for several
         labels, each with its own temperature) are divided by a number that is fitted by the log-loss on rows that no
-        member was trained on: `validation_fraction` of them. `predict` stays the same. None: as they are combined.
+        member was trained on: `validation_fraction` of them. `predict` stays the same. None: not calibrated.
 
     Attributes
     ----------

@@ -154,7 +154,7 @@ class BaseNamedMembers(TransformerMixin, BaseKerasEnsemble, BaseComposition):
         """Raise where a scikit-learn estimator that is not a network cannot be a member."""
         if len(X.row_shape) > 1 and not takes_any_shape(estimator):
             raise ValueError(
-                f"Members that are not networks take X of two dimensions:  {describe(name, estimator)}, X has "
+                f"Members that are not networks take X of two dimensions: {describe(name, estimator)}, X has "
                 f"{1 + len(X.row_shape)}. Leave it out, or flatten X and reshape it in the networks."
             )
         if sample_weight is not None and not is_frozen(estimator) and weight_parameter(estimator) is None:

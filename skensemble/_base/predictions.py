@@ -191,7 +191,7 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
         return [self._choose(proba[np.newaxis], np.ones(1)) for proba in self.predict_members(X)]
 
     def _combine_proba(self, proba, weights):
-        """Probabilities in the float type of the networks, as exactly as which metrics expect rows to sum to 1."""
+        """Probabilities in the float type of the networks, to whose precision metrics expect rows to sum to 1."""
         return self._calibrate(combine(proba, weights, self._combination())).astype(proba.dtype)
 
     def _calibrate(self, proba):

@@ -441,8 +441,8 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
         the final estimator. Each fit needs its own directory: other data, parameters or versions are an error. To start
         again, delete it. None keeps nothing.
     n_jobs : int, default=None
-        The largest number of joblib workers that train members in parallel; where so many do not pay, fewer are used,
-        or none. None means 1 unless in a `joblib.parallel_config` context, and always 1 inside a worker; -1 means all.
+        The largest number of joblib workers that train members in parallel; fewer, or none, are used where more do not
+        pay. None means 1 unless in a `joblib.parallel_config` context, and always 1 inside a worker; -1 means all.
     random_state : int, RandomState instance or None, default=None
         Seed from which the seeds of members, of the final estimator and of the splitter are spawned where they have
         none. A member starts from the same seed in all folds.
@@ -720,8 +720,8 @@ class StackedKerasRegressor(RegressorMixin, _BaseStackedKeras):
         the final estimator. Each fit needs its own directory: other data, parameters or versions are an error. To start
         again, delete it. None keeps nothing.
     n_jobs : int, default=None
-        The largest number of joblib workers that train members in parallel; where so many do not pay, fewer are used,
-        or none. None means 1 unless in a `joblib.parallel_config` context, and always 1 inside a worker; -1 means all.
+        The largest number of joblib workers that train members in parallel; fewer, or none, are used where more do not
+        pay. None means 1 unless in a `joblib.parallel_config` context, and always 1 inside a worker; -1 means all.
     random_state : int, RandomState instance or None, default=None
         Seed from which the seeds of members, of the final estimator and of the splitter are spawned where they have
         none. A member starts from the same seed in all folds.

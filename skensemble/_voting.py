@@ -225,8 +225,8 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         fit needs its own directory: other data, parameters or versions are an error. To start again, delete it. None
         keeps nothing.
     n_jobs : int, default=None
-        The largest number of joblib workers that train members in parallel; where so many do not pay, fewer are used,
-        or none. None means 1 unless in a `joblib.parallel_config` context, and always 1 inside a worker; -1 means all.
+        The largest number of joblib workers that train members in parallel; fewer, or none, are used where more do not
+        pay. None means 1 unless in a `joblib.parallel_config` context, and always 1 inside a worker; -1 means all.
     random_state : int, RandomState instance or None, default=None
         Seed from which the seeds of members without their own are spawned.
     flatten_transform : bool, default=True
@@ -601,8 +601,8 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         fit needs its own directory: other data, parameters or versions are an error. To start again, delete it. None
         keeps nothing.
     n_jobs : int, default=None
-        The largest number of joblib workers that train members in parallel; where so many do not pay, fewer are used,
-        or none. None means 1 unless in a `joblib.parallel_config` context, and always 1 inside a worker; -1 means all.
+        The largest number of joblib workers that train members in parallel; fewer, or none, are used where more do not
+        pay. None means 1 unless in a `joblib.parallel_config` context, and always 1 inside a worker; -1 means all.
     random_state : int, RandomState instance or None, default=None
         Seed from which the seeds of members without their own are spawned.
     verbose : int, default=0

@@ -188,7 +188,7 @@ def copy_with_new_values(model):
         isinstance(one, keras.Model) and not isinstance(one, keras.Sequential | Functional) for one in all_layers(model)
     ):
         raise ValueError(
-            f"The Keras model {model.name!r} cannot be built anew from its configuration, which does not tell the "
+            f"The Keras model {model.name!r} cannot be built anew from its configuration, which lacks the "
             "arguments of a subclassed model. Pass a function that builds it as `model`."
         )
     try:

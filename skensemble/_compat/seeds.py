@@ -18,7 +18,7 @@ __all__ = ["SEED_LOCK", "count_model", "get_keras_global", "keras_settings", "se
 _seed_generator = private("keras.src.random", "seed_generator")
 get_keras_global = private("keras.src.backend.common.global_state", "get_global_attribute")
 set_keras_global = private("keras.src.backend.common.global_state", "set_global_attribute")
-# Keras 3.8 to 3.15: what is set for one thread, and cannot be read in public but for the policy for dtypes.
+# Keras 3.8 to 3.15: what is set for one thread; only the policy for dtypes can be read in public.
 _global_state = private("keras.src.backend.common", "global_state")
 
 #: Seeds are global to the process: builds and fits of two threads must not interleave.

@@ -50,7 +50,7 @@ class Run(Protocol):
         """Bytes of the variables of all members."""
 
     def plan(self, first: int, n_epochs: int, *, stop_on_nan: bool) -> RunPlan:
-        """What a program is told of the next epochs."""
+        """What a program is told about the next epochs."""
 
 
 class Advance:

@@ -42,7 +42,7 @@ def run_fits(fits: Sequence[Fit], keeps: bool = False) -> list[list[dict[str, An
     if keeps:
         for fit, of_fit in zip(fits, results, strict=True):
             for (_, arguments, given), result in zip(fit.items, of_fit, strict=True):
-                if "train" in given:  # else a part of the fit on all rows
+                if "train" in given:  # otherwise a part of the fit on all rows
                     result[KEPT_NETWORK] = None if result.get("fit_error") else (arguments[0], given["train"])
     return results
 

@@ -84,7 +84,7 @@ class BuildingMixin:
         super()._ensure_compiled_model()
 
     def _check_model_compatibility(self, y):
-        if hasattr(self.model_, "outputs"):  # else scikeras 0.13 cannot count them
+        if hasattr(self.model_, "outputs"):  # otherwise scikeras 0.13 cannot count them
             super()._check_model_compatibility(y)
         check_output(self, y)
 

@@ -1,4 +1,4 @@
-"""Values as typed JSON: parameters, labels, histories and whatever else estimators hold beside networks.
+"""Values as typed JSON: parameters, labels, histories and whatever else estimators hold besides networks.
 
 JSON's own types represent themselves, except objects: each is ``{"t": tag, "v": content}``. Functions and classes are
 written as import paths, and imported only where they are trusted.

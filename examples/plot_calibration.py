@@ -2,8 +2,8 @@
 Are the probabilities right?
 ============================
 
-A classifier is calibrated when of all predictions made with 80 % probability, 80 % are right. How far from that is one
-network that was trained for too long, how far is the average of ten, and what does calibrating the average bring?
+A classifier is calibrated when 80 % of all predictions made with a probability of 80 % are right. How far from that is
+one network that was trained for too long, how far is the average of ten, and does calibrating the average help?
 """
 
 # %%
@@ -16,8 +16,8 @@ X_train, X_rest, y_train, y_rest = train_test_split(X, y, train_size=500, random
 X_calibration, X_test, y_calibration, y_test = train_test_split(X_rest, y_rest, train_size=500, random_state=0)
 
 # %%
-# Ten networks, each trained until it knows its rows by heart. The calibration comes after averaging, and learns from
-# rows that no network was trained on.
+# Ten networks, each trained until it knows its rows by heart. The average is calibrated afterwards, on rows that no
+# network was trained on.
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 

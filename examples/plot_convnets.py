@@ -6,8 +6,8 @@ The tutorial on ensembling ConvNets trains three architectures on CIFAR-10, keep
 and averages their outputs in one graph; then it compares the ensemble, and every pair, with the networks alone. Here
 they are members of a `KerasVotingClassifier`:
 
-- ConvPool-CNN-C and All-CNN-C of Springenberg et al., "Striving for Simplicity: The All Convolutional Net", 2014: the
-  same but for the pooling, which the second does by strides;
+- ConvPool-CNN-C and All-CNN-C of Springenberg et al., "Striving for Simplicity: The All Convolutional Net", 2014:
+  the same except for the pooling, which the second does by strides;
 - Network in Network of Lin et al., 2013: small networks slid over the image, with dropout.
 
 By default everything is small: the 8x8 digits and narrow networks. `--cifar10` is the tutorial's size, with Keras'

@@ -2,9 +2,9 @@
 When does each member stop?
 ===========================
 
-Every member is a training of its own, with Keras callbacks of its own. With `EarlyStopping` one member stops early and
-the others go on; each keeps the variables of its best epoch. With ``early_stopping="ensemble"`` all stop together, when
-their average no longer improves. All of them train in one program all the same.
+Every member is trained on its own, with its own Keras callbacks. With `EarlyStopping` one member stops early while the
+others continue; each keeps the variables of its best epoch. With ``early_stopping="ensemble"`` all stop together, when
+their average no longer improves. They still all train in one program.
 """
 
 # %%

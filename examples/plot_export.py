@@ -2,7 +2,7 @@
 Can the ensemble be used without skensemble?
 ============================================
 
-`to_keras` gives a fitted ensemble as one Keras model. Here it is saved, loaded by another Python process that cannot
+`to_keras` returns a fitted ensemble as one Keras model. Here it is saved, loaded by another Python process that cannot
 import skensemble or scikit-learn, and compared with the ensemble itself.
 """
 
@@ -19,7 +19,7 @@ member = KerasClassifier(hidden_layer_sizes=(32,), epochs=10)
 ensemble = KerasAveragingClassifier(member, n_estimators=5, random_state=0).fit(X_train, y_train)
 
 # %%
-# One model, in one file. Beside it the rows to predict.
+# One model in one file, and the rows to predict.
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ model.save(output / "digits.keras")
 np.save(output / "rows.npy", X_test)
 
 # %%
-# Another process, which knows Keras only.
+# Another process, which can import only Keras.
 import subprocess
 import sys
 

@@ -2,7 +2,7 @@
 How much steadier is an average of five networks than one?
 ==========================================================
 
-A network that is trained twice scores twice differently. This is the tutorial on model averaging that many people have
+A network that is trained twice gets two different scores. This is the tutorial on model averaging that many people have
 copied by hand (fit in a loop, save each model, load them all, average, plot), with its data, its network and its
 questions, as a few lines of skensemble:
 
@@ -10,10 +10,10 @@ questions, as a few lines of skensemble:
 2. How does accuracy grow with the number of averaged networks?
 3. What is the spread over repeats, of one network and of five together?
 
-The tutorial's numbers are printed beside ours. They are single runs on another machine, so means and spreads compare,
-not digits; and its repeats of one network used another draw of the data (`random_state=1`, default spread), where
-here both sides use the same. Everything has the tutorial's size: 30 repeats, 20 members, 200 epochs. The figure goes to
-the folder `output`.
+The tutorial's numbers are printed next to ours. They are single runs on another machine, so compare means and spreads,
+not single digits; and its repeats of one network used another draw of the data (`random_state=1`, default spread),
+where here both sides use the same. Everything has the tutorial's size: 30 repeats, 20 members, 200 epochs. The figure
+goes to the folder `output`.
 """
 
 # %%

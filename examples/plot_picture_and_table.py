@@ -3,7 +3,7 @@ Does a network learn more from a picture and a table than from one of them?
 ===========================================================================
 
 Handwritten digits come with a form: how much ink was used, and which of twelve offices wrote the digit. Each office
-writes some digits more often than others, so that the form tells something that a blurred picture does not.
+writes some digits more often than others, so the form says something that a blurred picture does not.
 
 One network has an input for each part. ``inputs`` says which columns of X go to which, and ensembles of such networks
 train in one program, like others.

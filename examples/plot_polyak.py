@@ -3,16 +3,16 @@ Which average of the last epochs is the best?
 =============================================
 
 The last epoch of a training is where the network happens to be when it ends. Averaging its variables over the last
-epochs takes that chance out. This is the tutorial on Polyak averaging (`fit(epochs=1)` five hundred times, ten files,
+epochs removes that chance. This is the tutorial on Polyak averaging (`fit(epochs=1)` five hundred times, ten files,
 ten models loaded again), with its data and its network, as one estimator:
 
 1. What does the training look like towards its end?
 2. How do averages of the last 1, 2, ..., 10 epochs score, with equal, linear and exponential weights?
 3. And over repeats: does the average depend less on chance than the last epoch?
 
-Weights are chosen after the training, here all of them on the same runs. The tutorial's numbers are printed beside
-ours. They are from a single run on another machine, so means and spreads compare, not digits. The figure goes to the
-folder `output`.
+Weights are chosen after the training, here all of them on the same runs. The tutorial's numbers are printed next
+to ours. They are from a single run on another machine, so compare means and spreads, not single digits. The figure goes
+to the folder `output`.
 """
 
 # %%

@@ -2,10 +2,10 @@
 Which answers are possible?
 ===========================
 
-An ensemble gives more than one answer a row. How much do its members disagree, and are the predictions wrong where they
-do? Which labels can a row have, and in which interval does a value lie, so that nine in ten of such statements are
-true, however good the networks are? Members that draw their rows (``bootstrap=True``) tell it without further training:
-each row is predicted by the members that did not see it.
+An ensemble gives more than one answer per row. How much do its members disagree, and are the predictions wrong where
+they do? Which labels can a row have, and in which interval does a value lie, so that nine in ten of such statements are
+true, however good the networks are? Members that draw their rows (``bootstrap=True``) answer this without further
+training: each row is predicted by the members that did not see it.
 """
 
 # %%
@@ -23,7 +23,7 @@ classifier = KerasAveragingClassifier(member, n_estimators=10, bootstrap=True, r
 
 # %%
 # The labels that each row may have: one far from all boundaries, two between two classes. The share of rows that is
-# asked for must be above that of right predictions, else there is nothing to add to these.
+# asked for must be above that of right predictions; otherwise nothing needs to be added to these.
 COVERAGE = 0.9
 sets = classifier.predict_set(X_test, coverage=COVERAGE)
 held = sets[np.arange(len(y_test)), y_test]
@@ -32,9 +32,9 @@ for size in np.unique(sizes):
     print(f"labels in the set: {size}   rows: {np.mean(sizes == size):.0%}   right: {held[sizes == size].mean():.0%}")
 
 # %%
-# A curve with noise, and ten networks that predict values. By how much these differ is the deviation that
-# ``return_std=True`` gives: the noise of the values is not in it, and intervals made of it are too narrow.
-# Jackknife+-after-bootstrap makes intervals of how far the members are off for rows that they did not see.
+# A curve with noise, and ten networks that predict values. Their disagreement is the standard deviation
+# that ``return_std=True`` returns: it does not include the noise of the values, and intervals made from it are too
+# narrow. Jackknife+-after-bootstrap makes intervals from how far off the members are for rows that they did not see.
 from skensemble import KerasAveragingRegressor, KerasRegressor
 
 rng = np.random.default_rng(0)

@@ -11,8 +11,8 @@ network and its schedule, as one estimator:
 3. And over repeats: with the rate changed per step, with the triangular schedule, with longer cycles, with
    snapshots selected on held-out rows?
 
-The tutorial's numbers are printed beside ours. They are from a single run on another machine, so means and spreads
-compare, not digits. The figure goes to the folder `output`.
+The tutorial's numbers are printed next to ours. They are from a single run on another machine, so compare means and
+spreads, not single digits. The figure goes to the folder `output`.
 """
 
 # %%

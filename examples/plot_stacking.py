@@ -7,7 +7,7 @@ on their outputs, in three ways: side by side (Dropout, Dense), averaged (Dense,
 learned weight for each (Dense). It reports precision and recall of each class, the confusion matrix, and a picture of
 the merged graph.
 
-Here each way is a `StackedKerasClassifier`. Other than in the tutorial, the small network learns from what the three
+Here each way is a `StackedKerasClassifier`. Unlike in the tutorial, the small network learns from what the three
 predict for images that they were not trained on: on images they know, all three look better than they are.
 
 By default everything is small: 480 generated images of 32x32 pixels in a folder, and three small networks, the second
@@ -83,7 +83,7 @@ X_train, X_test, y_train, y_test = train_test_split(images, labels, test_size=0.
 print(f"{len(X_train)} images to train on, {len(X_test)} to test on, {len(dataset.class_names)} classes", flush=True)
 
 # %%
-# The members. Each scales the images as it wants them, and the first learns from shifted and flipped ones too.
+# The members. Each scales the images in its own way, and the first also learns from shifted and flipped ones.
 from keras import layers
 
 
@@ -140,7 +140,7 @@ def mobilenet(meta):
 
 
 # %%
-# Each member has the tutorial's callbacks: where the validation loss stays, lower the learning rate, then stop.
+# Each member has the tutorial's callbacks: where the validation loss no longer falls, lower the rate, then stop.
 from skensemble import KerasClassifier, StackedKerasClassifier
 
 
@@ -164,7 +164,7 @@ members = [("custom CNN", custom), *others]
 
 # %%
 # The same members under three heads. The first fit trains the members and keeps them in a directory; the other two find
-# them there, and train a head only.
+# them there, and only train a head.
 from tempfile import TemporaryDirectory
 from time import perf_counter
 

@@ -2,9 +2,9 @@
 Does the ensemble know what it has never seen?
 ==============================================
 
-One network is sure of itself, also where there were no data. Ten networks agree where they have seen data. Far away,
-each draws the boundary between the classes in another place. ``predict_uncertainty`` measures both: what the members
-agree cannot be known (aleatoric), and what they disagree about (epistemic).
+One network is sure of itself even where there were no data. Ten networks agree where they have seen data. Far away,
+each draws the boundary between the classes in a different place. ``predict_uncertainty`` measures both: what the
+members agree cannot be known (aleatoric), and what they disagree about (epistemic).
 """
 
 # %%
@@ -31,7 +31,7 @@ near = ensemble.predict_uncertainty(X)
 far_away = np.linalg.norm(grid.reshape(-1, 1, 2) - X, axis=-1).min(axis=1) > 2
 
 # %%
-# The figure. At the data the boundary is uncertain because the classes overlap; far away, because the members disagree.
+# The figure. Near the data the boundary is uncertain because the classes overlap; far away, because members disagree.
 # Where no member has its boundary, they are all sure, rightly or not: an ensemble is no detector of everything new.
 from pathlib import Path
 

@@ -2,9 +2,9 @@
 Vote, weigh or stack?
 =====================
 
-Two networks and a random forest, one of the networks stopped much too early. A vote counts all alike; greedy weights
+Two networks and a random forest, one of the networks stopped much too early. A vote counts all equally; greedy weights
 are learned on held-out rows; a stacking ensemble learns how to combine from what the members predict in
-cross-validation. Which of them gets along with a bad member?
+cross-validation. Which of them copes with a bad member?
 """
 
 # %%

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # what `__getattr__` gives, for editors and type checkers
+if TYPE_CHECKING:  # what `__getattr__` returns, for editors and type checkers
     from skensemble._averaging import KerasAveragingClassifier, KerasAveragingRegressor
     from skensemble._display.diversity import DiversityDisplay
     from skensemble._display.learning_rate import LearningRateDisplay

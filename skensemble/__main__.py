@@ -1,4 +1,4 @@
-"""The command line: versions, what is in a file that `skensemble.io` wrote, and whether it is whole."""
+"""The command line: versions, what is in a file of `skensemble.io`, and whether the file is undamaged."""
 
 import argparse
 import json
@@ -17,12 +17,12 @@ _BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def main(arguments=None):
-    """Run a command; without one, print the versions for a report of a problem, and the commands.
+    """Run a command; without one, print the versions, for a problem report, and the commands.
 
     Parameters
     ----------
     arguments : list of str, default=None
-        None means those of the process.
+        None means the arguments of the process.
 
     Returns
     -------
@@ -31,7 +31,7 @@ def main(arguments=None):
     """
     parser = argparse.ArgumentParser(prog="python -m skensemble", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=False)
-    for name, help_text in (("inspect", "print what is in a file"), ("verify", "tell whether a file is whole")):
+    for name, help_text in (("inspect", "print what is in a file"), ("verify", "say whether a file is undamaged")):
         commands.add_parser(name, help=help_text).add_argument("file")
     options = parser.parse_args(arguments)
     if options.command is None:
@@ -51,7 +51,7 @@ def main(arguments=None):
 
 
 def _report():
-    """Yield the lines of the report: versions, and backends. Imports neither Keras nor a backend."""
+    """Yield the lines of the report: versions and backends. Imports neither Keras nor a backend."""
     found = versions() | {"skensemble": skensemble.__version__}  # also where it is not installed but on the path
     yield from (f"{name} {version or '(not installed)'}" for name, version in found.items())
     yield f"Python {platform.python_version()}, {platform.platform()}"

@@ -1,8 +1,8 @@
-"""What is a member: networks in the wrappers of other packages become estimators of this one, others stay as they are.
+"""What counts as a member: networks in wrappers of other packages become estimators of this one; others stay as given.
 
-Whatever trains, saves or exports a member needs of it what `KerasClassifier` and `KerasRegressor` have: `model` and the
-arguments of `Model.compile` and `Model.fit` as parameters, a seed, encoders of labels, and once fitted the network as
-`model_`. What wrapper a user gave is known here alone.
+Training, saving and exporting rely on what `KerasClassifier` and `KerasRegressor` have: `model` and the arguments of
+`Model.compile` and `Model.fit` as parameters, a seed, encoders of labels, and, once fitted, the network as `model_`.
+Only this file knows which wrapper the user gave.
 """
 
 import copy
@@ -22,7 +22,7 @@ from skensemble._members.encoders import is_categorical_crossentropy
 from skensemble._members.spec import is_frozen
 from skensemble.wrappers import KerasClassifier, KerasRegressor
 
-#: Arguments of `Model.fit` that members have parameters for, of the same meaning.
+#: Arguments of `Model.fit` for which members have parameters with the same meaning.
 _FIT_PARAMETERS = {
     "batch_size",
     "callbacks",
@@ -38,7 +38,7 @@ _FORGOTTEN = "fit_kwargs"
 
 
 def as_member(given: Any) -> Any:
-    """What the user gave as a member, with the wrappers of Keras taken over.
+    """What the user gave as a member, with Keras' wrappers converted.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def as_member(given: Any) -> Any:
     Returns
     -------
     object
-        `given` itself where there is no wrapper of Keras in it; it is not changed.
+        `given` itself where it has no Keras wrapper in it; it is not changed.
     """
     if isinstance(given, list):
         return [as_member(one) for one in given]
@@ -96,11 +96,11 @@ def build_from_shapes(build: Callable[..., keras.Model], arguments: Mapping[str,
     Parameters
     ----------
     build : callable
-        `build(X, y, **arguments)` returns a compiled Keras model. It sees shapes and types of X and y, of labels those
-        of their one-hot form, since the networks of members are built again where the rows are not at hand.
+        `build(X, y, **arguments)` returns a compiled Keras model. It sees only shapes and types of X and y (for labels,
+        of their one-hot form), since the networks of members are built again where the rows are not available.
     arguments : dict
     meta : dict
-        As of scikeras.
+        As in scikeras.
     """
     n_classes = meta.get("n_classes_")
     y_shape = (meta["X_shape_"][0], meta["n_outputs_"] if n_classes is None else n_classes)
@@ -122,14 +122,14 @@ def build_from_shapes(build: Callable[..., keras.Model], arguments: Mapping[str,
 
 
 class ShapeOnly:
-    """Stands for X or y where a network is built: its shape and type are known, its values are not.
+    """Represents X or y where a network is built: its shape and type are known, its values are not.
 
     Parameters
     ----------
     shape : tuple of int
     dtype : dtype
     name : str
-        What messages call it.
+        Its name in messages.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: Any, name: str) -> None:
@@ -159,8 +159,8 @@ class ShapeOnly:
     def _refuse(self) -> None:
         raise TypeError(
             f"A function that builds the networks of members sees the shape of {self._name}, not its values, since "
-            "networks are built again where the rows are not at hand. Let it use shapes and arguments alone: prepare "
-            "layers that learn from data before, or in a pipeline."
+            "networks are built again where the rows are not available. Let it use only shapes and arguments: prepare "
+            "layers that learn from data beforehand, or in a pipeline."
         )
 
 

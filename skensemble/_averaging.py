@@ -38,7 +38,7 @@ from skensemble._trained import Reading, labelled, read_models
 from skensemble._typing import MatrixLike
 from skensemble.wrappers import KerasClassifier, KerasRegressor
 
-#: What parameters must be where all members are trained on all rows and columns, in calls of `partial_fit`.
+#: What parameters must be for `partial_fit`, which trains all members on all rows and columns.
 _ALL_ROWS_AND_COLUMNS = {
     "bootstrap": False,
     "max_samples": 1.0,
@@ -49,7 +49,7 @@ _ALL_ROWS_AND_COLUMNS = {
     "warm_start": False,
     "checkpoint_dir": None,
 }
-#: What only a fit leaves behind whose members drew rows or columns, or were stopped together.
+#: What a fit leaves behind only where members drew rows or columns, or were stopped together.
 _LEARNED_OF_FIT = (
     "estimators_samples_",
     "estimators_features_",
@@ -103,7 +103,7 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
         return iter(self.estimators_)
 
     def __bool__(self):
-        """True, also before `fit`, when there is no length to ask for."""
+        """True, even before `fit`, when there is no length."""
         return True
 
     @classmethod
@@ -161,7 +161,7 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
 
     @property
     def _given(self):
-        """The parameter `estimator`, with the wrappers of other packages taken over."""
+        """The parameter `estimator`, with the wrappers of other packages converted."""
         return as_member(self.estimator)
 
     def _members_to_train_on(self, y, n_before):
@@ -223,8 +223,8 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
             )
         if not hasattr(self, "_data"):
             raise ValueError(
-                "With `warm_start=True`, fit adds members on the data of those there are: these were trained by "
-                "`partial_fit`, on rows that are not known. Set warm_start=False to begin again."
+                "With `warm_start=True`, fit adds members that are trained on the data of the others: these were "
+                "trained by `partial_fit`, on rows that are not known. Set warm_start=False to begin again."
             )
         if self.n_estimators == n_fitted:
             warnings.warn(
@@ -261,7 +261,7 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
             vars(self).pop(name, None)
 
     def _warn_of_equal_members(self):
-        # Copies of a fitted member, and members that keep the values of one model, are told of before the training.
+        # Copies of a fitted member, and members that keep the values of one model, are warned about before training.
         if not is_frozen(self._given) and getattr(self._given, "reinitialize", None) is not False:
             super()._warn_of_equal_members()
 
@@ -337,7 +337,7 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
 
 
 def _check_fitted_members(given, n_estimators, classifier):
-    """Raise where a list as `estimator` is not one of so many fitted members."""
+    """Raise where a list as `estimator` does not hold `n_estimators` fitted members."""
     if len(given) != n_estimators:
         raise ValueError(
             f"A list as `estimator` holds every member: got {len(given)} members for "
@@ -361,14 +361,14 @@ def _with_each(members, **values):
 class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging):
     """Average the probabilities, or count the votes, of networks trained from different seeds.
 
-    Copies of one network start from other values and see the rows in another order, so that they make different
-    errors; averaging them lowers the variance of the prediction [1]_ and gives better calibrated probabilities [2]_.
+    Copies of one network start from different values and see the rows in a different order, so they make different
+    errors. Averaging them lowers the variance of the prediction [1]_ and gives better calibrated probabilities [2]_.
 
     Parameters
     ----------
     estimator : scikeras classifier, Pipeline, FrozenEstimator or list of FrozenEstimator, default=None
         The network, cloned for each member. None means `KerasClassifier()`, a multilayer perceptron. A pipeline that
-        ends in a network is cloned as a whole: each member fits its steps on its own rows, with X as it came, one
+        ends in a network is cloned as a whole: each member fits its steps on its own rows, with X as you gave it, one
         member after the other. Fitted networks, each wrapped as `sklearn.frozen.FrozenEstimator` in a list of length
         `n_estimators`, are averaged without training.
     n_estimators : int, default=5
@@ -377,18 +377,18 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         "soft" predicts the largest mean probability. "hard" predicts the label that most members choose, ties going to
         the smallest label, and has no `predict_proba`.
     combination : {"mean", "median", "geometric_mean", "trimmed_mean"}, default="mean"
-        How the probabilities of the members become one with `voting="soft"`. The median is that of each class by
-        itself, weighted by `weights`. The geometric mean (logarithmic opinion pool) is the mean of the logarithms: a
-        class to which one member gives 0, or which it does not know, is all but ruled out. A trimmed mean leaves out
+        How the probabilities of the members become one with `voting="soft"`. The median is taken for each class
+        separately, weighted by `weights`. The geometric mean (logarithmic opinion pool) is the mean of the logarithms:
+        a class to which one member gives 0, or which it does not know, is all but ruled out. A trimmed mean leaves out
         the smallest and the largest probabilities of each class; it takes equal weights only. All but the mean are
-        scaled to sum to 1 again; with several labels per row, each label is combined by itself.
+        scaled to sum to 1 again; with several labels per row, each label is combined separately.
     trim_fraction : float, default=0.2
-        Of a trimmed mean: the share of the members that is left out at each end, rounded down to whole members.
+        For a trimmed mean: the share of the members that is left out at each end, rounded down to whole members.
     weights : "greedy" or array-like of shape (n_estimators,), default=None
         How much each member counts; not negative, scaled to sum to 1. None means equal weights. "greedy" selects
         members with replacement by their loss on rows that they were not trained on [3]_, so that a weak member counts
-        little or nothing: on out-of-bag rows where members draw their rows, else on `validation_fraction` of the rows.
-        On those rows the ensemble is never worse than its best member.
+        little or nothing: on out-of-bag rows where members draw their rows, otherwise on `validation_fraction` of the
+        rows. On those rows the ensemble is never worse than its best member.
     bootstrap : bool, default=False
         Whether each member is trained on rows drawn with replacement (bagging).
     max_samples : int or float, default=1.0
@@ -399,67 +399,67 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         columns, rounded down. `estimator` must then be a network on X of two dimensions, whose function builds it for
         the columns drawn, `meta["X_shape_"]`. With 1.0 members take all columns.
     oob_score : bool or callable, default=False
-        Whether to score the ensemble on the rows that its members left out, by accuracy
-        or by `oob_score(y_true, y_pred)`; see `oob_score_` and `oob_decision_function_`. With `weights="greedy"` or
-        `oob_validation` the same rows choose the weights or end the training, and the score is a little too good.
+        Whether to score the ensemble on the rows that its members left out, by accuracy, or by
+        `oob_score(y_true, y_pred)`; see `oob_score_` and `oob_decision_function_`. With `weights="greedy"` or
+        `oob_validation` the same rows choose the weights or end the training, and the score is slightly too good.
     oob_validation : bool, default=False
         Whether the rows that a member left out are its validation rows, for its `val_loss`, early stopping and the
-        like. Every member has as many as the one with the fewest, spread over those that it left out.
+        like. Every member gets as many as the member with the fewest, spread over the rows that it left out.
     validation_fraction : float, default=0.2
         Fraction of the rows, stratified by class, that no member is trained on where `weights="greedy"`, `calibration`
         or `early_stopping` needs them.
     warm_start : bool, default=False
-        Whether `fit` keeps the members there are and trains only those that a larger `n_estimators` adds. The result is
-        that of training all at once, provided that the data are the same.
+        Whether `fit` keeps the existing members and trains only those that a larger `n_estimators` adds. With the same
+        data, the result is as if all members had been trained at once.
     engine : {"auto", "fused", "keras"}, default="auto"
-        How members are trained. "fused": all together in one TensorFlow program, with Keras' results in a fraction of
-        the time; an error where that is not possible. "keras": one after the other by Keras' own `fit`. "auto": fused
-        where possible, else keras; `engine_reason_` says why.
+        How members are trained. "fused": all together in one program of TensorFlow or JAX, with the results that Keras
+        gives, in a fraction of the time; an error where that is not possible. "keras": one after the other by Keras'
+        own `fit`. "auto": fused where possible, otherwise keras; `engine_reason_` says why.
     checkpoint_dir : str or path-like, default=None
-        Directory in which the fit keeps its state, so that after a crash or a kill the same call goes on from there, to
-        the same result bit for bit. Members that are finished are taken from it, also with a larger `n_estimators`.
-        Each fit needs a directory of its own: other data, parameters or versions are an error. To start anew, delete
-        it. None keeps nothing.
+        Directory in which the fit keeps its state, so that after a crash or a kill the same call continues from there,
+        to the same result bit for bit. Finished members are taken from it, even with a larger `n_estimators`. Each fit
+        needs its own directory: other data, parameters or versions are an error. To start again, delete it. None keeps
+        nothing.
     n_jobs : int, default=None
-        The most joblib workers that train members side by side; where more do not pay, fewer are used, or none. None
-        means 1 unless in a `joblib.parallel_config` context, and always 1 inside of a worker; -1 means all.
+        The largest number of joblib workers that train members in parallel; fewer, or none, are used where more do not
+        pay. None means 1 unless in a `joblib.parallel_config` context, and always 1 inside a worker; -1 means all.
     random_state : int, RandomState instance or None, default=None
         Seed from which every member's own seed is spawned; that of member i does not depend on `n_estimators`.
     verbose : int, default=0
         Above 0, a line is printed for each member that is trained.
     calibration : {"temperature"}, default=None
-        Whether the combined probabilities are calibrated [4]_. "temperature": their logarithms (log-odds of several
-        labels, each with a temperature of its own) are divided by a number that is fitted by the log-loss on rows that
-        no member was trained on: out-of-bag rows where members draw their rows, else
-        `validation_fraction` of the rows. `predict` stays the same. None: as they are combined.
+        Whether the combined probabilities are calibrated [4]_. "temperature": their logarithms (log-odds for several
+        labels, each with its own temperature) are divided by a number that is fitted by the log-loss on rows that no
+        member was trained on: out-of-bag rows where members draw their rows, otherwise `validation_fraction` of the
+        rows. `predict` stays the same. None: not calibrated.
     early_stopping : {"ensemble"}, default=None
         "ensemble" ends the training of all members together, when the log-loss of their combined prediction on
         `validation_fraction` of the rows no longer improves, and all members keep the variables of the best epoch. It
-        needs the fused engine, and members without Keras callbacks; all members are trained in this process. None:
-        each member is trained to its end, or stopped alone by Keras' EarlyStopping in its `callbacks`.
+        needs the fused engine, and members without Keras callbacks; all members are trained in this process. None: each
+        member is trained to its end, or stopped by itself by Keras' EarlyStopping in its `callbacks`.
     n_iter_no_change : int, default=10
         With `early_stopping`: training ends after more epochs than this without an improvement.
     tol : float, default=1e-4
-        With `early_stopping`: what the loss must fall by to count as an improvement.
+        With `early_stopping`: how much the loss must fall to count as an improvement.
     param_distributions : dict of str to list or distribution, or list of such dicts, default=None
-        What each member draws parameters of `estimator` from, by their names, as scikit-learn's `RandomizedSearchCV`
-        draws candidates: lists, or distributions of SciPy. With `weights="greedy"` this is a hyper-deep ensemble
-        [5]_: of `n_estimators` networks that were trained, those count that lower the loss on held-out rows.
+        Lists or SciPy distributions from which each member draws parameters of `estimator`, by their names, as
+        scikit-learn's `RandomizedSearchCV` draws candidates. With `weights="greedy"` this is a hyper-deep ensemble
+        [5]_: of the `n_estimators` networks that were trained, those that lower the loss on held-out rows count.
         Members of one architecture are trained together. None: all members have the parameters of `estimator`.
 
     Attributes
     ----------
     estimators_ : sequence of scikeras classifiers
         The fitted members; a network is built when it is first asked for. `len(ensemble)`, `ensemble[i]` and iteration
-        give them too.
+        work, too.
     estimator_ : scikeras classifier or None
-        What the members are copies of, not fitted; None where `estimator` is a list.
+        The unfitted estimator that the members are copies of; None where `estimator` is a list.
     classes_ : ndarray of shape (n_classes,)
         Labels in the order of the columns of `predict_proba`.
     weights_ : ndarray of shape (n_estimators,)
         How much each member counts; sums to 1.
     voting_, combination_, trim_fraction_ : str, str, float
-        How the members are combined, as `fit` or `reweight` learned it.
+        How the members are combined, as the last `fit` or `reweight` set it.
     oob_score_ : float
         Score on the rows that members left out; only with `oob_score`.
     oob_decision_function_ : ndarray of shape (n_samples, n_classes)
@@ -468,12 +468,12 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
     estimators_samples_ : list of ndarray of int
         Rows of each member; only where members draw rows.
     estimators_features_ : list of ndarray of int
-        Columns of each member; only where members draw columns. Unlike those of scikit-learn's bagging, members take X
-        with all columns: the first layer of each network selects its own.
+        Columns of each member; only where members draw columns. Unlike those of scikit-learn's bagging, members take
+        all columns of X: the first layer of each network selects its own.
     estimators_params_ : list of dict
         Parameters that each member drew; only with `param_distributions`.
     temperature_ : float or ndarray of shape (n_labels,)
-        Temperature of the combined probabilities; only with `calibration`. Above 1, they were too sure.
+        Temperature of the combined probabilities; only with `calibration`. Above 1 means that they were overconfident.
     validation_losses_ : ndarray of shape (n_epochs,)
         Loss of the combined prediction on the held-out rows after each epoch; only with `early_stopping`.
     best_epoch_ : int
@@ -481,7 +481,7 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
     engine_ : str
         The engine that trained the members: "fused", "keras", or "none" where all were fitted already.
     engine_reason_ : str
-        Why this engine.
+        Why this engine was used.
     n_features_in_ : int
         Size of the second dimension of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -591,22 +591,22 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         row_shape: Sequence[int] | None = None,
         lazy: bool = False,
     ) -> Self:
-        """An ensemble of networks that were trained before, without training.
+        """An ensemble of networks that were trained before, without further training.
 
-        Networks are not changed, and those of files are loaded without what they were compiled with: they predict, and
-        `partial_fit` of a member trains it further by the parameters of the member. Files of Keras are loaded in its
-        safe mode, which runs no code of the file's.
+        Networks are not changed. Those from files are loaded without what they were compiled with: they predict, and
+        `partial_fit` of a member trains it further with the parameters of the member. Keras files are loaded in Keras'
+        safe mode, which runs no code from the file.
 
         Parameters
         ----------
         models : iterable of Keras model, path or fitted estimator
             In any mixture: Keras models; files that end in ".keras"; files of `Model.save_weights`, ending in
             ".weights.h5", with `build`; files of `skensemble.io`; fitted members. An averaging, voting or snapshot
-            ensemble stands for its members, each with its weight times the number of members; that of Polyak averaging
-            for its averaged network.
+            ensemble is replaced by its members, each with its weight times the number of members, and a Polyak ensemble
+            by its averaged network.
         classes : array-like of shape (n_classes,), default=None
-            Labels in the order of the outputs of Keras models and files. None takes those that fitted members know;
-            without such, networks predict several labels per row, one for each output.
+            Labels in the order of the outputs of Keras models and files. None takes the labels of fitted members; where
+            there are none, networks are taken to predict several labels per row, one for each output.
         voting, combination, trim_fraction
             As the parameters of the ensemble.
         weights : array-like of shape (n_members,), default=None
@@ -618,21 +618,21 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         trusted : list of str, default=None
             Names that files of `skensemble.io` may import, see `skensemble.io.load`.
         row_shape : tuple of int, default=None
-            Shape of a row of X, where a network does not tell it, such as one that takes sequences of any length.
+            Shape of a row of X, needed where a network does not fix it, such as one that takes sequences of any length.
         lazy : bool, default=False
-            Whether networks stay in their files, which each prediction reads one at a time, so that all files need the
-            memory of one. Each file must hold one network, and stay where it is.
+            Whether networks stay in their files, which each prediction reads one at a time, so that only one network is
+            in memory. Each file must hold one network, and stay where it is.
 
         Returns
         -------
         KerasAveragingClassifier
-            Fitted. `reweight` combines the members otherwise, also by greedy weights on rows that it is given; `fit`
-            looks at rows as well, and trains nothing.
+            Fitted. `reweight` changes how the members are combined, also to greedy weights on rows that you give. `fit`
+            learns from rows, too, but trains nothing.
 
         Raises
         ------
         FileNotFoundError, TypeError, ValueError
-            Where a model cannot be read, or does not go together with `classes` and the others; names the model.
+            Where a model cannot be read, or does not match `classes` or the others; the message names the model.
 
         Warns
         -----
@@ -656,8 +656,8 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row in the loss; rows of weight 0 are left out.
         **params : dict
-            Further metadata, with `sklearn.set_config(enable_metadata_routing=True)`. Networks take `sample_weight`
-            alone: anything else is an error.
+            Further metadata, with `sklearn.set_config(enable_metadata_routing=True)`. Networks take only
+            `sample_weight`; anything else is an error.
 
         Returns
         -------
@@ -698,10 +698,10 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
     ) -> Self:
         """Train all members further, on these rows; the first call builds them.
 
-        Members go on from where they are, also after `fit`, and with the variables of their optimizers. Where the
-        parameters of the member were changed since, the networks are built anew with these and get the values they had,
-        so that other layers are trained, or with another learning rate; an optimizer of other arguments or variables
-        starts anew. Many calls with `shuffle=False` give what one fit of as many epochs gives.
+        Members continue from where they are, also after `fit`, with the variables of their optimizers. If parameters of
+        the member have changed since, the networks are built anew with these and are given the values they had, so that
+        other layers, or another learning rate, can be used; an optimizer with other arguments or variables starts anew.
+        With `shuffle=False`, many calls give what one fit of as many epochs gives.
 
         Parameters
         ----------
@@ -710,9 +710,9 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Labels.
         classes : array-like of shape (n_classes,), default=None
-            All labels there will be, where the first call does not see them all.
+            All labels, needed where the first call does not see all of them.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row. Taken as it is, unlike in `fit`: rows of other calls count beside these.
+            Weight of each row. Not scaled, unlike in `fit`, since the rows of other calls count, too.
         epochs : int, default=1
             Passes over these rows; `epochs` of the member is for `fit`.
 
@@ -724,19 +724,20 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         Raises
         ------
         ValueError
-            Where parameters ask for what only one fit can do: rows or columns of each member's own, greedy weights,
+            Where parameters ask for what only `fit` can do: rows or columns of each member's own, greedy weights,
             `warm_start`, `checkpoint_dir`.
         """
         return train_further(self, X, y, classes, sample_weight, epochs)
 
     def predict_set(self, X: MatrixLike, coverage: float = 0.9) -> np.ndarray:
-        """Set of labels of each row that has the true one in it with a given probability, by conformal prediction.
+        """Set of labels for each row that contains the true label with a given probability, by conformal prediction.
 
-        Adaptive prediction sets [1]_: labels are added by falling probability, until the sum of those before is as
-        large as it had to be for the training rows, each predicted by the members that left it out. Sets are larger
-        where the members are unsure. For exchangeable rows the true label is in its set with at least the probability
-        2 `coverage` - 1, and with about `coverage` in practice, whatever the networks are worth. Sets have no random
-        part and at least one label: where members are right more often than `coverage`, so are sets of one label.
+        Adaptive prediction sets [1]_: labels are added from the most probable one downwards, until the sum of those
+        before is as large as it had to be for the training rows, each predicted by the members that left it out. Sets
+        are larger where the members are unsure. For exchangeable rows the true label is in its set with a probability
+        of at least 2 `coverage` - 1, and of about `coverage` in practice, however good or bad the networks are. Sets
+        are not randomized and have at least one label: where members are right more often than `coverage`, so are sets
+        of one label.
 
         Parameters
         ----------
@@ -748,7 +749,7 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
         Returns
         -------
         ndarray of bool of shape (n_samples, n_classes)
-            Which of `classes_` are in the set of each row. `calibration` does not matter.
+            Which of `classes_` are in the set of each row. `calibration` makes no difference.
 
         Raises
         ------
@@ -779,7 +780,7 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
 
     def _score_left_out(self, y, proba, judged):
         self.oob_decision_function_ = proba
-        # Shares of votes in another order differ by rounding: without it a tie would go to either class.
+        # Shares of votes added up in another order differ by rounding: without this, a tie could go to either class.
         labels = self._decode(self._choose_indices(np.round(proba[judged], decimals=12)))
         self.oob_score_ = score_left_out(self.oob_score, accuracy_score, y, labels, judged)
 
@@ -787,15 +788,15 @@ class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging
 class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
     """Average the predictions of networks trained from different seeds.
 
-    Copies of one network start from other values and see the rows in another order, so that they make different
-    errors; averaging them lowers the variance of the prediction [1]_, as does training each on rows of its own, drawn
-    with replacement [2]_.
+    Copies of one network start from different values and see the rows in a different order, so they make different
+    errors. Averaging them lowers the variance of the prediction [1]_, as does training each on its own rows, drawn with
+    replacement [2]_.
 
     Parameters
     ----------
     estimator : scikeras regressor, Pipeline, FrozenEstimator or list of FrozenEstimator, default=None
         The network, cloned for each member. None means `KerasRegressor()`, a multilayer perceptron. A pipeline that
-        ends in a network is cloned as a whole: each member fits its steps on its own rows, with X as it came, one
+        ends in a network is cloned as a whole: each member fits its steps on its own rows, with X as you gave it, one
         member after the other. Fitted networks, each wrapped as `sklearn.frozen.FrozenEstimator` in a list of length
         `n_estimators`, are averaged without training.
     n_estimators : int, default=5
@@ -804,12 +805,12 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         How the predictions of the members become one. The median is weighted by `weights`. A trimmed mean leaves out
         the smallest and the largest predictions of each target; it takes equal weights only.
     trim_fraction : float, default=0.2
-        Of a trimmed mean: the share of the members that is left out at each end, rounded down to whole members.
+        For a trimmed mean: the share of the members that is left out at each end, rounded down to whole members.
     weights : "greedy" or array-like of shape (n_estimators,), default=None
         How much each member counts; not negative, scaled to sum to 1. None means equal weights. "greedy" selects
         members with replacement by their loss on rows that they were not trained on [3]_, so that a weak member counts
-        little or nothing: on out-of-bag rows where members draw their rows, else on `validation_fraction` of the rows.
-        On those rows the ensemble is never worse than its best member.
+        little or nothing: on out-of-bag rows where members draw their rows, otherwise on `validation_fraction` of the
+        rows. On those rows the ensemble is never worse than its best member.
     bootstrap : bool, default=False
         Whether each member is trained on rows drawn with replacement (bagging).
     max_samples : int or float, default=1.0
@@ -820,29 +821,29 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         columns, rounded down. `estimator` must then be a network on X of two dimensions, whose function builds it for
         the columns drawn, `meta["X_shape_"]`. With 1.0 members take all columns.
     oob_score : bool or callable, default=False
-        Whether to score the ensemble on the rows that its members left out, by R^2
-        or by `oob_score(y_true, y_pred)`; see `oob_score_` and `oob_prediction_`. With `weights="greedy"` or
-        `oob_validation` the same rows choose the weights or end the training, and the score is a little too good.
+        Whether to score the ensemble on the rows that its members left out, by R^2, or by `oob_score(y_true, y_pred)`;
+        see `oob_score_` and `oob_prediction_`. With `weights="greedy"` or `oob_validation` the same rows choose the
+        weights or end the training, and the score is slightly too good.
     oob_validation : bool, default=False
         Whether the rows that a member left out are its validation rows, for its `val_loss`, early stopping and the
-        like. Every member has as many as the one with the fewest, spread over those that it left out.
+        like. Every member gets as many as the member with the fewest, spread over the rows that it left out.
     validation_fraction : float, default=0.2
         Fraction of the rows that no member is trained on where `weights="greedy"` or `early_stopping` needs them.
     warm_start : bool, default=False
-        Whether `fit` keeps the members there are and trains only those that a larger `n_estimators` adds. The result is
-        that of training all at once, provided that the data are the same.
+        Whether `fit` keeps the existing members and trains only those that a larger `n_estimators` adds. With the same
+        data, the result is as if all members had been trained at once.
     engine : {"auto", "fused", "keras"}, default="auto"
-        How members are trained. "fused": all together in one TensorFlow program, with Keras' results in a fraction of
-        the time; an error where that is not possible. "keras": one after the other by Keras' own `fit`. "auto": fused
-        where possible, else keras; `engine_reason_` says why.
+        How members are trained. "fused": all together in one program of TensorFlow or JAX, with the results that Keras
+        gives, in a fraction of the time; an error where that is not possible. "keras": one after the other by Keras'
+        own `fit`. "auto": fused where possible, otherwise keras; `engine_reason_` says why.
     checkpoint_dir : str or path-like, default=None
-        Directory in which the fit keeps its state, so that after a crash or a kill the same call goes on from there, to
-        the same result bit for bit. Members that are finished are taken from it, also with a larger `n_estimators`.
-        Each fit needs a directory of its own: other data, parameters or versions are an error. To start anew, delete
-        it. None keeps nothing.
+        Directory in which the fit keeps its state, so that after a crash or a kill the same call continues from there,
+        to the same result bit for bit. Finished members are taken from it, even with a larger `n_estimators`. Each fit
+        needs its own directory: other data, parameters or versions are an error. To start again, delete it. None keeps
+        nothing.
     n_jobs : int, default=None
-        The most joblib workers that train members side by side; where more do not pay, fewer are used, or none. None
-        means 1 unless in a `joblib.parallel_config` context, and always 1 inside of a worker; -1 means all.
+        The largest number of joblib workers that train members in parallel; fewer, or none, are used where more do not
+        pay. None means 1 unless in a `joblib.parallel_config` context, and always 1 inside a worker; -1 means all.
     random_state : int, RandomState instance or None, default=None
         Seed from which every member's own seed is spawned; that of member i does not depend on `n_estimators`.
     verbose : int, default=0
@@ -851,29 +852,29 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         "ensemble" ends the training of all members together, when the squared error of their combined prediction (with
         a `distribution`, its negative log-likelihood) on `validation_fraction` of the rows no longer improves, and all
         members keep the variables of the best epoch. It needs the fused engine, and members without Keras callbacks;
-        all members are trained in this process. None: each member is trained to its end, or stopped alone by Keras'
+        all members are trained in this process. None: each member is trained to its end, or stopped by itself by Keras'
         EarlyStopping in its `callbacks`.
     n_iter_no_change : int, default=10
         With `early_stopping`: training ends after more epochs than this without an improvement.
     tol : float, default=1e-4
-        With `early_stopping`: what the loss must fall by to count as an improvement.
+        With `early_stopping`: how much the loss must fall to count as an improvement.
     param_distributions : dict of str to list or distribution, or list of such dicts, default=None
-        What each member draws parameters of `estimator` from, by their names, as scikit-learn's `RandomizedSearchCV`
-        draws candidates: lists, or distributions of SciPy. With `weights="greedy"` this is a hyper-deep ensemble
-        [4]_: of `n_estimators` networks that were trained, those count that lower the loss on held-out rows.
+        Lists or SciPy distributions from which each member draws parameters of `estimator`, by their names, as
+        scikit-learn's `RandomizedSearchCV` draws candidates. With `weights="greedy"` this is a hyper-deep ensemble
+        [4]_: of the `n_estimators` networks that were trained, those that lower the loss on held-out rows count.
         Members of one architecture are trained together. None: all members have the parameters of `estimator`.
 
     Attributes
     ----------
     estimators_ : sequence of scikeras regressors
         The fitted members; a network is built when it is first asked for. `len(ensemble)`, `ensemble[i]` and iteration
-        give them too.
+        work, too.
     estimator_ : scikeras regressor or None
-        What the members are copies of, not fitted; None where `estimator` is a list.
+        The unfitted estimator that the members are copies of; None where `estimator` is a list.
     weights_ : ndarray of shape (n_estimators,)
         How much each member counts; sums to 1.
     combination_, trim_fraction_ : str, float
-        How the members are combined, as `fit` or `reweight` learned it.
+        How the members are combined, as the last `fit` or `reweight` set it.
     oob_score_ : float
         Score on the rows that members left out; only with `oob_score`.
     oob_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
@@ -881,8 +882,8 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
     estimators_samples_ : list of ndarray of int
         Rows of each member; only where members draw rows.
     estimators_features_ : list of ndarray of int
-        Columns of each member; only where members draw columns. Unlike those of scikit-learn's bagging, members take X
-        with all columns: the first layer of each network selects its own.
+        Columns of each member; only where members draw columns. Unlike those of scikit-learn's bagging, members take
+        all columns of X: the first layer of each network selects its own.
     estimators_params_ : list of dict
         Parameters that each member drew; only with `param_distributions`.
     validation_losses_ : ndarray of shape (n_epochs,)
@@ -892,7 +893,7 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
     engine_ : str
         The engine that trained the members: "fused", "keras", or "none" where all were fitted already.
     engine_reason_ : str
-        Why this engine.
+        Why this engine was used.
     n_features_in_ : int
         Size of the second dimension of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -984,19 +985,19 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         row_shape: Sequence[int] | None = None,
         lazy: bool = False,
     ) -> Self:
-        """An ensemble of networks that were trained before, without training.
+        """An ensemble of networks that were trained before, without further training.
 
-        Networks are not changed, and those of files are loaded without what they were compiled with: they predict, and
-        `partial_fit` of a member trains it further by the parameters of the member. Files of Keras are loaded in its
-        safe mode, which runs no code of the file's.
+        Networks are not changed. Those from files are loaded without what they were compiled with: they predict, and
+        `partial_fit` of a member trains it further with the parameters of the member. Keras files are loaded in Keras'
+        safe mode, which runs no code from the file.
 
         Parameters
         ----------
         models : iterable of Keras model, path or fitted estimator
             In any mixture: Keras models; files that end in ".keras"; files of `Model.save_weights`, ending in
             ".weights.h5", with `build`; files of `skensemble.io`; fitted members. An averaging, voting or snapshot
-            ensemble stands for its members, each with its weight times the number of members; that of Polyak averaging
-            for its averaged network.
+            ensemble is replaced by its members, each with its weight times the number of members, and a Polyak ensemble
+            by its averaged network.
         combination, trim_fraction
             As the parameters of the ensemble.
         weights : array-like of shape (n_members,), default=None
@@ -1008,21 +1009,21 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         trusted : list of str, default=None
             Names that files of `skensemble.io` may import, see `skensemble.io.load`.
         row_shape : tuple of int, default=None
-            Shape of a row of X, where a network does not tell it, such as one that takes sequences of any length.
+            Shape of a row of X, needed where a network does not fix it, such as one that takes sequences of any length.
         lazy : bool, default=False
-            Whether networks stay in their files, which each prediction reads one at a time, so that all files need the
-            memory of one. Each file must hold one network, and stay where it is.
+            Whether networks stay in their files, which each prediction reads one at a time, so that only one network is
+            in memory. Each file must hold one network, and stay where it is.
 
         Returns
         -------
         KerasAveragingRegressor
-            Fitted. `reweight` combines the members otherwise, also by greedy weights on rows that it is given; `fit`
-            looks at rows as well, and trains nothing.
+            Fitted. `reweight` changes how the members are combined, also to greedy weights on rows that you give. `fit`
+            learns from rows, too, but trains nothing.
 
         Raises
         ------
         FileNotFoundError, TypeError, ValueError
-            Where a model cannot be read, or does not go together with the others; names the model.
+            Where a model cannot be read, or does not match the others; the message names the model.
 
         Warns
         -----
@@ -1045,8 +1046,8 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row in the loss; rows of weight 0 are left out.
         **params : dict
-            Further metadata, with `sklearn.set_config(enable_metadata_routing=True)`. Networks take `sample_weight`
-            alone: anything else is an error.
+            Further metadata, with `sklearn.set_config(enable_metadata_routing=True)`. Networks take only
+            `sample_weight`; anything else is an error.
 
         Returns
         -------
@@ -1086,10 +1087,10 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
     ) -> Self:
         """Train all members further, on these rows; the first call builds them.
 
-        Members go on from where they are, also after `fit`, and with the variables of their optimizers. Where the
-        parameters of the member were changed since, the networks are built anew with these and get the values they had,
-        so that other layers are trained, or with another learning rate; an optimizer of other arguments or variables
-        starts anew. Many calls with `shuffle=False` give what one fit of as many epochs gives.
+        Members continue from where they are, also after `fit`, with the variables of their optimizers. If parameters of
+        the member have changed since, the networks are built anew with these and are given the values they had, so that
+        other layers, or another learning rate, can be used; an optimizer with other arguments or variables starts anew.
+        With `shuffle=False`, many calls give what one fit of as many epochs gives.
 
         Parameters
         ----------
@@ -1098,7 +1099,7 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row. Taken as it is, unlike in `fit`: rows of other calls count beside these.
+            Weight of each row. Not scaled, unlike in `fit`, since the rows of other calls count, too.
         epochs : int, default=1
             Passes over these rows; `epochs` of the member is for `fit`.
 
@@ -1110,7 +1111,7 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         Raises
         ------
         ValueError
-            Where parameters ask for what only one fit can do: rows or columns of each member's own, greedy weights,
+            Where parameters ask for what only `fit` can do: rows or columns of each member's own, greedy weights,
             `warm_start`, `checkpoint_dir`.
         """
         return train_further(self, X, y, None, sample_weight, epochs)
@@ -1125,19 +1126,19 @@ class KerasAveragingRegressor(KerasEnsembleRegressorMixin, _BaseKerasAveraging):
         coverage : float, default=0.9
             The probability.
         method : {"mixture", "jackknife+ab"}, default="mixture"
-            "mixture": between two quantiles of the mixture of the distributions that members predict, with equal
-            shares below and above. As good as the distributions are: no guarantee.
-            "jackknife+ab": jackknife+-after-bootstrap [1]_, which needs no distribution, but rows that members left out
-            (`bootstrap`, `max_samples`). Each training row is predicted by the members that left it out, and how far y
-            is from that makes the interval. For exchangeable rows y is in it with at least the probability
-            2 `coverage` - 1, and with about `coverage` in practice, whatever the networks are worth.
-            `weights="greedy"` and `oob_validation`, which choose on the same rows, make intervals a little too narrow.
+            "mixture": between two quantiles of the mixture of the distributions that members predict, with equal shares
+            below and above. Only as good as the distributions, without a guarantee. "jackknife+ab":
+            jackknife+-after-bootstrap [1]_, which needs no distribution, but rows that members left out (`bootstrap`,
+            `max_samples`). Each training row is predicted by the members that left it out, and how far y is from these
+            predictions gives the interval. For exchangeable rows y is in it with a probability of at least 2 `coverage`
+            - 1, and of about `coverage` in practice, however good or bad the networks are. `weights="greedy"` and
+            `oob_validation`, which choose on the same rows, make intervals a little too narrow.
 
         Returns
         -------
         PredictionInterval
-            Named tuple of `lower` and `upper`, each an ndarray of shape (n_samples,) or (n_samples, n_outputs), of
-            each target by itself. Infinite where `coverage` is too large for the number of training rows.
+            Named tuple of `lower` and `upper`, each an ndarray of shape (n_samples,) or (n_samples, n_outputs), for
+            each target separately. Infinite where `coverage` is too large for the number of training rows.
 
         Raises
         ------

@@ -1,7 +1,7 @@
 """A whole ensemble as one Keras model: copies of the networks of its members, and their combination as Keras layers.
 
-No layer added here is our own, so that a saved model loads where skensemble is not installed. All combining layers
-compute in `keras.config.floatx()`, also where a policy of mixed precision is set.
+No layer added here is our own, so a saved model can be loaded where skensemble is not installed. All combining layers
+compute in `keras.config.floatx()`, even where a mixed precision policy is set.
 """
 
 import re
@@ -18,7 +18,7 @@ from skensemble._numeric.combination import HALF_TOLERANCE, SMALLEST_PROBABILITY
 FINAL_NAME = "final_estimator"
 # Shares of votes that differ by the rounding of float32 are a tie.
 _VOTE_DECIMALS = 6
-# What Keras calls the operations between the members and the output, which no member may be called.
+# Keras' names of the operations between the members and the output, which no member may have.
 _NAMES_OF_OPERATIONS = re.compile(
     "(cast|round|greater|top_k|stack|get_item|take|take_along_axis|cumsum|less_equal|sum|add|subtract|divide|true_divide"
     r"|maximum|where|log|sigmoid|softmax)(_\d+)?"
@@ -33,7 +33,7 @@ def input_tensor(row_shape):
 def as_model(X, output):
     """The model from the input to the output."""
     model = keras.Model(X, output, name="ensemble")
-    model(X)  # Keras exports a model to ONNX only after a call
+    model(X)  # Keras exports a model to ONNX only after it was called
     return model
 
 
@@ -44,13 +44,13 @@ def member_outputs(estimators, names, X, classes, *, trainable):
     ----------
     estimators : list of fitted estimator
     names : list of str
-        What errors call the members; made valid and different, they are the names of the networks in the model.
+        Names of the members in errors; made valid and unique, they are the names of the networks in the model.
     X : KerasTensor
-        As of `input_tensor`.
+        As returned by `input_tensor`.
     classes : ndarray of shape (n_classes,) or None
         Order of the columns for classifiers; None for regressors and for several labels per row.
     trainable : bool
-        Whether the layers of the copies that are trainable in the members stay so.
+        Whether layers that are trainable in the members are trainable in the copies.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def final_output(estimator, columns):
 
 
 def as_rows_of_numbers(X):
-    """Rows of X in one dimension each."""
+    """X with each row flattened."""
     return X if len(X.shape) == 2 else layers.Flatten(name="X__columns")(X)
 
 
@@ -80,7 +80,7 @@ def _is_ensemble(estimator):
 
 
 def check_network(estimator, name):
-    """Raise where a fitted estimator is neither a network, and no more than it, nor an ensemble of such."""
+    """Raise where a fitted estimator is neither a plain network nor an ensemble of networks."""
     if _is_ensemble(estimator):
         return
     if not isinstance(estimator, BaseWrapper):
@@ -132,7 +132,7 @@ def combined(outputs, weights, how):
 
 
 def calibrated(proba, temperature, target):
-    """Probabilities with a temperature, as of `with_temperature`."""
+    """Probabilities with a temperature, as in `with_temperature`."""
     logs = ops.log(ops.maximum(proba, SMALLEST_PROBABILITY))
     if target == "labels":
         others = ops.log(ops.maximum(1 - proba, SMALLEST_PROBABILITY))
@@ -141,14 +141,14 @@ def calibrated(proba, temperature, target):
 
 
 def _median(values, order, weights):
-    """Weighted median along the last axis of sorted values, of which `order` says whose they are."""
+    """Weighted median along the last axis of sorted values; `order` says which member each comes from."""
     if (weights == weights[0]).all():
         middle = len(weights) // 2
         return (values[..., middle] + values[..., len(weights) - 1 - middle]) / 2
     below = ops.cumsum(ops.take(weights.astype(keras.config.floatx()), order), axis=-1)
     halves = []
     for half in (0.5 - HALF_TOLERANCE, 0.5 + HALF_TOLERANCE):
-        # Weights up to a value grow: the first above the half is where as many are below it.
+        # The sum of weights up to a value increases: the first one above half is at the index that counts those below.
         n_below = ops.sum(ops.cast(below <= half, "int32"), axis=-1, keepdims=True)
         halves.append(ops.take_along_axis(values, n_below, axis=-1)[..., 0])
     return (halves[0] + halves[1]) / 2
@@ -165,7 +165,7 @@ def _geometric_mean(outputs, weights, target):
 
 
 def vote_shares(outputs, weights, *, each_label):
-    """Share of the votes, by weight, that each class gets, or with `each_label` each of several labels for itself."""
+    """Share of the votes, by weight, that each class gets, or with `each_label` each of several labels separately."""
     dtype = keras.config.floatx()
     if each_label:
         votes = [ops.cast(ops.greater(output, 0.5), dtype) for output in outputs]
@@ -175,13 +175,13 @@ def vote_shares(outputs, weights, *, each_label):
 
 
 def _first_largest(output):
-    """1 in the column of the largest value of a row, of several the first, 0 in the others."""
+    """1 in the column of the largest value of a row (the first of several), 0 in the others."""
     _, indices = ops.top_k(output, 1)  # ONNX knows what TensorFlow does for it, and not what it does for `argmax`
     return layers.CategoryEncoding(output.shape[-1], output_mode="one_hot", dtype=keras.config.floatx())(indices)
 
 
 def _predictions(estimator, name, X, classes, *, trainable):
-    """Output of a copy of the network of an estimator, decoded as scikeras does it, or of the model of an ensemble."""
+    """Output of a copy of an estimator's network, decoded as scikeras does, or of the model of an ensemble."""
     if _is_ensemble(estimator):
         output = _copy_ensemble(estimator, name, X, trainable)
     else:
@@ -201,7 +201,7 @@ def _copy_ensemble(ensemble, name, X, trainable):
     model = ensemble.to_keras(trainable=trainable)
     model.name = name
     if not trainable:
-        model.trainable = False  # what combines its members too
+        model.trainable = False  # including what combines its members
     return model(X)
 
 
@@ -230,10 +230,10 @@ def _copy_network(estimator, name, X, trainable):
 
 
 def _layer_names(names):
-    """Names that TensorFlow takes as those of scopes, different from each other and from those of other layers."""
+    """Names that TensorFlow accepts for scopes, different from each other and from those of other layers."""
     taken = {"X", "mean", "columns", FINAL_NAME}
     for name in names:
-        name = re.sub(r"[^A-Za-z0-9.-]+", "_", name)  # no "__" is left, which stands in names of layers between
+        name = re.sub(r"[^A-Za-z0-9.-]+", "_", name)  # no "__" is left, which separates parts of the names of layers
         if not name[0].isalnum():
             name = f"member{name}"
         while name in taken or _NAMES_OF_OPERATIONS.fullmatch(name):
@@ -243,7 +243,7 @@ def _layer_names(names):
 
 
 def _as_columns(output, name):
-    """Output in two dimensions, as predictions of one column and those with extra dimensions of size 1 are read."""
+    """Output in two dimensions: predictions may have one column, or extra dimensions of size 1."""
     if len(output.shape) == 1:
         return layers.Reshape((1,), name=f"{name}__column")(output)
     if len(output.shape) > 2:

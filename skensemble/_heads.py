@@ -11,7 +11,7 @@ from skensemble._wrappers.mlp import output_layer_of
 from skensemble.wrappers import KerasClassifier, KerasRegressor
 
 MERGES = ("concatenate", "average", "weighted_average")
-# After the merged outputs, where nothing is said.
+# Defaults after the merged outputs.
 _HIDDEN_LAYER_SIZES = {"concatenate": (), "average": (16,), "weighted_average": ()}
 _DROPOUT = {"concatenate": 0.5, "average": 0.3, "weighted_average": 0.0}
 
@@ -27,14 +27,14 @@ def build_head(
     dropout=None,
     member_columns=None,
 ):
-    """Network on the outputs of members, which lie side by side.
+    """Network on the outputs of members, which are given side by side.
 
     Parameters
     ----------
     meta : dict
-        What scikeras knows of the data.
+        What scikeras knows about the data.
     merge, weights, train_weights, output_layer, hidden_layer_sizes, activation, dropout, member_columns
-        As of `KerasHeadClassifier`.
+        As in `KerasHeadClassifier`.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def _dropped(tensor, rate):
 
 
 def _merge(inputs, merge, member_columns, weights, train_weights):
-    """Outputs of the members as one tensor, and beside them the columns that belong to none."""
+    """Outputs of the members as one tensor, and separately the columns that belong to no member."""
     if merge == "concatenate":
         return inputs
     if not member_columns or len(set(member_columns)) > 1:
@@ -80,7 +80,7 @@ def _merge(inputs, merge, member_columns, weights, train_weights):
 
 
 class Head:
-    """What heads have in common; stands left of the scikeras estimators."""
+    """What heads have in common; comes left of the scikeras estimators."""
 
     _builder_parameters = (
         *KerasClassifier._builder_parameters,
@@ -165,7 +165,7 @@ class Head:
         ndarray of shape (n_members,)
         """
         if self.merge != "weighted_average":
-            raise AttributeError(f"`weights_` exists with merge='weighted_average' only: got merge={self.merge!r}.")
+            raise AttributeError(f"`weights_` exists only with merge='weighted_average': got merge={self.merge!r}.")
         check_is_fitted(self)
         (layer,) = (layer for layer in self.model_.layers if isinstance(layer, WeightedAverage))
         return layer.normalized_weights
@@ -174,22 +174,22 @@ class Head:
 class KerasHeadClassifier(Head, KerasClassifier):
     """Small network that combines what the members of `StackedKerasClassifier` predict.
 
-    A final estimator whose layers, epochs and learning rate can be searched, as
-    `final_estimator__dropout` or `final_estimator__optimizer__learning_rate`. The strings that `StackedKerasClassifier`
-    takes stand for heads with default parameters.
+    A final estimator whose layers, epochs and learning rate can be searched, as `final_estimator__dropout` or
+    `final_estimator__optimizer__learning_rate`. The strings that `StackedKerasClassifier` takes mean heads with default
+    parameters.
 
     Parameters
     ----------
     merge : {"concatenate", "average", "weighted_average"}, default="concatenate"
-        What the network begins with: the outputs of the members side by side, their mean, or their mean with a weight
-        for each, which is positive and of sum 1 by a softmax.
+        What the network begins with: the outputs of the members side by side, their mean, or their weighted mean, with
+        weights that a softmax keeps positive and with a sum of 1.
     weights : array-like of shape (n_members,), default=None
-        Weights that "weighted_average" begins with, not negative, scaled to sum to 1; None means equal ones.
+        Weights that "weighted_average" begins with, not negative, scaled to sum to 1; None means equal weights.
     train_weights : bool, default=True
         Whether training changes the weights.
     output_layer : bool, default=True
-        Whether a dense layer, softmax or sigmoid, gives the output. Without it, the weighted average itself is the
-        output, and its weights are all that is learned.
+        Whether the output comes from a dense layer, softmax or sigmoid. Without it, the weighted average itself is the
+        output, and only its weights are learned.
     hidden_layer_sizes : tuple of int, default=None
         Units of dense layers between the merged outputs and the output layer; None means (16,) after "average" and
         none after the others.
@@ -199,13 +199,13 @@ class KerasHeadClassifier(Head, KerasClassifier):
         Fraction dropped in training after each hidden layer, or of the merged outputs where there is none; None means
         0.5 for "concatenate", 0.3 for "average", and 0 for "weighted_average".
     member_columns : tuple of int, default=None
-        Number of columns of X that belong to each member, in order; further columns are no member's. None means that
-        stacking fills it in; a head that is used by itself needs it, but for "concatenate".
+        Number of columns of X that belong to each member, in order; further columns belong to no member. With None,
+        stacking fills it in; a head that is used on its own needs it, except with "concatenate".
     optimizer : str, keras.optimizers.Optimizer or type, default="adam"
         Further arguments are given as `optimizer__<argument>`.
     optimizer__learning_rate : float, default=0.01
-        Learning rate, where `optimizer` is not an instance, which has its own. A head has few variables and takes
-        larger steps than Keras' default.
+        Learning rate, unless `optimizer` is an instance, which has its own. A head has few variables and takes larger
+        steps than Keras' default.
     loss : str, keras.losses.Loss, type or callable, default=None
         With None, cross-entropy of the form that fits the target and the number of outputs.
     metrics : list, default=None
@@ -225,7 +225,7 @@ class KerasHeadClassifier(Head, KerasClassifier):
     callbacks : list, default=None
         Keras callbacks, instances or classes.
     warm_start : bool, default=False
-        Whether `fit` goes on with the model of the last `fit`.
+        Whether `fit` continues with the model of the last `fit`.
     run_eagerly : bool, default=False
         Whether Keras runs without compiled graphs, for debugging.
     random_state : int, RandomState instance or None, default=None
@@ -233,18 +233,19 @@ class KerasHeadClassifier(Head, KerasClassifier):
     verbose : int, default=0
         Keras' verbosity; 0 prints nothing.
     engine : {"auto", "fused", "keras"}, default="auto"
-        How a head is trained by itself, as of `KerasClassifier`; as a final estimator, by the engine of the ensemble.
+        How a head is trained on its own, as in `KerasClassifier`; a final estimator is trained by the engine of the
+        ensemble.
     **kwargs : dict
-        Routed parameters, as of `KerasClassifier`.
+        Routed parameters, as in `KerasClassifier`.
 
     Attributes
     ----------
     model_ : keras.Model
         The trained network.
     engine_ : str
-        The engine that trained the network: "fused" or "keras". Not there where an ensemble trained it.
+        The engine that trained the network: "fused" or "keras". Missing where an ensemble trained it.
     engine_reason_ : str
-        Why this engine.
+        Why this engine was used.
     history_ : dict of str to list of float
         Loss, metrics and their validation values after each epoch.
     classes_ : ndarray of shape (n_classes,)
@@ -335,22 +336,22 @@ class KerasHeadClassifier(Head, KerasClassifier):
 class KerasHeadRegressor(Head, KerasRegressor):
     """Small network that combines what the members of `StackedKerasRegressor` predict.
 
-    A final estimator whose layers, epochs and learning rate can be searched, as
-    `final_estimator__dropout` or `final_estimator__optimizer__learning_rate`. The strings that `StackedKerasRegressor`
-    takes stand for heads with default parameters.
+    A final estimator whose layers, epochs and learning rate can be searched, as `final_estimator__dropout` or
+    `final_estimator__optimizer__learning_rate`. The strings that `StackedKerasRegressor` takes mean heads with default
+    parameters.
 
     Parameters
     ----------
     merge : {"concatenate", "average", "weighted_average"}, default="concatenate"
-        What the network begins with: the outputs of the members side by side, their mean, or their mean with a weight
-        for each, which is positive and of sum 1 by a softmax.
+        What the network begins with: the outputs of the members side by side, their mean, or their weighted mean, with
+        weights that a softmax keeps positive and with a sum of 1.
     weights : array-like of shape (n_members,), default=None
-        Weights that "weighted_average" begins with, not negative, scaled to sum to 1; None means equal ones.
+        Weights that "weighted_average" begins with, not negative, scaled to sum to 1; None means equal weights.
     train_weights : bool, default=True
         Whether training changes the weights.
     output_layer : bool, default=True
-        Whether a linear dense layer gives the output. Without it, the weighted average itself is the output, and its
-        weights are all that is learned.
+        Whether the output comes from a linear dense layer. Without it, the weighted average itself is the output, and
+        only its weights are learned.
     hidden_layer_sizes : tuple of int, default=None
         Units of dense layers between the merged outputs and the output layer; None means (16,) after "average" and
         none after the others.
@@ -360,13 +361,13 @@ class KerasHeadRegressor(Head, KerasRegressor):
         Fraction dropped in training after each hidden layer, or of the merged outputs where there is none; None means
         0.5 for "concatenate", 0.3 for "average", and 0 for "weighted_average".
     member_columns : tuple of int, default=None
-        Number of columns of X that belong to each member, in order; further columns are no member's. None means that
-        stacking fills it in; a head that is used by itself needs it, but for "concatenate".
+        Number of columns of X that belong to each member, in order; further columns belong to no member. With None,
+        stacking fills it in; a head that is used on its own needs it, except with "concatenate".
     optimizer : str, keras.optimizers.Optimizer or type, default="adam"
         Further arguments are given as `optimizer__<argument>`.
     optimizer__learning_rate : float, default=0.01
-        Learning rate, where `optimizer` is not an instance, which has its own. A head has few variables and takes
-        larger steps than Keras' default.
+        Learning rate, unless `optimizer` is an instance, which has its own. A head has few variables and takes larger
+        steps than Keras' default.
     loss : str, keras.losses.Loss, type or callable, default=None
         With None, the mean squared error.
     metrics : list, default=None
@@ -384,7 +385,7 @@ class KerasHeadRegressor(Head, KerasRegressor):
     callbacks : list, default=None
         Keras callbacks, instances or classes.
     warm_start : bool, default=False
-        Whether `fit` goes on with the model of the last `fit`.
+        Whether `fit` continues with the model of the last `fit`.
     run_eagerly : bool, default=False
         Whether Keras runs without compiled graphs, for debugging.
     random_state : int, RandomState instance or None, default=None
@@ -392,18 +393,19 @@ class KerasHeadRegressor(Head, KerasRegressor):
     verbose : int, default=0
         Keras' verbosity; 0 prints nothing.
     engine : {"auto", "fused", "keras"}, default="auto"
-        How a head is trained by itself, as of `KerasClassifier`; as a final estimator, by the engine of the ensemble.
+        How a head is trained on its own, as in `KerasClassifier`; a final estimator is trained by the engine of the
+        ensemble.
     **kwargs : dict
-        Routed parameters, as of `KerasRegressor`.
+        Routed parameters, as in `KerasRegressor`.
 
     Attributes
     ----------
     model_ : keras.Model
         The trained network.
     engine_ : str
-        The engine that trained the network: "fused" or "keras". Not there where an ensemble trained it.
+        The engine that trained the network: "fused" or "keras". Missing where an ensemble trained it.
     engine_reason_ : str
-        Why this engine.
+        Why this engine was used.
     history_ : dict of str to list of float
         Loss, metrics and their validation values after each epoch.
     n_outputs_ : int

@@ -119,7 +119,7 @@ class WeightedAverage(keras.layers.Layer):
 
 
 def _softmax(logits):
-    # Keras' own warns of a single member.
+    # Keras' own merge layers warn about a single member.
     exponentials = ops.exp(logits - ops.max(logits))
     return exponentials / ops.sum(exponentials)
 
@@ -135,8 +135,8 @@ def _checked_weights(weights):
 class SelectColumns(keras.layers.Layer):
     """Some columns of a table, in the order of `columns`.
 
-    Which columns is the value of a variable that training does not change, so that networks on different columns have
-    one architecture. It comes before the networks of averaging ensembles with `max_features`.
+    The columns are the value of a variable that training does not change, so that networks on different columns have
+    the same architecture. The layer comes before the networks of averaging ensembles with `max_features`.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ class SelectColumns(keras.layers.Layer):
     """
 
     def __init__(self, n_columns, **kwargs):
-        super().__init__(autocast=False, **kwargs)  # the layers behind it take the columns as they would take X
+        super().__init__(autocast=False, **kwargs)  # the layers after it take the columns as they would take X
         if not isinstance(n_columns, numbers.Integral) or n_columns < 1:
             raise ValueError(f"`n_columns` must be a positive integer: got {n_columns!r}.")
         self.n_columns = int(n_columns)
@@ -219,7 +219,7 @@ class SelectColumns(keras.layers.Layer):
 
 
 def select_before(model, n_features, n_columns):
-    """A model that takes all columns and hands some of them to the layers of another; not compiled.
+    """A model that takes all columns and passes some of them to the layers of another; not compiled.
 
     Parameters
     ----------
@@ -242,13 +242,13 @@ def select_before(model, n_features, n_columns):
     X = keras.Input((n_features,), dtype=inputs[0].dtype if inputs else None)
     if isinstance(model, keras.Sequential):
         return keras.Sequential([X, SelectColumns(n_columns), *model.layers], name=model.name)
-    # Without what it was compiled with, which would be part of the new architecture.
+    # Not compiled, since what it was compiled with would be part of the new architecture.
     inner = keras.Model(inputs[0], model.outputs[0] if len(model.outputs) == 1 else model.outputs, name=model.name)
     return keras.Model(X, inner(SelectColumns(n_columns)(X)))
 
 
 def put_columns(model, columns):
-    """Let a model, as of `select_before`, take these columns; None where the model takes all."""
+    """Let a model from `select_before` take these columns; None where the model takes all."""
     if columns is not None:
         _layer(model).columns.assign(columns)
 

@@ -22,8 +22,8 @@ class NormalNLL(keras.losses.Loss):
     ----------
     beta : float, default=0.0
         Each target's loss is multiplied by its variance to this power, through which no gradient goes [2]_. Rows that
-        are predicted badly get a large variance and then hardly count for the mean; a `beta` of 0.5 counts them more,
-        and with 1 the means are trained as by the squared error. With 0 it is the likelihood itself.
+        are predicted badly get a large variance and then hardly count for the mean; with a `beta` of 0.5 they count
+        more, and with 1 the means are trained as by the squared error. With 0 the loss is the likelihood itself.
     name : str, default="normal_nll"
         Name of a Keras loss.
     reduction : str, default="sum_over_batch_size"

@@ -110,9 +110,9 @@ class _BasePolyakWeight(BaseKerasEnsemble):
         decay: float | None = None,
         X: MatrixLike | None = None,
     ) -> Self:
-        """Average the checkpoints in another way, without training.
+        """Average the checkpoints differently, without training.
 
-        Parameters stay as they are: they say what the next `fit` does, and predictions use what the last `fit` or
+        Parameters stay as they are: they determine the next `fit`, while predictions use what the last `fit` or
         `reweight` learned.
 
         Parameters
@@ -120,9 +120,9 @@ class _BasePolyakWeight(BaseKerasEnsemble):
         weights : {"uniform", "linear", "exponential"} or array-like of shape (n_checkpoints,), default=None
             How much each counts, newest first; None leaves it as it is.
         n_checkpoints : int, default=None
-            Number of checkpoints, the newest ones, at most as many as were kept; None leaves it as it is.
+            Number of the newest checkpoints to average, at most as many as were kept; None leaves it as it is.
         decay : float, default=None
-            Of exponential weights, in epochs; None leaves it as it is.
+            Decay of exponential weights, in epochs; None leaves it as it is.
         X : array-like of shape (n_samples, n_features, ...), default=None
             The training rows. They are needed where the network has BatchNormalization and `update_batch_norm=True`.
 
@@ -154,15 +154,15 @@ class _BasePolyakWeight(BaseKerasEnsemble):
         Parameters
         ----------
         members : array-like of int or bool
-            Which of `checkpoints_`, by their position, 0 being the newest; or for each, whether it is one.
+            Which of `checkpoints_`: positions, 0 being the newest, or a mask.
         X : array-like of shape (n_samples, n_features, ...), default=None
             The training rows, needed where `reweight` needs them.
 
         Returns
         -------
         object
-            A new fitted ensemble that keeps and averages these checkpoints, the newest first. Its weights are those of
-            the same rule, such as "linear", or those given for these checkpoints. Its parameters are those of the whole
+            A new fitted ensemble that keeps and averages these checkpoints, newest first. Its weights follow the same
+            rule, such as "linear", or are those given for these checkpoints. Its parameters are those of the whole
             ensemble, which its `fit` would train.
         """
         check_is_fitted(self)
@@ -228,7 +228,7 @@ class _BasePolyakWeight(BaseKerasEnsemble):
         return self
 
     def _check_checkpoints(self, n_epochs, automatic):
-        """How many checkpoints a run of so many epochs keeps."""
+        """How many checkpoints a run of `n_epochs` keeps."""
         if automatic and not isinstance(self.weights, str):
             raise ValueError(
                 f'`weights` must be a string where n_checkpoints="auto" chooses the weighting: got {self.weights!r}. '
@@ -284,7 +284,7 @@ class _BasePolyakWeight(BaseKerasEnsemble):
         newest = self._checkpoints
         average = self._average_variables(weights, n_checkpoints, decay, self._statistics)
         trainable, non_trainable = ([v[np.newaxis] for v in part] for part in average)
-        # The optimizer's are those of the newest.
+        # The variables of the optimizer are those of the newest checkpoint.
         variables = Variables(trainable, non_trainable, newest.variables.optimizer)
         averaged = EpochStates(newest.prototype, newest.seeds[:1], variables, newest.histories[:1], newest.epochs[:1])
         self._averaged = averaged.members()
@@ -401,56 +401,55 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
     estimator : scikeras classifier, default=None
         The network, trained once. None means `KerasClassifier()`, a multilayer perceptron.
     n_checkpoints : int or "auto", default=10
-        How many epochs, the last ones, are averaged. "auto" chooses the number (up to 20) and the weighting that do
-        best on held-out rows; the last epoch alone is a candidate, so that the average is never worse there.
+        How many of the last epochs are averaged. "auto" chooses the number (up to 20) and the weighting that do best on
+        held-out rows; the last epoch alone is a candidate, so the average is never worse there.
     weights : {"uniform", "linear", "exponential"} or array-like of shape (n_checkpoints,), default="uniform"
         How much each checkpoint counts, newest first. "linear" falls as n, n - 1, ..., 1, "exponential" as
-        exp(-i / decay). An array must not be negative; it is scaled to sum to 1. Chosen as well with
-        `n_checkpoints="auto"`.
+        `exp(-i / decay)`. An array must not be negative; it is scaled to sum to 1. `n_checkpoints="auto"` chooses the
+        weighting, too.
     decay : float, default=2.0
         Epochs over which an exponential weight falls to 1 / e; the larger, the more equal the weights.
     update_batch_norm : bool, default=True
         Whether the statistics of BatchNormalization are estimated again for the averaged variables, by one pass over
         the training rows. With False they are averaged like the other variables.
     validation_fraction : float, default=0.2
-        Fraction of the rows that are held out for `n_checkpoints="auto"`, and are not trained on.
+        Fraction of the rows that are held out for `n_checkpoints="auto"` and not trained on.
     engine : {"auto", "fused", "keras"}, default="auto"
-        How the network is trained. "fused": the whole run as one TensorFlow program, with Keras' result in a fraction
-        of the time; an error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where possible,
-        else keras; `engine_reason_` says why.
+        How the network is trained. "fused": the whole run as one program of TensorFlow or JAX, with the result that
+        Keras gives, in a fraction of the time; an error where that is not possible. "keras": by Keras' own `fit`.
+        "auto": fused where possible, otherwise keras; `engine_reason_` says why.
     checkpoint_dir : str or path-like, default=None
         Directory in which the fit keeps its state, the averaged epochs included, so that after a crash or a kill the
-        same call goes on from there, to the same result bit for bit; a run that is finished is taken from it, also for
-        other `weights`. Each fit needs a directory of its own: other data, parameters or versions are an error. To
-        start anew, delete it. None keeps nothing.
+        same call continues from there, to the same result bit for bit; a finished run is taken from it, even for other
+        `weights`. Each fit needs its own directory: other data, parameters or versions are an error. To start again,
+        delete it. None keeps nothing.
     random_state : int, RandomState instance or None, default=None
         Seed of the starting values, of dropout, of the order of rows, and of the rows that are held out.
     verbose : int, default=0
         Above 0, progress is printed.
     calibration : {"temperature"}, default=None
-        Whether the combined probabilities are calibrated [3]_. "temperature": their logarithms (log-odds of several
-        labels, each with a temperature of its own) are divided by a number that is fitted by the log-loss on rows that
-        no member was trained on: `validation_fraction` of
-        them. `predict` stays the same. None: as they are combined.
+        Whether the combined probabilities are calibrated [3]_. "temperature": their logarithms (log-odds for several
+        labels, each with its own temperature) are divided by a number that is fitted by the log-loss on rows that no
+        member was trained on: `validation_fraction` of them. `predict` stays the same. None: not calibrated.
 
     Attributes
     ----------
     estimator_ : scikeras classifier
         The averaged network.
     checkpoints_ : sequence of scikeras classifiers
-        The network as it was at the ends of the last epochs, newest first; `history_` of each ends with its epoch.
+        The network as it was at the ends of the last epochs, newest first; the `history_` of each ends with its epoch.
     classes_ : ndarray of shape (n_classes,)
         Labels in the order of the columns of `predict_proba`.
     n_checkpoints_ : int
-        How many of `checkpoints_` are averaged: fewer than asked for where a callback stopped the run before.
+        How many of `checkpoints_` are averaged; fewer than asked for where a callback stopped the run early.
     weights_ : ndarray of shape (n_checkpoints_,)
         How much each counts, newest first; sums to 1.
     temperature_ : float or ndarray of shape (n_labels,)
-        Temperature of the combined probabilities; only with `calibration`. Above 1, they were too sure.
+        Temperature of the combined probabilities; only with `calibration`. Above 1 means that they were overconfident.
     engine_ : str
         The engine that trained the network: "fused" or "keras".
     engine_reason_ : str
-        Why this engine.
+        Why this engine was used.
     n_features_in_ : int
         Size of the second dimension of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -463,10 +462,10 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
 
     Notes
     -----
-    Checkpoints are in one order everywhere, the newest first. `reweight` gives another average of them without
-    training, `subset` that of some of them. `staged_predict` and `staged_predict_proba`
-    yield the averages of the newest 1, 2, ... checkpoints. `predict_members` and `predict_uncertainty` are those of the
-    checkpoints, as if they were an ensemble.
+    Checkpoints are in the same order everywhere, newest first. Without training, `reweight` averages them differently,
+    and `subset` averages some of them. `staged_predict` and `staged_predict_proba` predict with the averages of the
+    newest 1, 2, ... checkpoints. `predict_members` and `predict_uncertainty` treat the checkpoints as the members of an
+    ensemble.
 
     Only floating-point variables have a mean: counters and seeds are taken from the newest checkpoint.
 
@@ -546,22 +545,22 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
         trusted: Sequence[str] | None = None,
         row_shape: Sequence[int] | None = None,
     ) -> Self:
-        """The average of checkpoints that a training saved, without training.
+        """The average of checkpoints that a training has saved, without further training.
 
-        Checkpoints are loaded without what they were compiled with, those of Keras in its safe mode, which runs no code
-        of the file's.
+        Checkpoints are loaded without what they were compiled with, Keras files in Keras' safe mode, which runs no code
+        from the file.
 
         Parameters
         ----------
         models : iterable of Keras model, path or fitted estimator
-            Checkpoints of one architecture in the order of the training, the newest last, in any mixture: Keras models;
-            files that end in ".keras"; files of `Model.save_weights`, ending in ".weights.h5", with `build`; files of
+            Checkpoints of one architecture in the order of training, newest last, in any mixture: Keras models; files
+            that end in ".keras"; files of `Model.save_weights`, ending in ".weights.h5", with `build`; files of
             `skensemble.io`; fitted networks.
         classes : array-like of shape (n_classes,), default=None
-            Labels in the order of the outputs of Keras models and files. None takes those that fitted members know;
-            without such, networks predict several labels per row, one for each output.
+            Labels in the order of the outputs of Keras models and files. None takes the labels of fitted members; where
+            there are none, networks are taken to predict several labels per row, one for each output.
         n_checkpoints : int, default=None
-            How many, the newest ones, are averaged; None means all.
+            How many of the newest are averaged; None means all.
         weights, decay, update_batch_norm
             As the parameters of the ensemble; weights are given newest first.
         X : array-like of shape (n_samples, n_features, ...), default=None
@@ -573,17 +572,18 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
         trusted : list of str, default=None
             Names that files of `skensemble.io` may import, see `skensemble.io.load`.
         row_shape : tuple of int, default=None
-            Shape of a row of X, where the network does not tell it.
+            Shape of a row of X, needed where the network does not fix it.
 
         Returns
         -------
         PolyakWeightClassifier
-            Fitted; `reweight` averages the checkpoints otherwise. Its `fit` needs the function that built the network.
+            Fitted; `reweight` averages the checkpoints differently. Its `fit` needs the function that built the
+            network.
 
         Raises
         ------
         FileNotFoundError, TypeError, ValueError
-            Where a checkpoint cannot be read, or does not go together with the others; names it.
+            Where a checkpoint cannot be read, or does not match the others; the message names it.
         """
         reading = Reading(True, classes, build, custom_objects, trusted, row_shape)
         averaging = {"weights": weights, "decay": decay, "update_batch_norm": update_batch_norm}
@@ -602,8 +602,8 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row in the loss; rows of weight 0 are left out.
         **params : dict
-            Further metadata, with `sklearn.set_config(enable_metadata_routing=True)`. Networks take `sample_weight`
-            alone: anything else is an error.
+            Further metadata, with `sklearn.set_config(enable_metadata_routing=True)`. Networks take only
+            `sample_weight`; anything else is an error.
 
         Returns
         -------
@@ -677,28 +677,28 @@ class PolyakWeightRegressor(KerasEnsembleRegressorMixin, _BasePolyakWeight):
     estimator : scikeras regressor, default=None
         The network, trained once. None means `KerasRegressor()`, a multilayer perceptron.
     n_checkpoints : int or "auto", default=10
-        How many epochs, the last ones, are averaged. "auto" chooses the number (up to 20) and the weighting that do
-        best on held-out rows; the last epoch alone is a candidate, so that the average is never worse there.
+        How many of the last epochs are averaged. "auto" chooses the number (up to 20) and the weighting that do best on
+        held-out rows; the last epoch alone is a candidate, so the average is never worse there.
     weights : {"uniform", "linear", "exponential"} or array-like of shape (n_checkpoints,), default="uniform"
         How much each checkpoint counts, newest first. "linear" falls as n, n - 1, ..., 1, "exponential" as
-        exp(-i / decay). An array must not be negative; it is scaled to sum to 1. Chosen as well with
-        `n_checkpoints="auto"`.
+        `exp(-i / decay)`. An array must not be negative; it is scaled to sum to 1. `n_checkpoints="auto"` chooses the
+        weighting, too.
     decay : float, default=2.0
         Epochs over which an exponential weight falls to 1 / e; the larger, the more equal the weights.
     update_batch_norm : bool, default=True
         Whether the statistics of BatchNormalization are estimated again for the averaged variables, by one pass over
         the training rows. With False they are averaged like the other variables.
     validation_fraction : float, default=0.2
-        Fraction of the rows that are held out for `n_checkpoints="auto"`, and are not trained on.
+        Fraction of the rows that are held out for `n_checkpoints="auto"` and not trained on.
     engine : {"auto", "fused", "keras"}, default="auto"
-        How the network is trained. "fused": the whole run as one TensorFlow program, with Keras' result in a fraction
-        of the time; an error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where possible,
-        else keras; `engine_reason_` says why.
+        How the network is trained. "fused": the whole run as one program of TensorFlow or JAX, with the result that
+        Keras gives, in a fraction of the time; an error where that is not possible. "keras": by Keras' own `fit`.
+        "auto": fused where possible, otherwise keras; `engine_reason_` says why.
     checkpoint_dir : str or path-like, default=None
         Directory in which the fit keeps its state, the averaged epochs included, so that after a crash or a kill the
-        same call goes on from there, to the same result bit for bit; a run that is finished is taken from it, also for
-        other `weights`. Each fit needs a directory of its own: other data, parameters or versions are an error. To
-        start anew, delete it. None keeps nothing.
+        same call continues from there, to the same result bit for bit; a finished run is taken from it, even for other
+        `weights`. Each fit needs its own directory: other data, parameters or versions are an error. To start again,
+        delete it. None keeps nothing.
     random_state : int, RandomState instance or None, default=None
         Seed of the starting values, of dropout, of the order of rows, and of the rows that are held out.
     verbose : int, default=0
@@ -709,15 +709,15 @@ class PolyakWeightRegressor(KerasEnsembleRegressorMixin, _BasePolyakWeight):
     estimator_ : scikeras regressor
         The averaged network.
     checkpoints_ : sequence of scikeras regressors
-        The network as it was at the ends of the last epochs, newest first; `history_` of each ends with its epoch.
+        The network as it was at the ends of the last epochs, newest first; the `history_` of each ends with its epoch.
     n_checkpoints_ : int
-        How many of `checkpoints_` are averaged: fewer than asked for where a callback stopped the run before.
+        How many of `checkpoints_` are averaged; fewer than asked for where a callback stopped the run early.
     weights_ : ndarray of shape (n_checkpoints_,)
         How much each counts, newest first; sums to 1.
     engine_ : str
         The engine that trained the network: "fused" or "keras".
     engine_reason_ : str
-        Why this engine.
+        Why this engine was used.
     n_features_in_ : int
         Size of the second dimension of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -784,19 +784,19 @@ class PolyakWeightRegressor(KerasEnsembleRegressorMixin, _BasePolyakWeight):
         trusted: Sequence[str] | None = None,
         row_shape: Sequence[int] | None = None,
     ) -> Self:
-        """The average of checkpoints that a training saved, without training.
+        """The average of checkpoints that a training has saved, without further training.
 
-        Checkpoints are loaded without what they were compiled with, those of Keras in its safe mode, which runs no code
-        of the file's.
+        Checkpoints are loaded without what they were compiled with, Keras files in Keras' safe mode, which runs no code
+        from the file.
 
         Parameters
         ----------
         models : iterable of Keras model, path or fitted estimator
-            Checkpoints of one architecture in the order of the training, the newest last, in any mixture: Keras models;
-            files that end in ".keras"; files of `Model.save_weights`, ending in ".weights.h5", with `build`; files of
+            Checkpoints of one architecture in the order of training, newest last, in any mixture: Keras models; files
+            that end in ".keras"; files of `Model.save_weights`, ending in ".weights.h5", with `build`; files of
             `skensemble.io`; fitted networks.
         n_checkpoints : int, default=None
-            How many, the newest ones, are averaged; None means all.
+            How many of the newest are averaged; None means all.
         weights, decay, update_batch_norm
             As the parameters of the ensemble; weights are given newest first.
         X : array-like of shape (n_samples, n_features, ...), default=None
@@ -808,17 +808,18 @@ class PolyakWeightRegressor(KerasEnsembleRegressorMixin, _BasePolyakWeight):
         trusted : list of str, default=None
             Names that files of `skensemble.io` may import, see `skensemble.io.load`.
         row_shape : tuple of int, default=None
-            Shape of a row of X, where the network does not tell it.
+            Shape of a row of X, needed where the network does not fix it.
 
         Returns
         -------
         PolyakWeightRegressor
-            Fitted; `reweight` averages the checkpoints otherwise. Its `fit` needs the function that built the network.
+            Fitted; `reweight` averages the checkpoints differently. Its `fit` needs the function that built the
+            network.
 
         Raises
         ------
         FileNotFoundError, TypeError, ValueError
-            Where a checkpoint cannot be read, or does not go together with the others; names it.
+            Where a checkpoint cannot be read, or does not match the others; the message names it.
         """
         reading = Reading(False, None, build, custom_objects, trusted, row_shape)
         averaging = {"weights": weights, "decay": decay, "update_batch_norm": update_batch_norm}
@@ -837,8 +838,8 @@ class PolyakWeightRegressor(KerasEnsembleRegressorMixin, _BasePolyakWeight):
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row in the loss; rows of weight 0 are left out.
         **params : dict
-            Further metadata, with `sklearn.set_config(enable_metadata_routing=True)`. Networks take `sample_weight`
-            alone: anything else is an error.
+            Further metadata, with `sklearn.set_config(enable_metadata_routing=True)`. Networks take only
+            `sample_weight`; anything else is an error.
 
         Returns
         -------
@@ -873,7 +874,7 @@ class PolyakWeightRegressor(KerasEnsembleRegressorMixin, _BasePolyakWeight):
         X : array-like of shape (n_samples, n_features, ...)
             As in `fit`.
         return_std : bool, default=False
-            Whether to return the spread of the checkpoints too.
+            Whether to return the spread of the checkpoints as well.
 
         Returns
         -------
@@ -881,7 +882,7 @@ class PolyakWeightRegressor(KerasEnsembleRegressorMixin, _BasePolyakWeight):
         std : ndarray of the same shape
             Only with `return_std=True`, in the units of y. With a `distribution`: standard deviation of the mixture of
             the checkpoints, which is that of y. Without: weighted standard deviation over the predictions of the
-            checkpoints, which tells how far the network still moved, not the noise of y.
+            checkpoints, which shows how much the network still moved, not the noise of y.
         """
         values = weighted_mean(self._predict_average(X), np.ones(1))
         return (values, deviation(*self._counted_distributions(X))) if return_std else values

@@ -28,7 +28,7 @@ from skensemble._numeric.combination import combine, combine_where, first_weight
 from skensemble._numeric.selection import greedy_weights
 from skensemble._typing import MatrixLike
 
-#: What the parameters of all ensembles must be that combine predictions; and of those of classifiers.
+#: Constraints of the parameters with which all ensembles combine predictions, and of those of classifiers.
 COMBINATION_CONSTRAINTS = {
     "combination": [StrOptions({"mean", "median", "trimmed_mean"})],
     "trim_fraction": [Interval(numbers.Real, 0, 0.5, closed="neither")],
@@ -49,7 +49,7 @@ def learned(ensemble, name, default=None):
 
 
 def check_combination(voting, combination, trim_fraction, weights, n_members):
-    """Raise where members cannot be combined so.
+    """Raise where members cannot be combined in this way.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def check_combination(voting, combination, trim_fraction, weights, n_members):
         return
     if voting == "hard":
         raise ValueError(
-            f"With `voting='hard'`, votes are counted, and there is nothing to take a {combination} of: got "
+            f"With `voting='hard'`, votes are counted, and a {combination} cannot be taken of them: got "
             f"combination={combination!r}. Use combination='mean' or voting='soft'."
         )
     if combination != "trimmed_mean":
@@ -72,9 +72,9 @@ def check_combination(voting, combination, trim_fraction, weights, n_members):
     counted = weights if isinstance(weights, str) else np.unique(weights[weights > 0])
     if isinstance(weights, str) or len(counted) > 1:
         raise ValueError(
-            "`combination='trimmed_mean'` counts members equally, whose predictions say for each row which of them "
-            f"are left out: got weights={weights if isinstance(weights, str) else weights.tolist()}. Use equal "
-            "weights, or combination='median', which takes others."
+            "`combination='trimmed_mean'` counts members equally, since their predictions decide for each row which of "
+            f"them are left out: got weights={weights if isinstance(weights, str) else weights.tolist()}. Use equal "
+            "weights, or combination='median', which takes weights."
         )
     n_counted = np.count_nonzero(weights)
     if int(trim_fraction * n_counted) == 0:
@@ -94,7 +94,7 @@ def check_calibration(ensemble, voting):
     """Raise where there would be no probabilities to calibrate."""
     if calibrates(ensemble) and voting == "hard":
         raise ValueError(
-            "`calibration` is of probabilities, which votes have not: got "
+            "`calibration` needs probabilities, which votes do not have: got "
             f"calibration={ensemble.calibration!r} with voting='hard'. Use voting='soft' or calibration=None."
         )
 
@@ -108,13 +108,13 @@ def learn_combination(ensemble):
 
 
 def remember_parameters(ensemble, names):
-    """Keep the parameters that were learned from, so that `warn_if_changed` sees which were set after that."""
+    """Keep the parameters that were learned from, so that `warn_if_changed` sees which have been set since."""
     values = {name: getattr(ensemble, name) for name in ensemble.get_params(deep=False) if name in names}
     ensemble._combined_by = {**getattr(ensemble, "_combined_by", {}), **values}
 
 
 def warn_if_changed(ensemble):
-    """Warn where a parameter was set after `fit` that predictions do not look at."""
+    """Warn where a parameter was set after `fit` that predictions do not read."""
     changed = [
         name
         for name, value in getattr(ensemble, "_combined_by", {}).items()
@@ -172,7 +172,7 @@ def greedy_weights_of(ensemble, X, y, sample_weight, rows, left_out=None):
     Parameters
     ----------
     ensemble : estimator
-        With `estimators_` and all that its predictions depend on but `weights_`.
+        With `estimators_` and everything that its predictions depend on except `weights_`.
     X : Inputs
     y, sample_weight : ndarray
         Validated.
@@ -192,7 +192,7 @@ def greedy_weights_of(ensemble, X, y, sample_weight, rows, left_out=None):
 
 
 def temperature_of(ensemble, X, y, sample_weight, rows, left_out=None):
-    """Temperature of the combined probabilities of an ensemble; parameters as of `greedy_weights_of`."""
+    """Temperature of the combined probabilities of an ensemble; parameters as in `greedy_weights_of`."""
     proba = predict_members(ensemble.estimators_, X.take(rows), ensemble._member_classes())
     valid = np.ones(proba.shape[:2], bool) if left_out is None else left_out[:, rows]
     pooled = combine_where(proba, valid, ensemble.weights_, ensemble._combination())
@@ -215,7 +215,7 @@ def fit_temperature_of(ensemble, pooled, y, sample_weight):
 
 
 class Reweighted:
-    """Members that can be combined in another way after `fit`; stands left of `BaseKerasEnsemble`."""
+    """Members that can be combined differently after `fit`; comes left of `BaseKerasEnsemble`."""
 
     _fitted_state = ("voting_", "combination_", "trim_fraction_", "weights_", "_combined_by", "_is_subset")
 
@@ -231,9 +231,9 @@ class Reweighted:
         y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Combine the members in another way, without training.
+        """Combine the members differently, without training.
 
-        Parameters stay as they are: they say what the next `fit` does, and predictions use what the last `fit` or
+        Parameters stay as they are: they determine the next `fit`, while predictions use what the last `fit` or
         `reweight` learned.
 
         Parameters
@@ -242,17 +242,17 @@ class Reweighted:
             How much each member counts; "greedy" selects members by their loss on `X` and `y`, as `fit` does on rows
             that it held out. None leaves it as it is.
         voting : {"soft", "hard"}, default=None
-            Of classifiers; None leaves it as it is.
+            For classifiers; None leaves it as it is.
         combination : {"mean", "median", "geometric_mean", "trimmed_mean"}, default=None
             None leaves it as it is.
         trim_fraction : float, default=None
-            Of a trimmed mean; None leaves it as it is.
+            For a trimmed mean; None leaves it as it is.
         n_last : int, default=None
-            Of snapshot ensembles: how many snapshots, the newest ones, count, at most as many as were kept. Array-like
+            For snapshot ensembles: how many of the newest snapshots count, at most as many as were kept. Array-like
             `weights` have as many entries. None leaves it as it is.
         X : array-like of shape (n_samples, n_features, ...), default=None
-            Rows for greedy weights and for the temperature of a calibrated ensemble, which is fitted again; best such
-            that no member was trained on.
+            Rows for greedy weights and for the temperature of a calibrated ensemble, which is fitted again; preferably
+            rows that no member was trained on.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
             Their labels or targets.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -294,12 +294,12 @@ class Reweighted:
         Parameters
         ----------
         members : array-like of int or bool, or of str where members have names
-            Which members, by their position or name; or for each member, whether it is one.
+            Which members: positions, names or a mask.
 
         Returns
         -------
         object
-            A new fitted ensemble of these members in the order given (snapshots: always the newest first), with their
+            A new fitted ensemble of these members in the order given (snapshots always newest first), with their
             weights scaled to sum to 1, equal where all of them are 0. Members are not copied. Its parameters are those
             of the whole ensemble, which its `fit` would train. It is not calibrated, whatever `calibration` says:
             `reweight(X=..., y=...)` calibrates it.
@@ -331,7 +331,7 @@ class Reweighted:
         parameters = self.get_params(deep=False)
         for name, value in given.items():
             if name not in parameters:
-                raise TypeError(f"`{name}` is no parameter of {type(self).__name__}: got {name}={value!r}.")
+                raise TypeError(f"`{name}` is not a parameter of {type(self).__name__}: got {name}={value!r}.")
         validate_parameter_constraints(self._parameter_constraints, given, type(self).__name__)
         if "n_last" in given and given["n_last"] > len(self.estimators_):
             raise ValueError(
@@ -346,7 +346,7 @@ class Reweighted:
         if calibrates(self) and any(one is None for one in rows[:2]):
             raise ValueError(
                 "With `calibration`, reweight needs rows to fit the temperature of the new combination on: pass them "
-                "as `X` and `y`, best such that no member was trained on."
+                "as `X` and `y`, preferably rows that no member was trained on."
             )
         if not greedy and not calibrates(self) and any(one is not None for one in rows):
             raise ValueError(f"`X`, `y` and `sample_weight` are for weights='greedy': got weights={weights!r}.")
@@ -418,5 +418,7 @@ class Reweighted:
             return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
         y = column_or_1d(y, warn=True)
         if not np.isin(y, classes).all():
-            raise ValueError(f"`y` must have the labels of fit: got {np.setdiff1d(y, classes).tolist()} beside them.")
+            raise ValueError(
+                f"`y` must have the labels of fit: got {np.setdiff1d(y, classes).tolist()}, which are not."
+            )
         return y

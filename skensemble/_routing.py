@@ -1,4 +1,4 @@
-"""Metadata routing: which arguments of `fit` members and final estimators are given, by what they requested."""
+"""Metadata routing: which arguments of `fit` members and final estimators are given, depending on their requests."""
 
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, get_routing_for_object, process_routing
 
@@ -11,14 +11,14 @@ _FIT = MethodMapping().add(caller="fit", callee="fit")
 def make_router(ensemble, members, *, consumes):
     """Router of an ensemble to its members.
 
-    The ensemble's own request for `sample_weight` stands for the members that have none.
+    The ensemble's own request for `sample_weight` applies to the members that have none.
 
     Parameters
     ----------
     ensemble : estimator
     members : list of (str, estimator)
     consumes : bool
-        Whether the ensemble takes `sample_weight` itself where nobody requested it.
+        Whether the ensemble itself takes `sample_weight` if no member requested it.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def asks_in_fit(estimator):
 
 
 def fit_metadata(ensemble, members, sample_weight, params, *, consumes):
-    """What `fit` of each member is given beside X and y.
+    """What `fit` of each member is given in addition to X and y.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def fit_metadata(ensemble, members, sample_weight, params, *, consumes):
     Raises
     ------
     UnsetMetadataPassedError
-        Where a member takes what it did not say whether it requests.
+        Where a member takes metadata for which its request is not set.
     """
     weights = {} if sample_weight is None else {"sample_weight": sample_weight}
     if not routing_enabled():

@@ -52,7 +52,7 @@ class _BaseSnapshotEnsemble(Reweighted, BaseKerasEnsemble):
         n_epochs = run_epochs(estimator)
         n_last = self._check_cycles(n_epochs)
         greedy, calibrated = isinstance(self.weights, str), calibrates(self)
-        # Before the training, so that an error costs nothing.
+        # Before training, so that an error costs nothing.
         self._check_combination(None if greedy else normalize_weights(self.weights, n_last), n_last)
         rows, held_out = None, None
         with open_checkpoint(self.checkpoint_dir) as checkpoint:
@@ -89,7 +89,7 @@ class _BaseSnapshotEnsemble(Reweighted, BaseKerasEnsemble):
         return self
 
     def _keep_run(self, run, n_last):
-        """Learn the snapshots of a run, the newest first, and their weights where these are given."""
+        """Learn the snapshots of a run, newest first, and their weights where these are given."""
         self.estimators_ = run.checkpoints.take(range(len(run.checkpoints))[::-1]).members()
         self.n_last_ = len(self.estimators_)
         learn_combination(self)
@@ -119,7 +119,7 @@ class _BaseSnapshotEnsemble(Reweighted, BaseKerasEnsemble):
         return Trajectory(n_last, tuple(cycle_ends(n_epochs, self.n_estimators)), rates, keeps_optimizer=True)
 
     def _indices(self, members):
-        return sorted(super()._indices(members))  # the newest first, whatever was asked for
+        return sorted(super()._indices(members))  # newest first, in whatever order they were given
 
     def _learn_subset(self, indices):
         self.n_last_ = len(indices)
@@ -128,9 +128,9 @@ class _BaseSnapshotEnsemble(Reweighted, BaseKerasEnsemble):
 class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnsemble):
     """Combine the networks at the ends of the cycles of one run with a cyclic learning rate.
 
-    The learning rate falls again and again, each time from the initial one; at the end of each cycle the network has
+    The learning rate falls again and again, each time from its initial value; at the end of each cycle the network has
     settled in another minimum. These snapshots [1]_ make different errors, as separately trained networks do, at the
-    price of one training.
+    cost of one training.
 
     Parameters
     ----------
@@ -140,60 +140,59 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
         Number of cycles, each of which ends with a snapshot. Where the epochs do not divide evenly, the last cycle is
         longer.
     schedule : {"cosine", "triangular"} or callable, default="cosine"
-        How the learning rate goes in a cycle. "cosine" falls from the initial rate to 0 [1]_, "triangular" rises
-        straight from a quarter of it to all of it and falls back [2]_. A function takes the fraction of the cycle done,
-        a float from 0 to below 1, and returns the share of the initial rate.
+        How the learning rate changes in a cycle. "cosine" falls from the initial rate to 0 [1]_; "triangular" rises
+        linearly from a quarter of it to all of it and falls back [2]_. A function takes the fraction of the cycle that
+        is done, a float from 0 to below 1, and returns the share of the initial rate.
     update : {"batch", "epoch"}, default="batch"
         Whether the learning rate changes with every step or with every epoch.
     initial_learning_rate : float, default=None
-        The largest rate of the built-in schedules; None means that of the optimizer of `estimator`.
+        The learning rate that the schedule scales, the largest of the built-in schedules; None means that of the
+        optimizer of `estimator`.
     n_last : int, default=None
-        How many snapshots, the newest ones, are combined; the earlier ones are not kept. None means all. Early
-        snapshots are weak: the newest few are often better than all. After a fit with None, `reweight(n_last=...)`
-        compares without training.
+        How many of the newest snapshots are combined; the earlier ones are not kept. None means all. Early snapshots
+        are weak: the newest few are often better than all. After a fit with None, `reweight(n_last=...)` compares
+        numbers without training.
     voting : {"soft", "hard"}, default="soft"
         "soft" predicts the largest mean probability. "hard" predicts the label that most snapshots choose, ties going
         to the smallest label, and has no `predict_proba`.
     combination : {"mean", "median", "geometric_mean", "trimmed_mean"}, default="mean"
-        How the probabilities of the members become one with `voting="soft"`. The median is that of each class by
-        itself, weighted by `weights`. The geometric mean (logarithmic opinion pool) is the mean of the logarithms: a
-        class to which one member gives 0, or which it does not know, is all but ruled out. A trimmed mean leaves out
+        How the probabilities of the members become one with `voting="soft"`. The median is taken for each class
+        separately, weighted by `weights`. The geometric mean (logarithmic opinion pool) is the mean of the logarithms:
+        a class to which one member gives 0, or which it does not know, is all but ruled out. A trimmed mean leaves out
         the smallest and the largest probabilities of each class; it takes equal weights only. All but the mean are
-        scaled to sum to 1 again; with several labels per row, each label is combined by itself.
+        scaled to sum to 1 again; with several labels per row, each label is combined separately.
     trim_fraction : float, default=0.2
-        Of a trimmed mean: the share of the members that is left out at each end, rounded down to whole members.
+        For a trimmed mean: the share of the members that is left out at each end, rounded down to whole members.
     weights : array-like of shape (n_last,) or "greedy", default=None
         How much each snapshot counts, newest first; not negative, scaled to sum to 1. "greedy" selects snapshots on
-        held-out rows (the best single one is a candidate, so that the selection is never worse there). None means
-        equal weights.
+        held-out rows (the best single one is a candidate, so the selection is never worse there). None means equal
+        weights.
     validation_fraction : float, default=0.2
-        Fraction of the rows that are held out for `weights="greedy"`, and are not trained on.
+        Fraction of the rows that are held out for `weights="greedy"` and not trained on.
     engine : {"auto", "fused", "keras"}, default="auto"
-        How the network is trained. "fused": the whole run as one TensorFlow program, with Keras' result in a fraction
-        of the time; an error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where possible,
-        else keras; `engine_reason_` says why.
+        How the network is trained. "fused": the whole run as one program of TensorFlow or JAX, with the result that
+        Keras gives, in a fraction of the time; an error where that is not possible. "keras": by Keras' own `fit`.
+        "auto": fused where possible, otherwise keras; `engine_reason_` says why.
     checkpoint_dir : str or path-like, default=None
         Directory in which the fit keeps its state, snapshots included, so that after a crash or a kill the same call
-        goes on from there, to the same result bit for bit; a fit that is finished is taken from it. Each fit needs a
-        directory of its own: other data, parameters or versions are an error. To start anew, delete it. None keeps
-        nothing.
+        continues from there, to the same result bit for bit; a finished fit is taken from it. Each fit needs its own
+        directory: other data, parameters or versions are an error. To start again, delete it. None keeps nothing.
     random_state : int, RandomState instance or None, default=None
         Seed of the starting values, of dropout, of the order of rows, and of the rows that are held out.
     verbose : int, default=0
         Above 0, progress is printed.
     calibration : {"temperature"}, default=None
-        Whether the combined probabilities are calibrated [3]_. "temperature": their logarithms (log-odds of several
-        labels, each with a temperature of its own) are divided by a number that is fitted by the log-loss on rows that
-        no member was trained on: `validation_fraction` of
-        them. `predict` stays the same. None: as they are combined.
+        Whether the combined probabilities are calibrated [3]_. "temperature": their logarithms (log-odds for several
+        labels, each with its own temperature) are divided by a number that is fitted by the log-loss on rows that no
+        member was trained on: `validation_fraction` of them. `predict` stays the same. None: not calibrated.
 
     Attributes
     ----------
     estimators_ : sequence of scikeras classifiers
-        The snapshots, newest first; `history_` of each ends with its epoch. Fewer than asked for where a callback
-        stopped the run.
+        The snapshots, newest first; the `history_` of each ends with its epoch. There are fewer than asked for where a
+        callback stopped the run.
     n_last_ : int
-        How many of them, the newest ones, are combined.
+        How many of the newest snapshots are combined.
     learning_rates_ : ndarray of shape (n_steps,)
         The learning rate of every step of the run.
     classes_ : ndarray of shape (n_classes,)
@@ -201,13 +200,13 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
     weights_ : ndarray of shape (n_snapshots,)
         How much each of `estimators_` counts, newest first; sums to 1.
     voting_, combination_, trim_fraction_ : str, str, float
-        How the members are combined, as `fit` or `reweight` learned it.
+        How the members are combined, as the last `fit` or `reweight` set it.
     temperature_ : float or ndarray of shape (n_labels,)
-        Temperature of the combined probabilities; only with `calibration`. Above 1, they were too sure.
+        Temperature of the combined probabilities; only with `calibration`. Above 1 means that they were overconfident.
     engine_ : str
         The engine that trained the network: "fused" or "keras".
     engine_reason_ : str
-        Why this engine.
+        Why this engine was used.
     n_features_in_ : int
         Size of the second dimension of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -221,11 +220,11 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
 
     Notes
     -----
-    Snapshots are in one order everywhere, the newest first: in `estimators_`, `weights`, `weights_` and
+    Snapshots are in the same order everywhere, newest first: in `estimators_`, `weights`, `weights_` and
     `predict_members`. `staged_predict` and `staged_predict_proba` begin with the newest and go back in time.
 
-    The state of the optimizer (momentum) goes on from cycle to cycle, as in the paper. Its learning rate must be a
-    number, since the schedule takes it over.
+    The state of the optimizer (momentum) continues from cycle to cycle, as in the paper. Its learning rate must be a
+    number, since the schedule controls it.
 
     References
     ----------
@@ -301,8 +300,8 @@ class SnapshotEnsembleClassifier(KerasEnsembleClassifierMixin, _BaseSnapshotEnse
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row in the loss; rows of weight 0 are left out.
         **params : dict
-            Further metadata, with `sklearn.set_config(enable_metadata_routing=True)`. Networks take `sample_weight`
-            alone: anything else is an error.
+            Further metadata, with `sklearn.set_config(enable_metadata_routing=True)`. Networks take only
+            `sample_weight`; anything else is an error.
 
         Returns
         -------
@@ -345,37 +344,37 @@ class SnapshotEnsembleRegressor(KerasEnsembleRegressorMixin, _BaseSnapshotEnsemb
         Number of cycles, each of which ends with a snapshot. Where the epochs do not divide evenly, the last cycle is
         longer.
     schedule : {"cosine", "triangular"} or callable, default="cosine"
-        How the learning rate goes in a cycle. "cosine" falls from the initial rate to 0, "triangular" rises straight
-        from a quarter of it to all of it and falls back. A function takes the fraction of the cycle done, a float from
-        0 to below 1, and returns the share of the initial rate.
+        How the learning rate changes in a cycle. "cosine" falls from the initial rate to 0; "triangular" rises linearly
+        from a quarter of it to all of it and falls back. A function takes the fraction of the cycle that is done, a
+        float from 0 to below 1, and returns the share of the initial rate.
     update : {"batch", "epoch"}, default="batch"
         Whether the learning rate changes with every step or with every epoch.
     initial_learning_rate : float, default=None
-        The largest rate of the built-in schedules; None means that of the optimizer of `estimator`.
+        The learning rate that the schedule scales, the largest of the built-in schedules; None means that of the
+        optimizer of `estimator`.
     n_last : int, default=None
-        How many snapshots, the newest ones, are combined; the earlier ones are not kept. None means all. Early
-        snapshots are weak: the newest few are often better than all. After a fit with None, `reweight(n_last=...)`
-        compares without training.
+        How many of the newest snapshots are combined; the earlier ones are not kept. None means all. Early snapshots
+        are weak: the newest few are often better than all. After a fit with None, `reweight(n_last=...)` compares
+        numbers without training.
     combination : {"mean", "median", "trimmed_mean"}, default="mean"
         How the predictions of the members become one. The median is weighted by `weights`. A trimmed mean leaves out
         the smallest and the largest predictions of each target; it takes equal weights only.
     trim_fraction : float, default=0.2
-        Of a trimmed mean: the share of the members that is left out at each end, rounded down to whole members.
+        For a trimmed mean: the share of the members that is left out at each end, rounded down to whole members.
     weights : array-like of shape (n_last,) or "greedy", default=None
         How much each snapshot counts, newest first; not negative, scaled to sum to 1. "greedy" selects snapshots on
-        held-out rows (the best single one is a candidate, so that the selection is never worse there). None means
-        equal weights.
+        held-out rows (the best single one is a candidate, so the selection is never worse there). None means equal
+        weights.
     validation_fraction : float, default=0.2
-        Fraction of the rows that are held out for `weights="greedy"`, and are not trained on.
+        Fraction of the rows that are held out for `weights="greedy"` and not trained on.
     engine : {"auto", "fused", "keras"}, default="auto"
-        How the network is trained. "fused": the whole run as one TensorFlow program, with Keras' result in a fraction
-        of the time; an error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where possible,
-        else keras; `engine_reason_` says why.
+        How the network is trained. "fused": the whole run as one program of TensorFlow or JAX, with the result that
+        Keras gives, in a fraction of the time; an error where that is not possible. "keras": by Keras' own `fit`.
+        "auto": fused where possible, otherwise keras; `engine_reason_` says why.
     checkpoint_dir : str or path-like, default=None
         Directory in which the fit keeps its state, snapshots included, so that after a crash or a kill the same call
-        goes on from there, to the same result bit for bit; a fit that is finished is taken from it. Each fit needs a
-        directory of its own: other data, parameters or versions are an error. To start anew, delete it. None keeps
-        nothing.
+        continues from there, to the same result bit for bit; a finished fit is taken from it. Each fit needs its own
+        directory: other data, parameters or versions are an error. To start again, delete it. None keeps nothing.
     random_state : int, RandomState instance or None, default=None
         Seed of the starting values, of dropout, of the order of rows, and of the rows that are held out.
     verbose : int, default=0
@@ -384,20 +383,20 @@ class SnapshotEnsembleRegressor(KerasEnsembleRegressorMixin, _BaseSnapshotEnsemb
     Attributes
     ----------
     estimators_ : sequence of scikeras regressors
-        The snapshots, newest first; `history_` of each ends with its epoch. Fewer than asked for where a callback
-        stopped the run.
+        The snapshots, newest first; the `history_` of each ends with its epoch. There are fewer than asked for where a
+        callback stopped the run.
     n_last_ : int
-        How many of them, the newest ones, are combined.
+        How many of the newest snapshots are combined.
     learning_rates_ : ndarray of shape (n_steps,)
         The learning rate of every step of the run.
     weights_ : ndarray of shape (n_snapshots,)
         How much each of `estimators_` counts, newest first; sums to 1.
     combination_, trim_fraction_ : str, float
-        How the members are combined, as `fit` or `reweight` learned it.
+        How the members are combined, as the last `fit` or `reweight` set it.
     engine_ : str
         The engine that trained the network: "fused" or "keras".
     engine_reason_ : str
-        Why this engine.
+        Why this engine was used.
     n_features_in_ : int
         Size of the second dimension of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -410,7 +409,7 @@ class SnapshotEnsembleRegressor(KerasEnsembleRegressorMixin, _BaseSnapshotEnsemb
 
     Notes
     -----
-    Snapshots are in one order everywhere, the newest first: in `estimators_`, `weights`, `weights_` and
+    Snapshots are in the same order everywhere, newest first: in `estimators_`, `weights`, `weights_` and
     `predict_members`. `staged_predict` begins with the newest and goes back in time.
 
     References
@@ -474,8 +473,8 @@ class SnapshotEnsembleRegressor(KerasEnsembleRegressorMixin, _BaseSnapshotEnsemb
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row in the loss; rows of weight 0 are left out.
         **params : dict
-            Further metadata, with `sklearn.set_config(enable_metadata_routing=True)`. Networks take `sample_weight`
-            alone: anything else is an error.
+            Further metadata, with `sklearn.set_config(enable_metadata_routing=True)`. Networks take only
+            `sample_weight`; anything else is an error.
 
         Returns
         -------

@@ -87,7 +87,7 @@ class _BaseStackedKeras(BaseNamedMembers):
         ndarray of shape (n_samples, n_columns)
             The columns of the first member, those of the second, and so on, then X where it is passed through.
             Probabilities of two classes are one column, that of the second. In `fit` the final estimator saw the same
-            columns, but of members that were not trained on the row.
+            columns, but from members that were not trained on the row.
         """
         check_is_fitted(self)
         X = self._validate_X(X)
@@ -99,12 +99,12 @@ class _BaseStackedKeras(BaseNamedMembers):
         Parameters
         ----------
         input_features : array-like of str, default=None
-            Names of the columns of X, which count where X is passed through; None means those of `fit`, or x0, x1, ...
+            Names of the columns of X, used where X is passed through; None means those of `fit`, or x0, x1, ...
 
         Returns
         -------
         ndarray of str objects
-            Name of the class in small letters, name of the member, number of the column where there are several.
+            Name of the class in lower case, name of the member, and number of the column where there are several.
         """
         check_is_fitted(self)
         flattens = len(self._row_shape) > 1
@@ -123,9 +123,9 @@ class _BaseStackedKeras(BaseNamedMembers):
         Returns
         -------
         MetadataRouter
-            The ensemble's own request for `sample_weight`, by `set_fit_request`, stands for the members that have none.
-            A final estimator without requests for `fit` is not in it: it is given what its `fit` takes of what the
-            members are given.
+            The ensemble's own request for `sample_weight`, by `set_fit_request`, applies to the members that have none.
+            A final estimator without requests for `fit` is not included: of what the members are given, it is given
+            what its `fit` takes.
         """
         router, final = super().get_metadata_routing(), self._final()
         if asks_in_fit(final):
@@ -134,7 +134,7 @@ class _BaseStackedKeras(BaseNamedMembers):
         return router.add(final_estimator_=getattr(self, "final_estimator_", final), method_mapping=predicting)
 
     def _final_metadata(self, final, sample_weight, params):
-        """What `fit` of the final estimator is given beside its columns and y."""
+        """What `fit` of the final estimator is given in addition to its columns and y."""
         if routing_enabled() and asks_in_fit(final):
             return self._fit_metadata([(FINAL_NAME, final)], sample_weight, params)[FINAL_NAME]
         given = {name: value for name, value in params.items() if has_fit_parameter(final, name)}
@@ -204,7 +204,7 @@ class _BaseStackedKeras(BaseNamedMembers):
         if self.passthrough is True and len(X.row_shape) > 1:
             raise ValueError(
                 f"`passthrough=True` needs X of two dimensions: got {1 + len(X.row_shape)}. Use passthrough='flatten' "
-                "to hand each row to the final estimator as one line of numbers, or passthrough=False."
+                "to pass each row to the final estimator as one vector, or passthrough=False."
             )
 
     def _splits(self, X, y, sample_weight, members):
@@ -222,7 +222,7 @@ class _BaseStackedKeras(BaseNamedMembers):
         return splits
 
     def _out_of_fold(self, trained, members, splits, X, rows):
-        """What each member predicts for rows it was not trained on; one that was fitted before predicts as it is."""
+        """What each member predicts for rows it was not trained on; a fitted member predicts as it is."""
         frozen = [i for i, member in enumerate(members) if is_frozen(member.estimator)]
         others = [i for i, member in enumerate(members) if not is_frozen(member.estimator)]
 
@@ -369,8 +369,8 @@ def _check_predicted(rows, y, sample_weight, n_predictions, classes):
         )
     if sample_weight is not None and not sample_weight[rows].any():
         raise ValueError(
-            "`cv` must predict rows of which some have a weight, from which the final estimator learns: all of the "
-            f"{len(rows)} rows that it predicts have `sample_weight` 0. Use another splitter, or weigh other rows."
+            "`cv` must predict rows of positive weight, from which the final estimator learns: all of the "
+            f"{len(rows)} rows that it predicts have `sample_weight` 0. Use another splitter, or other weights."
         )
 
 
@@ -418,33 +418,34 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
         which may be members where they are no networks; what they predict is a column.
     final_estimator : estimator, "concatenate", "average" or "weighted_average", default=None
         What combines the members: a scikit-learn classifier, a scikeras one, or by its name a small network on the
-        members' outputs, which is `KerasHeadClassifier` with default parameters; give one yourself to choose or
+        members' outputs, which is `KerasHeadClassifier` with default parameters; give such a head yourself to set or
         search its parameters. None means `sklearn.linear_model.LogisticRegression()`.
     cv : int, splitter, iterable or "prefit", default=None
-        How rows are split into folds. None means 5 folds stratified by class, an int their number, an iterable gives
-        (train, test) rows. It must predict no row twice; from rows that it never predicts, as with `TimeSeriesSplit`,
-        the final estimator does not learn. "prefit": the members are fitted already, and predict all
-        rows for the final estimator, which should then be other rows than they were trained on.
+        How rows are split into folds. None means 5 folds stratified by class, an int is their number, an iterable gives
+        (train, test) rows. No row may be predicted twice; the final estimator does not learn from rows that are never
+        predicted, as with `TimeSeriesSplit`. "prefit": the members are fitted already and predict all rows for the
+        final estimator, which should then be rows that they were not trained on.
     stack_method : {"auto", "predict_proba", "decision_function", "predict"}, default="auto"
-        Method of the members whose results the final estimator sees; "auto" takes the first of these that a member has.
+        The method of the members whose results the final estimator sees; "auto" takes the first of these that a member
+        has.
     passthrough : bool or "flatten", default=False
-        Whether the final estimator sees X beside the members' outputs. "flatten" also takes X of more than two
-        dimensions, each row as one line of numbers.
+        Whether the final estimator sees X in addition to the members' outputs. "flatten" also takes X of more than two
+        dimensions, and flattens each row.
     engine : {"auto", "fused", "keras"}, default="auto"
-        How networks are trained. "fused": in one TensorFlow program, with Keras' results in a fraction of the time; an
-        error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where possible, else keras;
-        `engine_reason_` says why.
+        How networks are trained. "fused": in one program of TensorFlow or JAX, with the results that Keras gives, in a
+        fraction of the time; an error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where
+        possible, otherwise keras; `engine_reason_` says why.
     checkpoint_dir : str or path-like, default=None
-        Directory in which the fit keeps its state, so that after a crash or a kill the same call goes on from there, to
-        the same result bit for bit. Networks that are finished are taken from it; other estimators are trained again.
-        So is the final estimator. Each fit needs a directory of its own: other data, parameters or versions are an
-        error. To start anew, delete it. None keeps nothing.
+        Directory in which the fit keeps its state, so that after a crash or a kill the same call continues from there,
+        to the same result bit for bit. Finished networks are taken from it; other estimators are trained again. So is
+        the final estimator. Each fit needs its own directory: other data, parameters or versions are an error. To start
+        again, delete it. None keeps nothing.
     n_jobs : int, default=None
-        The most joblib workers that train members side by side; where more do not pay, fewer are used, or none. None
-        means 1 unless in a `joblib.parallel_config` context, and always 1 inside of a worker; -1 means all.
+        The largest number of joblib workers that train members in parallel; fewer, or none, are used where more do not
+        pay. None means 1 unless in a `joblib.parallel_config` context, and always 1 inside a worker; -1 means all.
     random_state : int, RandomState instance or None, default=None
         Seed from which the seeds of members, of the final estimator and of the splitter are spawned where they have
-        none of their own. A member starts from the same seed in all folds.
+        none. A member starts from the same seed in all folds.
     verbose : int, default=0
         Above 0, progress is printed.
 
@@ -463,7 +464,7 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
     engine_ : str
         The engine that trained the networks: "fused", "keras", both, or "none" where no network was trained.
     engine_reason_ : str
-        Why this engine.
+        Why this engine was used.
     n_features_in_ : int
         Size of the second dimension of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -477,8 +478,8 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
 
     Notes
     -----
-    Members cannot be weighed or left out after `fit`, by `reweight` and `subset`, as in other ensembles: the final
-    estimator has learned to combine these, and would have to be trained again.
+    Members cannot be reweighted or left out after `fit` by `reweight` and `subset`, as in other ensembles: the final
+    estimator has learned to combine just these, and would have to be trained again.
 
     References
     ----------
@@ -537,7 +538,7 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
         ----------
         X : array-like of shape (n_samples, n_features, ...)
             Two or more dimensions (tables, sequences, images), or sparse; networks get it in Keras' float type, every
-            other member as it is.
+            other member as given.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Labels of any kind that scikit-learn takes, or an indicator matrix of several labels where the final
             estimator takes it.
@@ -545,7 +546,7 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
             Weight of each row, for the members and the final estimator.
         **params : dict
             Further metadata for the members that request it, with `sklearn.set_config(enable_metadata_routing=True)`.
-            Networks take `sample_weight` alone.
+            Networks take only `sample_weight`.
 
         Returns
         -------
@@ -645,7 +646,7 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
         return self.final_estimator_.decision_function(columns.given)
 
     def _predict_each(self, X):
-        """Labels that each member alone would give, one array a member."""
+        """Labels that each member alone would predict, one array per member."""
         return [self._decode(self._choose_indices(proba)) for proba in self.predict_members(X)]
 
     def _stack_method(self, name, estimator):
@@ -665,7 +666,7 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
         if self._multilabel:
             return proba
         proba = align_classes(proba, known_labels(estimator, self.classes_), self.classes_)
-        # The other column says the same.
+        # The other column holds the same information.
         return proba[:, 1:] if len(self.classes_) == 2 else proba
 
     def _columns_by(self, method, estimator, X):
@@ -699,31 +700,31 @@ class StackedKerasRegressor(RegressorMixin, _BaseStackedKeras):
         of an estimator leaves the member out, also by `set_params(name="drop")`.
     final_estimator : estimator, "concatenate", "average" or "weighted_average", default=None
         What combines the members: a scikit-learn regressor, a scikeras one, or by its name a small network on the
-        members' outputs, which is `KerasHeadRegressor` with default parameters; give one yourself to choose or
+        members' outputs, which is `KerasHeadRegressor` with default parameters; give such a head yourself to set or
         search its parameters. None means `sklearn.linear_model.RidgeCV()`.
     cv : int, splitter, iterable or "prefit", default=None
-        How rows are split into folds. None means 5 folds, an int their number, an iterable gives
-        (train, test) rows. It must predict no row twice; from rows that it never predicts, as with `TimeSeriesSplit`,
-        the final estimator does not learn. "prefit": the members are fitted already, and predict all
-        rows for the final estimator, which should then be other rows than they were trained on.
+        How rows are split into folds. None means 5 folds, an int is their number, an iterable gives (train, test) rows.
+        No row may be predicted twice; the final estimator does not learn from rows that are never predicted, as with
+        `TimeSeriesSplit`. "prefit": the members are fitted already and predict all rows for the final estimator, which
+        should then be rows that they were not trained on.
     passthrough : bool or "flatten", default=False
-        Whether the final estimator sees X beside the members' outputs. "flatten" also takes X of more than two
-        dimensions, each row as one line of numbers.
+        Whether the final estimator sees X in addition to the members' outputs. "flatten" also takes X of more than two
+        dimensions, and flattens each row.
     engine : {"auto", "fused", "keras"}, default="auto"
-        How networks are trained. "fused": in one TensorFlow program, with Keras' results in a fraction of the time; an
-        error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where possible, else keras;
-        `engine_reason_` says why.
+        How networks are trained. "fused": in one program of TensorFlow or JAX, with the results that Keras gives, in a
+        fraction of the time; an error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where
+        possible, otherwise keras; `engine_reason_` says why.
     checkpoint_dir : str or path-like, default=None
-        Directory in which the fit keeps its state, so that after a crash or a kill the same call goes on from there, to
-        the same result bit for bit. Networks that are finished are taken from it; other estimators are trained again.
-        So is the final estimator. Each fit needs a directory of its own: other data, parameters or versions are an
-        error. To start anew, delete it. None keeps nothing.
+        Directory in which the fit keeps its state, so that after a crash or a kill the same call continues from there,
+        to the same result bit for bit. Finished networks are taken from it; other estimators are trained again. So is
+        the final estimator. Each fit needs its own directory: other data, parameters or versions are an error. To start
+        again, delete it. None keeps nothing.
     n_jobs : int, default=None
-        The most joblib workers that train members side by side; where more do not pay, fewer are used, or none. None
-        means 1 unless in a `joblib.parallel_config` context, and always 1 inside of a worker; -1 means all.
+        The largest number of joblib workers that train members in parallel; fewer, or none, are used where more do not
+        pay. None means 1 unless in a `joblib.parallel_config` context, and always 1 inside a worker; -1 means all.
     random_state : int, RandomState instance or None, default=None
         Seed from which the seeds of members, of the final estimator and of the splitter are spawned where they have
-        none of their own. A member starts from the same seed in all folds.
+        none. A member starts from the same seed in all folds.
     verbose : int, default=0
         Above 0, progress is printed.
 
@@ -740,7 +741,7 @@ class StackedKerasRegressor(RegressorMixin, _BaseStackedKeras):
     engine_ : str
         The engine that trained the networks: "fused", "keras", both, or "none" where no network was trained.
     engine_reason_ : str
-        Why this engine.
+        Why this engine was used.
     n_features_in_ : int
         Size of the second dimension of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -754,8 +755,8 @@ class StackedKerasRegressor(RegressorMixin, _BaseStackedKeras):
 
     Notes
     -----
-    Members cannot be weighed or left out after `fit`, by `reweight` and `subset`, as in other ensembles: the final
-    estimator has learned to combine these, and would have to be trained again.
+    Members cannot be reweighted or left out after `fit` by `reweight` and `subset`, as in other ensembles: the final
+    estimator has learned to combine just these, and would have to be trained again.
 
     References
     ----------
@@ -807,14 +808,14 @@ class StackedKerasRegressor(RegressorMixin, _BaseStackedKeras):
         ----------
         X : array-like of shape (n_samples, n_features, ...)
             Two or more dimensions (tables, sequences, images), or sparse; networks get it in Keras' float type, every
-            other member as it is.
+            other member as given.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row, for the members and the final estimator.
         **params : dict
             Further metadata for the members that request it, with `sklearn.set_config(enable_metadata_routing=True)`.
-            Networks take `sample_weight` alone.
+            Networks take only `sample_weight`.
 
         Returns
         -------
@@ -865,7 +866,7 @@ class StackedKerasRegressor(RegressorMixin, _BaseStackedKeras):
         return as_target_type(final, values) if isinstance(final, BaseWrapper) else values
 
     def _predict_each(self, X):
-        """Values that each member alone would give, one array a member."""
+        """Values that each member alone would predict, one array per member."""
         return list(self.predict_members(X))
 
     def _stack_method(self, name, estimator):

@@ -1,4 +1,4 @@
-"""Early stopping of all members together, as a parameter of ensembles whose members are trained side by side."""
+"""Early stopping of all members together, as a parameter of ensembles whose members are trained at the same time."""
 
 import numbers
 from functools import partial
@@ -19,7 +19,7 @@ STOPPING_CONSTRAINTS = {
     "n_iter_no_change": [Interval(numbers.Integral, 1, None, closed="left")],
     "tol": [Interval(numbers.Real, 0, None, closed="left")],
 }
-#: What a fit leaves behind that stopped all members together.
+#: What a fit that stopped all members together leaves behind.
 LEARNED_OF_STOPPING = ("validation_losses_", "best_epoch_")
 
 
@@ -63,7 +63,7 @@ def ensemble_stopping(ensemble, weights, data):
     ----------
     ensemble : estimator
     weights : ndarray of shape (n_members,)
-        With which members are combined while they are trained.
+        Weights with which members are combined while they are trained.
     data : TrainingData
         The rows that no member is trained on.
     """
@@ -74,12 +74,12 @@ def ensemble_stopping(ensemble, weights, data):
 
 
 def _combined_loss(ensemble, members, weights, X, y, sample_weight):
-    """Loss of what members predict combined: log-loss, squared error, or for distributions that of the normal mixture.
+    """Loss of the combined prediction: log-loss, squared error, or for distributions that of the normal mixture.
 
     Parameters
     ----------
     ensemble : estimator
-        Whose parameters say how members are combined; with `voting="hard"`, probabilities are judged nevertheless.
+        Its parameters say how members are combined; with `voting="hard"`, probabilities are evaluated nevertheless.
     members : FittedMembers
     weights : ndarray of shape (n_members,)
     X : Inputs

@@ -7,13 +7,13 @@ import keras
 import numpy as np
 from keras import ops
 
-# At most so many numbers stand for a category.
+# The most numbers that an embedding has for a category.
 _LARGEST_EMBEDDING = 50
 
 
 @keras.saving.register_keras_serializable(package="skensemble")
 class InputColumns(keras.layers.Layer):
-    """Some columns of a table, as an input of a network takes them.
+    """Some columns of a table, in the shape and type of one input of a network.
 
     It comes before a network with several inputs, one layer for each input; see `inputs` of `KerasClassifier`.
 
@@ -22,7 +22,7 @@ class InputColumns(keras.layers.Layer):
     columns : sequence of int
         Numbers of the columns, in the order in which they fill the input.
     shape : tuple of int
-        Shape of a row of the input, filled line by line, as `numpy.reshape` does.
+        Shape of a row of the input, filled row by row, as `numpy.reshape` does.
     cast_to : str, default=None
         Type of the input, such as "int32" before an `Embedding`; None keeps that of the table.
     **kwargs : dict
@@ -38,7 +38,7 @@ class InputColumns(keras.layers.Layer):
     """
 
     def __init__(self, columns, shape, cast_to=None, **kwargs):
-        super().__init__(autocast=False, **kwargs)  # the network behind it takes the columns as it would take X
+        super().__init__(autocast=False, **kwargs)  # the network after it takes the columns as it would take X
         self.columns, self.shape, self.cast_to = [int(i) for i in columns], tuple(map(int, shape)), cast_to
         if math.prod(self.shape) != len(self.columns):
             raise ValueError(
@@ -112,14 +112,14 @@ def with_one_input(model: keras.Model, n_features: int, columns: dict[str, list[
         InputColumns(columns[one.name], filled_shape(one, len(columns[one.name])), one.dtype)(X) for one in model.inputs
     ]
     outputs = list(model.outputs)
-    # Named as the output, by which a loss or metric may be given; without what the model was compiled with.
+    # Named like the output, since a loss or metric may be given by that name; without what the model was compiled with.
     name = model.layers[-1].name if isinstance(model, keras.Sequential) else model.output_names[0]
     inner = keras.Model(model.inputs, outputs[0] if len(outputs) == 1 else outputs, name=name)
     return keras.Model(X, inner(cut if len(cut) > 1 else cut[0]), name=model.name)
 
 
 def filled_shape(tensor: Any, n_columns: int) -> tuple[int, ...] | None:
-    """Shape of a row of an input that so many columns fill; None where they do not."""
+    """Shape of a row of an input that `n_columns` columns fill; None where they do not fill it."""
     shape = tuple(tensor.shape[1:])
     known = math.prod(size for size in shape if size is not None)
     if shape.count(None) == 1 and n_columns % known == 0:
@@ -129,15 +129,16 @@ def filled_shape(tensor: Any, n_columns: int) -> tuple[int, ...] | None:
 
 @keras.saving.register_keras_serializable(package="skensemble")
 class EmbedCategories(keras.layers.Layer):
-    """The columns of a table that hold numbers as they are, followed by an embedding of each that holds categories.
+    """The columns of a table that hold numbers, unchanged, followed by an embedding of each column of categories.
 
-    A category is a whole number from 0; numbers outside of its column's count as 0, which stands for unknown ones. Each
-    becomes a vector that is learned [1]_, of min(50, round(1.6 n^0.56)) numbers for n categories, a rule of thumb [2]_.
+    Categories are whole numbers from 0; other numbers than those of its column count as 0, which means an unknown
+    category. Each category becomes a learned vector [1]_ of min(50, round(1.6 n^0.56)) numbers for n categories, a rule
+    of thumb [2]_.
 
     Parameters
     ----------
     n_categories : sequence of int
-        For each column the number of its categories; 0 for numbers. It is `meta["n_categories_"]` of builders.
+        The number of categories of each column, 0 for numbers. Builders find it in `meta["n_categories_"]`.
     **kwargs : dict
         `name` and `dtype` of a Keras layer.
 
@@ -231,5 +232,5 @@ class EmbedCategories(keras.layers.Layer):
 
 
 def embedding_size(n_categories: int) -> int:
-    """How many numbers stand for one of so many categories; see `EmbedCategories`."""
+    """How many numbers represent one of `n_categories`; see `EmbedCategories`."""
     return min(_LARGEST_EMBEDDING, round(1.6 * n_categories**0.56))

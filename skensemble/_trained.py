@@ -42,13 +42,13 @@ class LoadedAnewRegressor(LoadedAnew, KerasRegressor):
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """How models are read, as the caller of `from_models` says it.
+    """How models are read, as given to `from_models`.
 
     Attributes
     ----------
     classifier : bool
     classes : array-like of shape (n_classes,) or None
-        In the order of the outputs; None where members know them, for several labels per row, and for regressors.
+        In the order of the outputs; None where members know the labels, for several labels per row, and for regressors.
     build, custom_objects, trusted, row_shape, lazy
         See `KerasAveragingClassifier.from_models`.
     """
@@ -78,7 +78,7 @@ class TrainedNetwork(NamedTuple):
     share : float
         How much it counts: 1, or in an ensemble of n members n times its weight.
     label : str
-        What messages call it.
+        Its name in messages.
     """
 
     estimator: FrozenEstimator
@@ -94,7 +94,7 @@ class NetworkFile:
     ----------
     path : str
     label : str
-        What messages call it.
+        Its name in messages.
     reading : Reading
     """
 
@@ -104,18 +104,18 @@ class NetworkFile:
 
     @property
     def is_of_keras(self) -> bool:
-        """Whether Keras wrote it; raises where it is of a kind that is not read."""
+        """Whether Keras wrote it; raises for kinds of files that are not read."""
         if not os.path.isfile(self.path):
             what = "a directory" if os.path.isdir(self.path) else "nothing there"
             raise FileNotFoundError(
                 f"{self.label} must be a file: there is {what} at {os.path.abspath(self.path)}. Give the files in a "
-                "directory one by one, as of sorted(pathlib.Path(directory).glob('*.keras'))."
+                "directory one by one, as with sorted(pathlib.Path(directory).glob('*.keras'))."
             )
         if self.path.endswith(_OLD_FILES) and not self.path.endswith(_VARIABLES_FILE):
             raise ValueError(
                 f"{self.label} must be a file of `Model.save` that ends in {_KERAS_FILE!r}, of `Model.save_weights` "
                 f"that ends in {_VARIABLES_FILE!r}, or of `skensemble.io.dump`. Loading a model in Keras' old format "
-                "can run code of the file's. If you trust it, load it with keras.saving.load_model, and give the model."
+                "can run code from the file. If you trust it, load it with keras.saving.load_model, and give the model."
             )
         return self.path.endswith((_KERAS_FILE, _VARIABLES_FILE))
 
@@ -128,8 +128,8 @@ class NetworkFile:
                 return self._read()
         except Exception as error:  # whatever a layer raises
             raise ValueError(
-                f"{self.label} cannot be read: {error} Layers and functions of your own are given as `custom_objects`, "
-                "by their names. What Keras does not load in its safe mode, load yourself, if you trust it, and give "
+                f"{self.label} cannot be read: {error} Give layers and functions of your own as `custom_objects`, by "
+                "their names. What Keras does not load in its safe mode, load yourself, if you trust it, and give "
                 "the model."
             ) from error
 
@@ -138,7 +138,7 @@ class NetworkFile:
         if self.path.endswith(_KERAS_FILE):
             return keras.saving.load_model(self.path, custom_objects=custom_objects, compile=False, safe_mode=True)
         if self.reading.build is None:
-            raise ValueError("it holds variables alone. Give a function that builds the network as `build`.")
+            raise ValueError("it holds only variables. Give a function that builds the network as `build`.")
         model = self.reading.build()
         if not isinstance(model, keras.Model) or not model.built:
             raise ValueError(f"`build` must return a Keras model that begins with keras.Input: got {model!r}.")
@@ -164,9 +164,9 @@ class TrainedModels(NamedTuple):
     row_shape : tuple of int
         Of the rows of X that all take.
     feature_names : ndarray of str of shape (n_features,) or None
-        Where a member knows them.
+        None where no member knows them.
     y : ndarray
-        The fewest labels or targets from which an ensemble learns what it learns of y.
+        A minimal y, from which an ensemble can learn what `fit` learns from y.
     """
 
     members: list[TrainedNetwork]
@@ -180,7 +180,7 @@ class TrainedModels(NamedTuple):
         return [member.estimator for member in self.members]
 
     def describe_data_to(self, ensemble: BaseKerasEnsemble) -> None:
-        """Let an ensemble learn what `fit` learns of the data."""
+        """Let an ensemble learn what `fit` learns about the data."""
         if is_classifier(ensemble):
             ensemble._validate_classes(self.y)
         ensemble._row_shape, ensemble.n_features_in_ = self.row_shape, self.row_shape[0]
@@ -189,7 +189,7 @@ class TrainedModels(NamedTuple):
         ensemble.engine_, ensemble.engine_reason_ = "none", "no network was trained"
 
     def become_members_of(self, ensemble: Reweighted) -> None:
-        """Let an ensemble of independent runs learn what `fit` learns of members, without data."""
+        """Let an ensemble of independent runs learn what `fit` learns from its members, without data."""
         self.describe_data_to(ensemble)
         ensemble._check_parameters()
         if isinstance(ensemble.weights, str):
@@ -204,21 +204,21 @@ class TrainedModels(NamedTuple):
         ensemble._warn_of_equal_members()
 
     def weights(self, given: Any) -> Any:
-        """The parameter `weights`: as it is given, else by the weights of members in the ensembles they come from."""
+        """The parameter `weights`: as given, otherwise by the weights of members in the ensembles they come from."""
         shares = [float(member.share) for member in self.members]
         return shares if given is None and len(set(shares)) > 1 else given
 
 
 def read_models(models: Sequence[tuple[str, Any]], reading: Reading, *, apart: bool) -> TrainedModels:
-    """Models that the user gave as fitted members, checked one by one and beside each other.
+    """Models that the user gave as fitted members, checked one by one and against each other.
 
     Parameters
     ----------
     models : list of (str, object)
-        What messages call each, and the model.
+        The name of each in messages, and the model.
     reading : Reading
     apart : bool
-        Whether an ensemble stands for its members, and not for itself.
+        Whether an ensemble is replaced by its members.
     """
     members = [member for label, model in models for member in read_members(model, label, reading, apart=apart)]
     row_shape, feature_names = _common_rows(members)
@@ -226,12 +226,12 @@ def read_models(models: Sequence[tuple[str, Any]], reading: Reading, *, apart: b
 
 
 def labelled(models: Any) -> list[tuple[str, Any]]:
-    """Models in a list, each with what messages call it.
+    """Models in a list, each with its name in messages.
 
     Raises
     ------
     TypeError, ValueError
-        Where that is no list, or an empty one.
+        Where `models` is not a list, or is empty.
     """
     if isinstance(models, str | os.PathLike | keras.Model | BaseEstimator | Mapping):
         raise TypeError(f"`models` must be a list: got {models!r}. For one model, pass [{models!r}].")
@@ -250,7 +250,7 @@ def read_members(model: Any, label: str, reading: Reading, *, apart: bool) -> It
     label : str
     reading : Reading
     apart : bool
-        Whether an ensemble stands for its members, and not for itself.
+        Whether an ensemble is replaced by its members.
     """
     if isinstance(model, str | os.PathLike):
         label = f"{label} ({os.fspath(model)!r})"
@@ -272,7 +272,7 @@ def read_members(model: Any, label: str, reading: Reading, *, apart: bool) -> It
 
 
 def _members_of(ensemble: BaseKerasEnsemble, label: str) -> list[TrainedNetwork]:
-    """Fitted members of an ensemble; of Polyak averaging the averaged network."""
+    """Fitted members of an ensemble; for Polyak averaging, the averaged network."""
     if isinstance(ensemble, Reweighted):
         n_members = len(ensemble.estimators_)
         return [
@@ -306,7 +306,7 @@ def _from_file(file: NetworkFile) -> Any:
 
 
 def _from_model(model: keras.Model, label: str, reading: Reading) -> BaseEstimator:
-    """A fitted estimator with a Keras model, which stays as it is: one that is not compiled is copied."""
+    """A fitted estimator with a Keras model, which stays unchanged: a model that is not compiled is copied."""
     name, label = model.name, f"{label} ({model.name!r})"
     if not model.built:
         raise ValueError(f"{label} must be a trained model: it has no variables yet. Give it after its `fit`.")
@@ -331,9 +331,9 @@ def _fitted(
     ----------
     model : keras.Model
     build : callable or None
-        What built it; None where that is not known, so that it cannot be trained from the beginning.
+        The function that built it; None where that is not known, so that it cannot be trained from the beginning.
     name, label : str
-        What messages call the model: when its estimator is to be fitted, and now.
+        The name of the model in messages: when its estimator is to be fitted, and now.
     reading : Reading
     """
     builder = NotRestored(f"{UNNAMED}that built {name!r}") if build is None else build
@@ -368,7 +368,7 @@ def _row_shape(model: keras.Model, reading: Reading) -> tuple[int, ...]:
     if reading.row_shape is None:
         if not own or None in own:
             raise ValueError(
-                f"The network does not tell the shape of a row of X: it takes {own}. Give it as `row_shape`, a tuple."
+                f"The network does not fix the shape of a row of X: it takes {own}. Give it as `row_shape`, a tuple."
             )
         return own
     given = tuple(int(size) for size in reading.row_shape)
@@ -382,7 +382,7 @@ def _indicators(model: keras.Model) -> np.ndarray:
     shape = output_shape(model)
     if shape is None or len(shape) < 2 or (shape[-1] or 0) < 2:
         raise ValueError(
-            "Without `classes`, each output stands for a label of its own, of which a row may have several: got the "
+            "Without `classes`, each output is a label of its own, and a row may have several of them: got the "
             f"output shape {shape}. Give the labels as `classes`, in the order of the outputs."
         )
     return np.stack([np.zeros(shape[-1], dtype=int), np.ones(shape[-1], dtype=int)])
@@ -416,7 +416,7 @@ def _target_like(members: Sequence[TrainedNetwork], reading: Reading) -> np.ndar
 
 
 def _common_classes(members: Sequence[TrainedNetwork], reading: Reading) -> np.ndarray:
-    """The classes as they were given, else those that members know."""
+    """The classes as given, otherwise those that members know."""
     if reading.classes is None:
         return np.unique(np.concatenate([unwrapped(member.estimator).classes_ for member in members]))
     given = np.asarray(reading.classes)

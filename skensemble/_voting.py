@@ -37,13 +37,13 @@ def _has_networks_only(ensemble):
     """Whether `partial_fit` can train all members further."""
     try:
         entries = ensemble._entries()
-    except (TypeError, ValueError):  # `estimators` is not as it must be, as `partial_fit` will say
+    except (TypeError, ValueError):  # `estimators` is not valid, as `partial_fit` will say
         return True
     for name, estimator in entries:
         if is_frozen(estimator) or not is_network(estimator):
             raise AttributeError(
-                f"`partial_fit` trains networks further: {describe(name, estimator)}, which is none or is fitted "
-                f"already. Leave it out by set_params({name}='drop'), or use `fit`."
+                f"`partial_fit` trains networks further: {describe(name, estimator)}, which is not one or is "
+                f"fitted already. Leave it out by set_params({name}='drop'), or use `fit`."
             )
     return True
 
@@ -69,7 +69,7 @@ class _BaseKerasVoting(Reweighted, BaseNamedMembers):
         Returns
         -------
         ndarray of str objects
-            Name of the class in small letters, name of the member, number of the column where there are several.
+            Name of the class in lower case, name of the member, and number of the column where there are several.
         """
         check_is_fitted(self)
         if len(self._row_shape) == 1:
@@ -115,7 +115,7 @@ class _BaseKerasVoting(Reweighted, BaseNamedMembers):
     def _members_to_train_on(self, y, n_before):
         """Members for `partial_fit`, which trains all of them on all rows."""
         if self.checkpoint_dir is not None:
-            raise ValueError("`partial_fit` keeps nothing in a directory. Set checkpoint_dir=None.")
+            raise ValueError("`partial_fit` does not use a directory. Set checkpoint_dir=None.")
         entries = self._entries()
         for name, estimator in entries:
             check_kind(estimator, classifier=is_classifier(self), name=name)
@@ -144,7 +144,7 @@ class _BaseKerasVoting(Reweighted, BaseNamedMembers):
             return self.weights
         if np.shape(self.weights) != (len(kept),):
             raise ValueError(
-                "`weights` must have one entry per entry of `estimators`, those that are dropped included: got weights "
+                "`weights` must have one entry per entry of `estimators`, including dropped ones: got weights "
                 f"of shape {np.shape(self.weights)} for {len(kept)} entries. Pass as many weights as entries, or None "
                 "for equal ones."
             )
@@ -186,8 +186,8 @@ def _side_by_side(predictions):
 class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
     """Average the probabilities, or count the votes, of different networks.
 
-    Networks of different architectures make more different errors than copies of one. They may stand beside any other
-    scikit-learn classifier, and beside networks that are already fitted.
+    The errors of networks with different architectures differ more than those of copies of one network. Members may
+    also be any other scikit-learn classifiers, and networks that are already fitted.
 
     Parameters
     ----------
@@ -200,51 +200,51 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         "soft" predicts the largest mean probability. "hard" predicts the label that most members choose, ties going to
         the smallest label, and has no `predict_proba`.
     combination : {"mean", "median", "geometric_mean", "trimmed_mean"}, default="mean"
-        How the probabilities of the members become one with `voting="soft"`. The median is that of each class by
-        itself, weighted by `weights`. The geometric mean (logarithmic opinion pool) is the mean of the logarithms: a
-        class to which one member gives 0, or which it does not know, is all but ruled out. A trimmed mean leaves out
+        How the probabilities of the members become one with `voting="soft"`. The median is taken for each class
+        separately, weighted by `weights`. The geometric mean (logarithmic opinion pool) is the mean of the logarithms:
+        a class to which one member gives 0, or which it does not know, is all but ruled out. A trimmed mean leaves out
         the smallest and the largest probabilities of each class; it takes equal weights only. All but the mean are
-        scaled to sum to 1 again; with several labels per row, each label is combined by itself.
+        scaled to sum to 1 again; with several labels per row, each label is combined separately.
     trim_fraction : float, default=0.2
-        Of a trimmed mean: the share of the members that is left out at each end, rounded down to whole members.
+        For a trimmed mean: the share of the members that is left out at each end, rounded down to whole members.
     weights : "greedy" or array-like of shape (n_estimators,), default=None
-        How much each member counts; not negative, scaled to sum to 1. One for each entry of `estimators`, those that
-        are dropped included. None means equal weights. "greedy" selects
-        members with replacement by their log-loss on `validation_fraction` of the rows, which no member is trained on
-        (all rows where every member is fitted already) [1]_: a weak member counts little or nothing, and on those rows
-        the ensemble is never worse than its best member.
+        How much each member counts; not negative, scaled to sum to 1. One for each entry of `estimators`, including
+        dropped ones. None means equal weights. "greedy" selects members with replacement by their log-loss on
+        `validation_fraction` of the rows, which no member is trained on (all rows where every member is fitted already)
+        [1]_: a weak member counts little or nothing, and on those rows the ensemble is never worse than its best
+        member.
     validation_fraction : float, default=0.2
         Fraction of the rows, stratified by class, that is held out for `weights="greedy"`.
     engine : {"auto", "fused", "keras"}, default="auto"
-        How networks are trained. "fused": in one TensorFlow program, with Keras' results in a fraction of the time; an
-        error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where possible, else keras;
-        `engine_reason_` says why.
+        How networks are trained. "fused": in one program of TensorFlow or JAX, with the results that Keras gives, in a
+        fraction of the time; an error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where
+        possible, otherwise keras; `engine_reason_` says why.
     checkpoint_dir : str or path-like, default=None
-        Directory in which the fit keeps its state, so that after a crash or a kill the same call goes on from there, to
-        the same result bit for bit. Networks that are finished are taken from it; other estimators are trained again.
-        Each fit needs a directory of its own: other data, parameters or versions are an error. To start anew, delete
-        it. None keeps nothing.
+        Directory in which the fit keeps its state, so that after a crash or a kill the same call continues from there,
+        to the same result bit for bit. Finished networks are taken from it; other estimators are trained again. Each
+        fit needs its own directory: other data, parameters or versions are an error. To start again, delete it. None
+        keeps nothing.
     n_jobs : int, default=None
-        The most joblib workers that train members side by side; where more do not pay, fewer are used, or none. None
-        means 1 unless in a `joblib.parallel_config` context, and always 1 inside of a worker; -1 means all.
+        The largest number of joblib workers that train members in parallel; fewer, or none, are used where more do not
+        pay. None means 1 unless in a `joblib.parallel_config` context, and always 1 inside a worker; -1 means all.
     random_state : int, RandomState instance or None, default=None
-        Seed from which the seeds of members that have none of their own are spawned.
+        Seed from which the seeds of members without their own are spawned.
     flatten_transform : bool, default=True
-        Whether `transform` with `voting="soft"` gives one array of two dimensions, as scikit-learn's does.
+        Whether `transform` with `voting="soft"` returns one array of two dimensions, as scikit-learn's does.
     verbose : int, default=0
         Above 0, progress is printed.
     calibration : {"temperature"}, default=None
-        Whether the combined probabilities are calibrated [2]_. "temperature": their logarithms (log-odds of several
-        labels, each with a temperature of its own) are divided by a number that is fitted by the log-loss on rows that
-        no member was trained on: `validation_fraction` of
-        them (all rows where every member is fitted already). `predict` stays the same. None: as they are combined.
+        Whether the combined probabilities are calibrated [2]_. "temperature": their logarithms (log-odds for several
+        labels, each with its own temperature) are divided by a number that is fitted by the log-loss on rows that no
+        member was trained on: `validation_fraction` of them (all rows where every member is fitted already). `predict`
+        stays the same. None: not calibrated.
 
     Attributes
     ----------
     estimators_ : sequence of estimators
         The fitted members, in order.
     named_estimators : Bunch
-        The entries of `estimators` by name, as they were given.
+        The entries of `estimators` by name, as given.
     named_estimators_ : Bunch
         The fitted members by name; "drop" for those that are left out.
     classes_ : ndarray of shape (n_classes,)
@@ -252,13 +252,13 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
     weights_ : ndarray of shape (n_estimators,)
         How much each member counts; sums to 1.
     voting_, combination_, trim_fraction_ : str, str, float
-        How the members are combined, as `fit` or `reweight` learned it.
+        How the members are combined, as the last `fit` or `reweight` set it.
     temperature_ : float or ndarray of shape (n_labels,)
-        Temperature of the combined probabilities; only with `calibration`. Above 1, they were too sure.
+        Temperature of the combined probabilities; only with `calibration`. Above 1 means that they were overconfident.
     engine_ : str
         The engine that trained the networks: "fused", "keras", both, or "none" where no network was trained.
     engine_reason_ : str
-        Why this engine.
+        Why this engine was used.
     n_features_in_ : int
         Size of the second dimension of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -339,11 +339,11 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         row_shape: Sequence[int] | None = None,
         lazy: bool = False,
     ) -> Self:
-        """An ensemble of networks that were trained before, without training.
+        """An ensemble of networks that were trained before, without further training.
 
-        Networks are not changed, and those of files are loaded without what they were compiled with: they predict, and
-        `partial_fit` of a member trains it further by the parameters of the member. Files of Keras are loaded in its
-        safe mode, which runs no code of the file's.
+        Networks are not changed. Those from files are loaded without what they were compiled with: they predict, and
+        `partial_fit` of a member trains it further with the parameters of the member. Keras files are loaded in Keras'
+        safe mode, which runs no code from the file.
 
         Parameters
         ----------
@@ -352,8 +352,8 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
             files of `Model.save_weights`, ending in ".weights.h5", with `build`; files of `skensemble.io`; fitted
             estimators, also those of scikit-learn. An ensemble is one member.
         classes : array-like of shape (n_classes,), default=None
-            Labels in the order of the outputs of Keras models and files. None takes those that fitted members know;
-            without such, networks predict several labels per row, one for each output.
+            Labels in the order of the outputs of Keras models and files. None takes the labels of fitted members; where
+            there are none, networks are taken to predict several labels per row, one for each output.
         voting, combination, trim_fraction
             As the parameters of the ensemble.
         weights : array-like of shape (n_members,), default=None
@@ -365,21 +365,21 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         trusted : list of str, default=None
             Names that files of `skensemble.io` may import, see `skensemble.io.load`.
         row_shape : tuple of int, default=None
-            Shape of a row of X, where a network does not tell it, such as one that takes sequences of any length.
+            Shape of a row of X, needed where a network does not fix it, such as one that takes sequences of any length.
         lazy : bool, default=False
-            Whether networks stay in their files, which each prediction reads one at a time, so that all files need the
-            memory of one. Each file must hold one network, and stay where it is.
+            Whether networks stay in their files, which each prediction reads one at a time, so that only one network is
+            in memory. Each file must hold one network, and stay where it is.
 
         Returns
         -------
         KerasVotingClassifier
-            Fitted. `reweight` combines the members otherwise, also by greedy weights on rows that it is given; `fit`
-            looks at rows as well, and trains nothing.
+            Fitted. `reweight` changes how the members are combined, also to greedy weights on rows that you give. `fit`
+            learns from rows, too, but trains nothing.
 
         Raises
         ------
         FileNotFoundError, TypeError, ValueError
-            Where a model cannot be read, or does not go together with `classes` and the others; names the model.
+            Where a model cannot be read, or does not match `classes` or the others; the message names the model.
 
         Warns
         -----
@@ -402,10 +402,10 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         combination: str = "mean",
         trim_fraction: float = 0.2,
     ) -> Self:
-        """An ensemble of the networks that a search has trained, without training.
+        """An ensemble of the networks that a search has trained, without further training.
 
         Greedy weights select those that together have the smallest loss on rows that they were not trained on [1]_:
-        each network counts on the rows that were held out of its fold. Networks that do not count are left out.
+        each network is judged on the rows that were held out of its fold. Networks of weight 0 are left out.
 
         Parameters
         ----------
@@ -419,7 +419,7 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         Returns
         -------
         KerasVotingClassifier
-            Fitted. Its members are named by the candidate, as it is counted in `cv_results_`, and the fold:
+            Fitted. Its members are named after the candidate, as counted in `cv_results_`, and the fold:
             "candidate_2_fold_0".
 
         Raises
@@ -443,14 +443,14 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         ----------
         X : array-like of shape (n_samples, n_features, ...)
             Two or more dimensions (tables, sequences, images), or sparse; networks get it in Keras' float type, every
-            other member as it is.
+            other member as given.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Labels of any kind that scikit-learn takes, or an indicator matrix of several labels.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row.
         **params : dict
             Further metadata for the members that request it, with `sklearn.set_config(enable_metadata_routing=True)`.
-            Networks take `sample_weight` alone.
+            Networks take only `sample_weight`.
 
         Returns
         -------
@@ -491,10 +491,10 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
     ) -> Self:
         """Train all members further, on these rows; the first call builds them.
 
-        Members go on from where they are, also after `fit`, and with the variables of their optimizers. Where the
-        parameters of the member were changed since, the networks are built anew with these and get the values they had,
-        so that other layers are trained, or with another learning rate; an optimizer of other arguments or variables
-        starts anew. Many calls with `shuffle=False` give what one fit of as many epochs gives.
+        Members continue from where they are, also after `fit`, with the variables of their optimizers. If parameters of
+        the member have changed since, the networks are built anew with these and are given the values they had, so that
+        other layers, or another learning rate, can be used; an optimizer with other arguments or variables starts anew.
+        With `shuffle=False`, many calls give what one fit of as many epochs gives.
 
         Parameters
         ----------
@@ -503,9 +503,9 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Labels.
         classes : array-like of shape (n_classes,), default=None
-            All labels there will be, where the first call does not see them all.
+            All labels, needed where the first call does not see all of them.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row. Taken as it is, unlike in `fit`: rows of other calls count beside these.
+            Weight of each row. Not scaled, unlike in `fit`, since the rows of other calls count, too.
         epochs : int, default=1
             Passes over these rows; `epochs` of the member is for `fit`.
 
@@ -517,7 +517,7 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         Raises
         ------
         ValueError
-            Where parameters ask for what only one fit can do: rows or columns of each member's own, greedy weights,
+            Where parameters ask for what only `fit` can do: rows or columns of each member's own, greedy weights,
             `warm_start`, `checkpoint_dir`.
         """
         return train_further(self, X, y, classes, sample_weight, epochs)
@@ -555,7 +555,7 @@ class KerasVotingClassifier(KerasEnsembleClassifierMixin, _BaseKerasVoting):
         Returns
         -------
         ndarray of str objects
-            Name of the class in small letters, name of the member, number of the column where there are several.
+            Name of the class in lower case, name of the member, and number of the column where there are several.
         """
         check_is_fitted(self)
         if learned(self, "voting") == "soft" and not self.flatten_transform:
@@ -582,29 +582,29 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         How the predictions of the members become one. The median is weighted by `weights`. A trimmed mean leaves out
         the smallest and the largest predictions of each target; it takes equal weights only.
     trim_fraction : float, default=0.2
-        Of a trimmed mean: the share of the members that is left out at each end, rounded down to whole members.
+        For a trimmed mean: the share of the members that is left out at each end, rounded down to whole members.
     weights : "greedy" or array-like of shape (n_estimators,), default=None
-        How much each member counts; not negative, scaled to sum to 1. One for each entry of `estimators`, those that
-        are dropped included. None means equal weights. "greedy" selects
-        members with replacement by their squared error on `validation_fraction` of the rows, which no member is trained
-        on (all rows where every member is fitted already) [1]_: a weak member counts little or nothing, and on those
-        rows the ensemble is never worse than its best member.
+        How much each member counts; not negative, scaled to sum to 1. One for each entry of `estimators`, including
+        dropped ones. None means equal weights. "greedy" selects members with replacement by their squared error on
+        `validation_fraction` of the rows, which no member is trained on (all rows where every member is fitted already)
+        [1]_: a weak member counts little or nothing, and on those rows the ensemble is never worse than its best
+        member.
     validation_fraction : float, default=0.2
         Fraction of the rows that is held out for `weights="greedy"`.
     engine : {"auto", "fused", "keras"}, default="auto"
-        How networks are trained. "fused": in one TensorFlow program, with Keras' results in a fraction of the time; an
-        error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where possible, else keras;
-        `engine_reason_` says why.
+        How networks are trained. "fused": in one program of TensorFlow or JAX, with the results that Keras gives, in a
+        fraction of the time; an error where that is not possible. "keras": by Keras' own `fit`. "auto": fused where
+        possible, otherwise keras; `engine_reason_` says why.
     checkpoint_dir : str or path-like, default=None
-        Directory in which the fit keeps its state, so that after a crash or a kill the same call goes on from there, to
-        the same result bit for bit. Networks that are finished are taken from it; other estimators are trained again.
-        Each fit needs a directory of its own: other data, parameters or versions are an error. To start anew, delete
-        it. None keeps nothing.
+        Directory in which the fit keeps its state, so that after a crash or a kill the same call continues from there,
+        to the same result bit for bit. Finished networks are taken from it; other estimators are trained again. Each
+        fit needs its own directory: other data, parameters or versions are an error. To start again, delete it. None
+        keeps nothing.
     n_jobs : int, default=None
-        The most joblib workers that train members side by side; where more do not pay, fewer are used, or none. None
-        means 1 unless in a `joblib.parallel_config` context, and always 1 inside of a worker; -1 means all.
+        The largest number of joblib workers that train members in parallel; fewer, or none, are used where more do not
+        pay. None means 1 unless in a `joblib.parallel_config` context, and always 1 inside a worker; -1 means all.
     random_state : int, RandomState instance or None, default=None
-        Seed from which the seeds of members that have none of their own are spawned.
+        Seed from which the seeds of members without their own are spawned.
     verbose : int, default=0
         Above 0, progress is printed.
 
@@ -613,17 +613,17 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
     estimators_ : sequence of estimators
         The fitted members, in order.
     named_estimators : Bunch
-        The entries of `estimators` by name, as they were given.
+        The entries of `estimators` by name, as given.
     named_estimators_ : Bunch
         The fitted members by name; "drop" for those that are left out.
     weights_ : ndarray of shape (n_estimators,)
         How much each member counts; sums to 1.
     combination_, trim_fraction_ : str, float
-        How the members are combined, as `fit` or `reweight` learned it.
+        How the members are combined, as the last `fit` or `reweight` set it.
     engine_ : str
         The engine that trained the networks: "fused", "keras", both, or "none" where no network was trained.
     engine_reason_ : str
-        Why this engine.
+        Why this engine was used.
     n_features_in_ : int
         Size of the second dimension of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -688,11 +688,11 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         row_shape: Sequence[int] | None = None,
         lazy: bool = False,
     ) -> Self:
-        """An ensemble of networks that were trained before, without training.
+        """An ensemble of networks that were trained before, without further training.
 
-        Networks are not changed, and those of files are loaded without what they were compiled with: they predict, and
-        `partial_fit` of a member trains it further by the parameters of the member. Files of Keras are loaded in its
-        safe mode, which runs no code of the file's.
+        Networks are not changed. Those from files are loaded without what they were compiled with: they predict, and
+        `partial_fit` of a member trains it further with the parameters of the member. Keras files are loaded in Keras'
+        safe mode, which runs no code from the file.
 
         Parameters
         ----------
@@ -711,21 +711,21 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         trusted : list of str, default=None
             Names that files of `skensemble.io` may import, see `skensemble.io.load`.
         row_shape : tuple of int, default=None
-            Shape of a row of X, where a network does not tell it, such as one that takes sequences of any length.
+            Shape of a row of X, needed where a network does not fix it, such as one that takes sequences of any length.
         lazy : bool, default=False
-            Whether networks stay in their files, which each prediction reads one at a time, so that all files need the
-            memory of one. Each file must hold one network, and stay where it is.
+            Whether networks stay in their files, which each prediction reads one at a time, so that only one network is
+            in memory. Each file must hold one network, and stay where it is.
 
         Returns
         -------
         KerasVotingRegressor
-            Fitted. `reweight` combines the members otherwise, also by greedy weights on rows that it is given; `fit`
-            looks at rows as well, and trains nothing.
+            Fitted. `reweight` changes how the members are combined, also to greedy weights on rows that you give. `fit`
+            learns from rows, too, but trains nothing.
 
         Raises
         ------
         FileNotFoundError, TypeError, ValueError
-            Where a model cannot be read, or does not go together with the others; names the model.
+            Where a model cannot be read, or does not match the others; the message names the model.
 
         Warns
         -----
@@ -746,10 +746,10 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         combination: str = "mean",
         trim_fraction: float = 0.2,
     ) -> Self:
-        """An ensemble of the networks that a search has trained, without training.
+        """An ensemble of the networks that a search has trained, without further training.
 
         Greedy weights select those that together have the smallest loss on rows that they were not trained on [1]_:
-        each network counts on the rows that were held out of its fold. Networks that do not count are left out.
+        each network is judged on the rows that were held out of its fold. Networks of weight 0 are left out.
 
         Parameters
         ----------
@@ -763,7 +763,7 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         Returns
         -------
         KerasVotingRegressor
-            Fitted. Its members are named by the candidate, as it is counted in `cv_results_`, and the fold:
+            Fitted. Its members are named after the candidate, as counted in `cv_results_`, and the fold:
             "candidate_2_fold_0".
 
         Raises
@@ -785,14 +785,14 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         ----------
         X : array-like of shape (n_samples, n_features, ...)
             Two or more dimensions (tables, sequences, images), or sparse; networks get it in Keras' float type, every
-            other member as it is.
+            other member as given.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row.
         **params : dict
             Further metadata for the members that request it, with `sklearn.set_config(enable_metadata_routing=True)`.
-            Networks take `sample_weight` alone.
+            Networks take only `sample_weight`.
 
         Returns
         -------
@@ -832,10 +832,10 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
     ) -> Self:
         """Train all members further, on these rows; the first call builds them.
 
-        Members go on from where they are, also after `fit`, and with the variables of their optimizers. Where the
-        parameters of the member were changed since, the networks are built anew with these and get the values they had,
-        so that other layers are trained, or with another learning rate; an optimizer of other arguments or variables
-        starts anew. Many calls with `shuffle=False` give what one fit of as many epochs gives.
+        Members continue from where they are, also after `fit`, with the variables of their optimizers. If parameters of
+        the member have changed since, the networks are built anew with these and are given the values they had, so that
+        other layers, or another learning rate, can be used; an optimizer with other arguments or variables starts anew.
+        With `shuffle=False`, many calls give what one fit of as many epochs gives.
 
         Parameters
         ----------
@@ -844,7 +844,7 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row. Taken as it is, unlike in `fit`: rows of other calls count beside these.
+            Weight of each row. Not scaled, unlike in `fit`, since the rows of other calls count, too.
         epochs : int, default=1
             Passes over these rows; `epochs` of the member is for `fit`.
 
@@ -856,7 +856,7 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         Raises
         ------
         ValueError
-            Where parameters ask for what only one fit can do: rows or columns of each member's own, greedy weights,
+            Where parameters ask for what only `fit` can do: rows or columns of each member's own, greedy weights,
             `warm_start`, `checkpoint_dir`.
         """
         return train_further(self, X, y, None, sample_weight, epochs)
@@ -872,7 +872,7 @@ class KerasVotingRegressor(KerasEnsembleRegressorMixin, _BaseKerasVoting):
         Returns
         -------
         ndarray of shape (n_samples, n_members) or (n_samples, n_members * n_outputs)
-            In the order of the members; in Keras' float type where one of them is a network.
+            In the order of the members; in Keras' float type if one of them is a network.
         """
         columns = _side_by_side(self.predict_members(X))
         has_network = self.estimators_.first_network() is not None

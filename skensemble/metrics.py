@@ -16,10 +16,10 @@ __all__ = ["diversity", "neg_normal_nll"]
 def diversity(ensemble: BaseKerasEnsemble, X: MatrixLike, y: ArrayLike) -> Diversity:
     """How different the members of a fitted ensemble are, and what the ensemble gains by it.
 
-    The loss of a mean of predictions is that of its members less their ambiguity [1]_: what members gain by being
-    averaged is how much they differ. For regressors the loss is the squared error, and the ambiguity the variance of
-    the members around their mean, whatever y is. For classifiers it is the log-loss, and the ambiguity its analogue,
-    log of the mean probability of y less the mean of the logarithms.
+    The loss of an average is the loss of its members less their ambiguity [1]_: the ensemble gains as much as the
+    members differ. For regressors the loss is the squared error, and the ambiguity is the variance of the members
+    around their mean, whatever y is. For classifiers the loss is the log-loss, and the ambiguity its analogue, the log
+    of the mean probability of y less the mean of the logarithms.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def diversity(ensemble: BaseKerasEnsemble, X: MatrixLike, y: ArrayLike) -> Diver
         Its members are taken with their weights, and the mean of their predictions, whatever `combination`, `voting`
         and `calibration` are. Those of a Polyak average are its checkpoints.
     X : array-like of shape (n_samples, n_features, ...)
-        As in `fit`; best rows that no member was trained on.
+        As in `fit`; preferably rows that no member was trained on.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         True labels or values.
 
@@ -40,7 +40,7 @@ def diversity(ensemble: BaseKerasEnsemble, X: MatrixLike, y: ArrayLike) -> Diver
     Raises
     ------
     TypeError
-        Where it is another estimator. A stacking ensemble takes no mean of its members.
+        Where `ensemble` is another estimator. A stacking ensemble takes no mean of its members.
 
     References
     ----------
@@ -77,14 +77,14 @@ def neg_normal_nll(
     """Mean log-density of y, in nats, under normal distributions that a fitted regressor predicts; a scorer.
 
     For `scoring` of scikit-learn's searches and cross-validation. The larger the better: it rewards means that are
-    right and deviations that are neither too small nor too large. The mixture of an ensemble counts as the normal
-    distribution of its mean and deviation [1]_.
+    right and standard deviations that are neither too small nor too large. The mixture of an ensemble is treated as the
+    normal distribution with its mean and standard deviation [1]_.
 
     Parameters
     ----------
     estimator : fitted regressor
-        Whose `predict(X, return_std=True)` gives means and standard deviations: a `KerasRegressor` with a
-        `distribution`, an ensemble of such, a pipeline that ends in one of them, or one of scikit-learn's such as
+        An estimator whose `predict(X, return_std=True)` returns means and standard deviations: a `KerasRegressor` with
+        a `distribution`, an ensemble of such, a pipeline that ends in one of them, or one of scikit-learn's such as
         `GaussianProcessRegressor`.
     X : array-like of shape (n_samples, n_features, ...)
         As in `fit`.
@@ -96,7 +96,7 @@ def neg_normal_nll(
     Returns
     -------
     float
-        Averaged over rows and targets; minus infinity where a deviation is 0 and the mean is not y.
+        Averaged over rows and targets; minus infinity where a standard deviation is 0 and the mean is not y.
 
     References
     ----------

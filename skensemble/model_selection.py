@@ -15,7 +15,7 @@ __all__ = ["GridSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV", "Rand
 
 
 class _TrainedTogether:
-    """A search of scikit-learn, whose own code clones, fits, scores and ranks; stands left of its class."""
+    """A search of scikit-learn, whose own code clones, fits, scores and ranks; comes left of its class."""
 
     def fit(self, X: MatrixLike, y: ArrayLike | None = None, **params: Any) -> Self:
         """Fit all candidates on all folds, and the best one on all rows.
@@ -45,7 +45,7 @@ class _TrainedTogether:
         FitFailedWarning
             Where fits fail, and `error_score` is a number.
         UserWarning
-            Where other candidates have the score of the best one up to the rounding of floats.
+            Where other candidates have the score of the best one, up to rounding.
         """
         for name in ("estimators_", "_rows_of_networks"):
             vars(self).pop(name, None)
@@ -64,30 +64,30 @@ class GridSearchCV(_TrainedTogether, model_selection.GridSearchCV):
     """Search over a grid, as scikit-learn's GridSearchCV, whose fits are trained together.
 
     Candidates, folds and members are trained together: networks of one architecture by one program, whatever their
-    optimizer's learning rate, seeds, class weights and rows are, while scikit-learn's own code clones, fits, scores and
-    ranks them. Networks that are built alike are built once. Scores are scikit-learn's up to the rounding of floats;
-    `mean_fit_time` is the share of the common time. What no program can train is fitted one after the other.
+    learning rates, seeds, class weights and rows, while scikit-learn's own code clones, fits, scores and ranks them.
+    Networks that are built alike are built once. Scores are scikit-learn's up to rounding; `mean_fit_time` is a share
+    of the joint time. What no program can train is fitted one after the other.
 
     Parameters
     ----------
     estimator : estimator
-        A network, an ensemble, or a pipeline that ends in one; any other estimator is fitted as scikit-learn does it.
+        A network, an ensemble, or a pipeline that ends in one; any other estimator is fitted as scikit-learn does.
     param_grid : dict of str to list, or list of such dicts
         Values to try of each parameter, in all combinations.
     scoring : str, callable, list, tuple or dict, default=None
         How predictions on held-out rows are scored; None means by the estimator's `score`.
     n_jobs : int, default=None
-        Number of joblib workers, each of which trains a part of the fits together. None means this process, whose
-        training uses all cores: workers pay where fits take minutes.
+        Number of joblib workers, each of which trains a part of the fits together. None means this process, which
+        already uses all cores for training; workers pay where fits take minutes.
     refit : bool, str or callable, default=True
-        Whether the best parameters are fitted on all rows; with several scores, by which of them, or a function that
-        chooses.
+        Whether the best parameters are fitted on all rows; with several scores, the name of the one that decides, or a
+        function that chooses.
     cv : int, splitter or iterable, default=None
         Folds; None means 5.
     verbose : int, default=0
         How much scikit-learn prints.
     pre_dispatch : int or str, default="2*n_jobs"
-        How many fits are prepared at once, at most; a number bounds the memory that their data take.
+        How many fits are prepared at once, at most; a number limits the memory that their data take.
     error_score : "raise" or float, default=np.nan
         Score of candidates whose fit fails.
     return_train_score : bool, default=False
@@ -104,9 +104,9 @@ class GridSearchCV(_TrainedTogether, model_selection.GridSearchCV):
     best_score_ : float
         Mean score on held-out rows of the best candidate.
     best_params_ : dict
-        Its parameters.
+        Parameters of the best candidate.
     best_index_ : int
-        Its place in `cv_results_`.
+        Index of the best candidate in `cv_results_`.
     scorer_ : callable or dict of str to callable
         What scores.
     n_splits_ : int
@@ -170,14 +170,14 @@ class RandomizedSearchCV(_TrainedTogether, model_selection.RandomizedSearchCV):
     """Search over drawn candidates, as scikit-learn's RandomizedSearchCV, whose fits are trained together.
 
     Candidates, folds and members are trained together: networks of one architecture by one program, whatever their
-    optimizer's learning rate, seeds, class weights and rows are, while scikit-learn's own code clones, fits, scores and
-    ranks them. Networks that are built alike are built once. Scores are scikit-learn's up to the rounding of floats;
-    `mean_fit_time` is the share of the common time. What no program can train is fitted one after the other.
+    learning rates, seeds, class weights and rows, while scikit-learn's own code clones, fits, scores and ranks them.
+    Networks that are built alike are built once. Scores are scikit-learn's up to rounding; `mean_fit_time` is a share
+    of the joint time. What no program can train is fitted one after the other.
 
     Parameters
     ----------
     estimator : estimator
-        A network, an ensemble, or a pipeline that ends in one; any other estimator is fitted as scikit-learn does it.
+        A network, an ensemble, or a pipeline that ends in one; any other estimator is fitted as scikit-learn does.
     param_distributions : dict of str to list or distribution, or list of such dicts
         Values to draw from, or distributions of SciPy with `rvs`, for each parameter.
     n_iter : int, default=10
@@ -185,17 +185,17 @@ class RandomizedSearchCV(_TrainedTogether, model_selection.RandomizedSearchCV):
     scoring : str, callable, list, tuple or dict, default=None
         How predictions on held-out rows are scored; None means by the estimator's `score`.
     n_jobs : int, default=None
-        Number of joblib workers, each of which trains a part of the fits together. None means this process, whose
-        training uses all cores: workers pay where fits take minutes.
+        Number of joblib workers, each of which trains a part of the fits together. None means this process, which
+        already uses all cores for training; workers pay where fits take minutes.
     refit : bool, str or callable, default=True
-        Whether the best parameters are fitted on all rows; with several scores, by which of them, or a function that
-        chooses.
+        Whether the best parameters are fitted on all rows; with several scores, the name of the one that decides, or a
+        function that chooses.
     cv : int, splitter or iterable, default=None
         Folds; None means 5.
     verbose : int, default=0
         How much scikit-learn prints.
     pre_dispatch : int or str, default="2*n_jobs"
-        How many fits are prepared at once, at most; a number bounds the memory that their data take.
+        How many fits are prepared at once, at most; a number limits the memory that their data take.
     random_state : int, RandomState instance or None, default=None
         Seed of what is drawn.
     error_score : "raise" or float, default=np.nan
@@ -214,9 +214,9 @@ class RandomizedSearchCV(_TrainedTogether, model_selection.RandomizedSearchCV):
     best_score_ : float
         Mean score on held-out rows of the best candidate.
     best_params_ : dict
-        Its parameters.
+        Parameters of the best candidate.
     best_index_ : int
-        Its place in `cv_results_`.
+        Index of the best candidate in `cv_results_`.
     scorer_ : callable or dict of str to callable
         What scores.
     n_splits_ : int
@@ -289,24 +289,24 @@ class HalvingGridSearchCV(_TrainedTogether, SklearnHalvingGridSearchCV):
     """Search by successive halving of a grid, as scikit-learn's, whose fits are trained together.
 
     Candidates, folds and members are trained together: networks of one architecture by one program, whatever their
-    optimizer's learning rate, seeds, class weights and rows are, while scikit-learn's own code clones, fits, scores and
-    ranks them. Networks that are built alike are built once. Scores are scikit-learn's up to the rounding of floats;
-    `mean_fit_time` is the share of the common time. What no program can train is fitted one after the other. Of each
-    round, the best go on with more of the resource [1]_.
+    learning rates, seeds, class weights and rows, while scikit-learn's own code clones, fits, scores and ranks them.
+    Networks that are built alike are built once. Scores are scikit-learn's up to rounding; `mean_fit_time` is a share
+    of the joint time. What no program can train is fitted one after the other. The best of each round continue with
+    more of the resource [1]_.
 
     Parameters
     ----------
     estimator : estimator
-        A network, an ensemble, or a pipeline that ends in one; any other estimator is fitted as scikit-learn does it.
+        A network, an ensemble, or a pipeline that ends in one; any other estimator is fitted as scikit-learn does.
     param_grid : dict of str to list, or list of such dicts
         Values to try of each parameter, in all combinations.
     factor : int or float, default=3
-        The best of each round, 1 in so many, go on to the next with so many times the resource.
+        In each round, the best 1 in `factor` candidates continue to the next, with `factor` times the resource.
     resource : "n_samples" or str, default="n_samples"
         What grows from round to round: rows, or an integer parameter of the estimator such as `epochs` or
         `n_estimators`.
     max_resources : "auto" or int, default="auto"
-        The most that a candidate may use; "auto" is the number of rows.
+        The most of it that a candidate may use; "auto" is the number of rows.
     min_resources : "exhaust", "smallest" or int, default="exhaust"
         What candidates use in the first round.
     aggressive_elimination : bool, default=False
@@ -324,8 +324,8 @@ class HalvingGridSearchCV(_TrainedTogether, SklearnHalvingGridSearchCV):
     random_state : int, RandomState instance or None, default=None
         Seed of what is drawn.
     n_jobs : int, default=None
-        Number of joblib workers, each of which trains a part of the fits together. None means this process, whose
-        training uses all cores: workers pay where fits take minutes.
+        Number of joblib workers, each of which trains a part of the fits together. None means this process, which
+        already uses all cores for training; workers pay where fits take minutes.
     verbose : int, default=0
         How much scikit-learn prints.
     return_estimator : bool, default=False
@@ -340,9 +340,9 @@ class HalvingGridSearchCV(_TrainedTogether, SklearnHalvingGridSearchCV):
     best_score_ : float
         Mean score on held-out rows of the best candidate.
     best_params_ : dict
-        Its parameters.
+        Parameters of the best candidate.
     best_index_ : int
-        Its place in `cv_results_`.
+        Index of the best candidate in `cv_results_`.
     scorer_ : callable or dict of str to callable
         What scores.
     n_splits_ : int
@@ -432,26 +432,26 @@ class HalvingRandomSearchCV(_TrainedTogether, SklearnHalvingRandomSearchCV):
     """Search by successive halving of drawn candidates, as scikit-learn's, whose fits are trained together.
 
     Candidates, folds and members are trained together: networks of one architecture by one program, whatever their
-    optimizer's learning rate, seeds, class weights and rows are, while scikit-learn's own code clones, fits, scores and
-    ranks them. Networks that are built alike are built once. Scores are scikit-learn's up to the rounding of floats;
-    `mean_fit_time` is the share of the common time. What no program can train is fitted one after the other. Of each
-    round, the best go on with more of the resource [1]_.
+    learning rates, seeds, class weights and rows, while scikit-learn's own code clones, fits, scores and ranks them.
+    Networks that are built alike are built once. Scores are scikit-learn's up to rounding; `mean_fit_time` is a share
+    of the joint time. What no program can train is fitted one after the other. The best of each round continue with
+    more of the resource [1]_.
 
     Parameters
     ----------
     estimator : estimator
-        A network, an ensemble, or a pipeline that ends in one; any other estimator is fitted as scikit-learn does it.
+        A network, an ensemble, or a pipeline that ends in one; any other estimator is fitted as scikit-learn does.
     param_distributions : dict of str to list or distribution, or list of such dicts
         Values to draw from, or distributions of SciPy with `rvs`, for each parameter.
     n_candidates : "exhaust" or int, default="exhaust"
-        Candidates of the first round; "exhaust" draws as many as let the last round use all of the resource.
+        Number of candidates in the first round; "exhaust" draws as many as let the last round use all of the resource.
     factor : int or float, default=3
-        The best of each round, 1 in so many, go on to the next with so many times the resource.
+        In each round, the best 1 in `factor` candidates continue to the next, with `factor` times the resource.
     resource : "n_samples" or str, default="n_samples"
         What grows from round to round: rows, or an integer parameter of the estimator such as `epochs` or
         `n_estimators`.
     max_resources : "auto" or int, default="auto"
-        The most that a candidate may use; "auto" is the number of rows.
+        The most of it that a candidate may use; "auto" is the number of rows.
     min_resources : "exhaust", "smallest" or int, default="smallest"
         What candidates use in the first round.
     aggressive_elimination : bool, default=False
@@ -469,8 +469,8 @@ class HalvingRandomSearchCV(_TrainedTogether, SklearnHalvingRandomSearchCV):
     random_state : int, RandomState instance or None, default=None
         Seed of what is drawn.
     n_jobs : int, default=None
-        Number of joblib workers, each of which trains a part of the fits together. None means this process, whose
-        training uses all cores: workers pay where fits take minutes.
+        Number of joblib workers, each of which trains a part of the fits together. None means this process, which
+        already uses all cores for training; workers pay where fits take minutes.
     verbose : int, default=0
         How much scikit-learn prints.
     return_estimator : bool, default=False
@@ -485,9 +485,9 @@ class HalvingRandomSearchCV(_TrainedTogether, SklearnHalvingRandomSearchCV):
     best_score_ : float
         Mean score on held-out rows of the best candidate.
     best_params_ : dict
-        Its parameters.
+        Parameters of the best candidate.
     best_index_ : int
-        Its place in `cv_results_`.
+        Index of the best candidate in `cv_results_`.
     scorer_ : callable or dict of str to callable
         What scores.
     n_splits_ : int

@@ -19,7 +19,7 @@ from skensemble._typing import MatrixLike
 
 __all__ = ["TableEncoder"]
 
-# Kinds of columns; booleans and durations are numbers. Columns without values teach nothing and are left out.
+# Kinds of columns; booleans and durations are numbers. Columns without values carry no information and are left out.
 _NUMBER, _DATE, _CATEGORY, _EMPTY = "numbers", "dates", "categories", "no values"
 _ONE_DAY = np.timedelta64(1, "D")
 
@@ -27,34 +27,36 @@ _ONE_DAY = np.timedelta64(1, "D")
 class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
     """Make a table of numbers, categories, booleans, dates and missing values ready for networks.
 
-    Columns are told apart by their types and, where these are objects, by their values:
+    The kind of a column follows from its type or, where that is object, from its values:
 
     - Numbers, booleans (0 and 1), durations and dates (in days) are scaled to mean 0 and variance 1. Missing values
-      become the median, with a column beside it that tells where they were.
-    - Categories (strings, and categorical columns) with few different values become a column of 0 and 1 for each of
-      them, and categories with more become whole numbers, which networks embed: `KerasClassifier` and `KerasRegressor`
-      without `model` do, and functions that build models find the numbers of categories in `meta["n_categories_"]`.
-      Missing values are a category like others.
+      become the median, with an extra column that marks where they were.
+    - Columns of categories (strings, and categorical columns) with few different values become a column of 0 and 1 for
+      each of them. Those with more become whole numbers, which networks embed: `KerasClassifier` and `KerasRegressor`
+      without `model` do so, and functions that build models find the numbers of categories in `meta["n_categories_"]`.
+      Missing values are a category like any other.
 
-    What each is made of is scikit-learn's: `SimpleImputer`, `StandardScaler`, `OneHotEncoder` and `OrdinalEncoder`.
+    The work is done by scikit-learn's `SimpleImputer`, `StandardScaler`, `OneHotEncoder` and `OrdinalEncoder`.
 
     Parameters
     ----------
     max_one_hot : int or None, default=10
-        Categories with at most so many different values, rare ones aside, become columns of 0 and 1, others whole
-        numbers. None: all become columns of 0 and 1, for what takes all columns as numbers.
+        Columns of categories with at most this many different values, apart from rare ones, become columns of 0 and 1,
+        and others whole numbers. None: all become columns of 0 and 1, for estimators that take all columns as numbers.
     min_frequency : int, default=2
-        A category with fewer rows counts as one that was not seen in `fit`, and a column with no others is left out.
+        A category with fewer rows is treated as one that `fit` did not see, and a column with no other categories is
+        left out.
     max_categories : int or None, default=1000
-        The most categories that a column keeps apart, the most frequent ones; rarer ones count as not seen.
+        The largest number of categories that are kept per column, the most frequent ones; rarer ones are treated as not
+        seen.
 
     Attributes
     ----------
     kinds_ : list of str
         What each column of X holds: "numbers", "dates", "categories", or "no values", which are left out.
     n_categories_ : dict of str to int
-        The number of categories of each column of the output that holds whole numbers, by its name. Of these 0 stands
-        for categories that were not seen in `fit`, or are rare.
+        The number of categories of each column of the output that holds whole numbers, by its name. The number 0 means
+        categories that `fit` did not see, or that are rare.
     numbers_ : Pipeline or None
         Imputes and scales numbers and dates.
     one_hot_ : OneHotEncoder or None
@@ -72,8 +74,8 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
 
     Notes
     -----
-    The output is a pandas DataFrame where pandas is installed. Columns of whole numbers have the categorical type with
-    the categories 0, 1, ..., n - 1, whatever rows there are. scikit-learn's
+    The output is a pandas DataFrame where pandas is installed. Columns of whole numbers have a categorical type with
+    the categories 0, 1, ..., n - 1, whatever the rows are. scikit-learn's
     `HistGradientBoostingClassifier(categorical_features="from_dtype")` takes these columns as categories, too.
 
     Examples
@@ -116,14 +118,14 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         Raises
         ------
         TypeError
-            Where a column holds values of several kinds, or of one that is not known.
+            Where a column holds values of several kinds, or of an unknown kind.
         ValueError
             Where no column can be used.
 
         Warns
         -----
         UserWarning
-            By the transformers of scikit-learn.
+            From the transformers of scikit-learn.
         """
         columns = self._read(X, reset=True)
         counts = [Counter(values) if values.dtype == object else Counter() for values in columns]
@@ -141,7 +143,7 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         return self
 
     def _useful_kind(self, values, counts, name):
-        """Kind of a column, those apart that teach nothing."""
+        """Kind of a column; a kind of its own for columns that carry no information."""
         kind = _kind_of(values, name)
         return _EMPTY if kind == _CATEGORY and max(counts.values()) < self.min_frequency else kind
 
@@ -150,7 +152,7 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         return self.max_one_hot is None or n_frequent <= self.max_one_hot
 
     def _fit_parts(self, columns):
-        """Fit what encodes each kind of columns."""
+        """Fit the transformers for each kind of columns."""
         frequent = {"min_frequency": self.min_frequency, "max_categories": self.max_categories}
         parts = {
             "numbers": make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler()),
@@ -166,12 +168,12 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
             self.n_categories_ = dict(zip(names, map(self._count_known, range(len(names))), strict=True))
 
     def _count_known(self, i):
-        """Number of categories of a column of codes, that of unknown ones included."""
+        """Number of categories of a column of codes, including the one for unknown categories."""
         infrequent = self.codes_.infrequent_categories_[i]
         return 1 + len(self.codes_.categories_[i]) - (0 if infrequent is None else len(infrequent))
 
     def transform(self, X: MatrixLike) -> Any:
-        """Make numbers of a table.
+        """Turn a table into numbers.
 
         Parameters
         ----------
@@ -204,7 +206,7 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         return self._as_table(np.hstack(blocks), codes, getattr(X, "index", None) if hasattr(X, "iloc") else None)
 
     def _codes(self, columns):
-        """Numbers of categories from 0, which stands for those that were not seen and for rare ones."""
+        """Codes of categories, of which 0 means those that were not seen, and rare ones."""
         codes = self.codes_.transform(self._block(columns, "codes")).astype(int) + 1
         is_rare = codes >= list(self.n_categories_.values())  # scikit-learn's last code stands for all of them
         return np.where(is_rare, 0, codes)
@@ -217,7 +219,7 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
                 return floats
             raise ImportError(
                 "Columns of categories need pandas, whose types tell networks which columns these are: install pandas, "
-                "or set max_one_hot=None, which makes 0 and 1 of all categories."
+                "or set max_one_hot=None, which turns all categories into columns of 0 and 1."
             ) from error
         names = self.get_feature_names_out()
         table = pd.DataFrame(floats, columns=names[: floats.shape[1]], index=index)
@@ -235,7 +237,7 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         Parameters
         ----------
         input_features : array-like of str of shape (n_features_in_,), default=None
-            Names of the columns of X, where it was no DataFrame; None means x0, x1, ...
+            Names of the columns of X, where it was not a DataFrame; None means x0, x1, ...
 
         Returns
         -------
@@ -253,12 +255,12 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         return np.concatenate([*out, parts["codes"]]).astype(object)
 
     def set_output(self, *, transform: str | None = None) -> Self:
-        """Say what `transform` returns, as scikit-learn's transformers have it: a pandas DataFrame in any case.
+        """Set the type of the output, as for scikit-learn's transformers; it is a pandas DataFrame in any case.
 
         Parameters
         ----------
         transform : {"default", "pandas"}, default=None
-            Both are a pandas DataFrame, whose types tell which columns are categories.
+            Both mean a pandas DataFrame, whose types say which columns are categories.
 
         Returns
         -------
@@ -277,11 +279,11 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         return names.tolist() if places is None else names[places].tolist()
 
     def _block(self, columns, name):
-        """Columns side by side that one transformer takes."""
+        """The columns for one transformer, side by side."""
         dtype, missing = (float, np.nan) if name == "numbers" else (object, None)
         block = np.full((len(columns[0]), len(self._places[name])), missing, dtype)
         for k, i in enumerate(self._places[name]):
-            if columns[i].dtype == dtype:  # else it has no values
+            if columns[i].dtype == dtype:  # otherwise it has no values
                 block[:, k] = columns[i]
         return block
 
@@ -312,7 +314,7 @@ def _column(X, i):
 
 
 class _Days(np.ndarray):
-    """Dates as days since 1970, floats; the type tells them from numbers."""
+    """Dates as days since 1970, floats; the type distinguishes them from numbers."""
 
 
 def _values_of(column, name):
@@ -322,11 +324,11 @@ def _values_of(column, name):
     if kind in "biuf" and hasattr(column, "iloc"):
         return column.to_numpy(dtype=float, na_value=np.nan)
     if kind == "M" and hasattr(column, "iloc"):
-        column = column.to_numpy(dtype="datetime64[us]")  # in UTC, where there is a time zone
-    if hasattr(column.dtype, "is_numeric") and column.dtype.is_numeric():  # polars; some types are none of NumPy's
+        column = column.to_numpy(dtype="datetime64[us]")  # in UTC, if there is a time zone
+    if hasattr(column.dtype, "is_numeric") and column.dtype.is_numeric():  # polars; NumPy lacks some of its types
         return column.cast(float).to_numpy()
     values = column if isinstance(column, np.ndarray) else column.to_numpy()
-    # A struct of polars becomes an array of two dimensions.
+    # A polars struct becomes an array of two dimensions.
     kind = "O" if is_categorical else "V" if values.ndim > 1 else values.dtype.kind
     if kind in "biuf":
         return values.astype(float)
@@ -358,7 +360,7 @@ def _values_of_objects(values, name, is_categorical):
 
 
 def _is_missing(value):
-    """Whether a value is None, NaN, or the missing value of pandas, which says of nothing whether it is equal."""
+    """Whether a value is None, NaN, or the missing value of pandas, whose comparisons are neither true nor false."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(value, float | np.floating) and bool(np.isnan(value))

@@ -41,14 +41,14 @@ from skensemble._wrappers.building import BuildingMixin
 from skensemble._wrappers.copies import CopiesMixin
 from skensemble._wrappers.inputs import InputsMixin
 from skensemble._wrappers.lent import LentModelMixin
-from skensemble._wrappers.mlp import build_mlp as build_mlp  # found here by files whose members were given it
+from skensemble._wrappers.mlp import build_mlp as build_mlp  # files whose members were given it find it here
 from skensemble._wrappers.training import TrainingMixin, ValidationOfUser, refuse_callbacks
 
 
 class _Member(CopiesMixin, LentModelMixin, BuildingMixin, InputsMixin, TrainingMixin):
-    """What scikeras 0.13 gets wrong for classifiers and regressors alike; stands left of its classes."""
+    """What scikeras 0.13 gets wrong for classifiers and regressors alike; comes left of its classes."""
 
-    # What is saved beside the parameters and what scikeras learns.
+    # What is saved in addition to the parameters and what scikeras learns.
     _fitted_state = ("_n_columns", "n_categories_", "engine_", "engine_reason_")
 
     def __sklearn_tags__(self):
@@ -72,9 +72,9 @@ class _Member(CopiesMixin, LentModelMixin, BuildingMixin, InputsMixin, TrainingM
 
     @property
     def callbacks_(self) -> list[keras.callbacks.Callback]:
-        """The Keras callbacks that the network was trained with, as the training left them."""
+        """The Keras callbacks that the network was trained with, as training left them."""
         if not hasattr(self, "_fit_callbacks"):
-            raise AttributeError(f"`callbacks_` are there after fit: this {type(self).__name__} is not fitted.")
+            raise AttributeError(f"`callbacks_` exists only after fit: this {type(self).__name__} is not fitted.")
         return fit_callbacks(self)
 
     def _initialize_callbacks(self):
@@ -104,10 +104,10 @@ class _Member(CopiesMixin, LentModelMixin, BuildingMixin, InputsMixin, TrainingM
         X : array-like of shape (n_samples, n_features, ...)
             Two or more dimensions.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Labels or an indicator matrix of several labels; targets.
+            Labels, an indicator matrix of several labels, or targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row; rows of weight 0 are left out. Scaled so that the mean over the rows that are trained on
-            is 1; weights of classes are applied afterwards, as they are.
+            Weight of each row; rows of weight 0 are left out. Scaled to a mean of 1 over the rows that are trained on;
+            class weights are applied afterwards and are not scaled.
         **kwargs : dict
             Further arguments of `keras.Model.fit`.
 
@@ -122,7 +122,7 @@ class _Member(CopiesMixin, LentModelMixin, BuildingMixin, InputsMixin, TrainingM
             Where `model` does not build a Keras model from the arguments that are known, and where `callbacks`
             are given here.
         ValueError
-            Where the data, the model's output and its loss do not go together.
+            Where the data, the model's output and its loss do not match.
 
         Warns
         -----
@@ -165,38 +165,38 @@ class _Member(CopiesMixin, LentModelMixin, BuildingMixin, InputsMixin, TrainingM
 class KerasClassifier(_Member, ScikerasClassifier, *OLD_TAGS_HIDDEN):
     """Keras network as a scikit-learn classifier.
 
-    scikeras' classifier with what it lacks on scikit-learn 1.6 and later: it is a classifier to scikit-learn (scoring,
-    stratification, meta-estimators), checks feature names, takes any float type at prediction, keeps two dimensions in
-    `predict_proba` for a single row, seeds without side effects, and is unfitted after a failed fit. Without `model` it
-    is a multilayer perceptron whose output layer and loss follow the target.
+    scikeras' classifier with what it lacks on scikit-learn 1.6 and later: scikit-learn recognizes it as a classifier
+    (scoring, stratification, meta-estimators). It checks feature names, takes any float type at prediction, keeps two
+    dimensions in `predict_proba` for a single row, seeds without side effects, and is not fitted after a failed fit.
+    Without `model` it is a multilayer perceptron whose output layer and loss follow the target.
 
     Parameters
     ----------
     model : callable or keras.Model, default=None
-        Function that returns a Keras model, compiled or not. Arguments it names are filled in: `meta` (dict of what is
-        known of the data: `X_shape_`, `n_classes_`, `n_categories_`, the number of categories of each column and 0 for
-        numbers, `feature_names_in_` where X was a DataFrame), `compile_kwargs`, `params`, and whatever is given as
-        `model__<argument>` or as an extra keyword. With None, a multilayer perceptron. Functions that pickle cannot
-        find by name (lambdas, functions defined in functions) train and reach the workers of `n_jobs`, because joblib
-        uses cloudpickle for these, but `joblib.dump` and `pickle.dump` refuse them: define the function in a module, or
-        save with `cloudpickle.dump`.
+        Function that returns a Keras model, compiled or not. It is given those of these arguments that it names:
+        `meta`, a dict that describes the data (`X_shape_`; `n_classes_`; `n_categories_`, the number of categories of
+        each column, 0 for numbers; `feature_names_in_` where X was a DataFrame), `compile_kwargs`, `params`, and
+        whatever is given as `model__<argument>` or as an extra keyword. With None, a multilayer perceptron. Functions
+        that pickle cannot find by name (lambdas, functions defined inside functions) can be trained and sent to the
+        workers of `n_jobs`, because joblib uses cloudpickle for these, but `joblib.dump` and `pickle.dump` refuse them:
+        define the function in a module, or save with `cloudpickle.dump`.
     hidden_layer_sizes : tuple of int, default=None
-        Units of each hidden layer; None means (100,). This and the next two go to `model` where one is given and they
-        are not None.
+        Units of each hidden layer; None means (100,). If `model` is given, this and the next two parameters are passed
+        to it, unless they are None.
     activation : str or callable, default=None
         Activation of the hidden layers; None means "relu".
     dropout : float, default=None
         Fraction of hidden units dropped in training; None means 0.
     reinitialize : bool, default=None
         Only where `model` is a Keras model: whether training begins with new values, drawn from the initializers of its
-        layers under `random_state` (True), or with the values that it has (False), to train it further. Frozen layers
-        and adapted preprocessing keep theirs. With None, members of an ensemble begin with new values, one trained
-        already is refused there, and a model by itself begins with its own.
+        layers under `random_state` (True), or with the values that it has, to train it further (False). Frozen layers
+        and adapted preprocessing layers keep their values. With None, members of an ensemble begin with new values, and
+        a model that has been trained is refused there; outside an ensemble, a model begins with its own values.
     inputs : dict, default=None
-        For a network with several inputs: from the name of each Keras input, `keras.Input(shape, name=...)`, to its
-        columns of X, a list of names or of numbers or a slice of numbers. They fill the shape of the input line by line
-        (64 columns for pictures of shape (8, 8, 1)) and take its type. The network is then the layers of `model` on one
-        input with all columns of X.
+        For a network with several inputs: maps the name of each Keras input, `keras.Input(shape, name=...)`, to its
+        columns of X: a list of names, a list of numbers, or a slice. The columns fill the shape of the input row by row
+        (64 columns for pictures of shape (8, 8, 1)) and are converted to its type. The network then consists of the
+        layers of `model` on one input with all columns of X.
     optimizer : str, keras.optimizers.Optimizer or type, default="adam"
         Arguments are given as `optimizer__<argument>`, for example `optimizer__learning_rate`.
     loss : str, keras.losses.Loss, type or callable, default=None
@@ -216,25 +216,25 @@ class KerasClassifier(_Member, ScikerasClassifier, *OLD_TAGS_HIDDEN):
     class_weight : dict or "balanced", default=None
         Weight of each class, keyed by the labels as they are in y.
     callbacks : list, default=None
-        Keras callbacks: instances, of which each member of an ensemble gets a copy, classes, or functions that make
-        some, called with the number of the member (counted from 0) where they have a parameter without a default. In
+        Keras callbacks: instances, of which each member of an ensemble gets a copy; classes; or functions that return
+        callbacks, called with the number of the member (counted from 0) if they have a parameter without a default. In
         texts and paths of callbacks, `{member}` becomes that number; members must not share a path.
     warm_start : bool, default=False
-        Whether `fit` goes on with the model of the last `fit`.
+        Whether `fit` continues with the model of the last `fit`.
     run_eagerly : bool, default=False
         Whether Keras runs without compiled graphs, for debugging.
     random_state : int, RandomState instance or None, default=None
         Seed of initial values, dropout and the order of rows.
     verbose : int, default=0
-        Keras' verbosity; 0 prints nothing, and 1 needs Keras' own fit. The fused program of an ensemble prints by
-        `verbose` of the ensemble.
+        Keras' verbosity; 0 prints nothing, and 1 needs Keras' own fit. In the fused program of an ensemble, the
+        `verbose` of the ensemble counts instead.
     engine : {"auto", "fused", "keras"}, default="auto"
-        How a network is trained and predicts by itself. "fused": by a program that is traced once for all networks of
-        one architecture, with Keras' result; an error where that is not possible. "keras": by Keras' `Model.fit` and
-        `Model.predict`, which trace each network anew. "auto": fused where possible, else keras; `engine_reason_` says
-        why. Members of an ensemble are trained by the engine of the ensemble.
+        How a network outside an ensemble is trained and predicts. "fused": by a program that is traced once for all
+        networks of one architecture, with the result that Keras gives; an error where that is not possible. "keras": by
+        Keras' `Model.fit` and `Model.predict`, which trace each network anew. "auto": fused where possible, otherwise
+        keras; `engine_reason_` says why. Members of an ensemble are trained by the engine of the ensemble.
     build_fn : callable, default=None
-        Old name of `model` in scikeras.
+        scikeras' old name of `model`.
     **kwargs : dict
         Routed parameters (`model__`, `optimizer__`, `loss__`, `metrics__`, `compile__`, `fit__`, `predict__`,
         `callbacks__`) and further arguments of `model`.
@@ -244,14 +244,14 @@ class KerasClassifier(_Member, ScikerasClassifier, *OLD_TAGS_HIDDEN):
     model_ : keras.Model
         The trained network.
     engine_ : str
-        The engine that trained the network: "fused" or "keras". Not there where an ensemble trained it.
+        The engine that trained the network: "fused" or "keras". Missing where an ensemble trained it.
     engine_reason_ : str
-        Why this engine.
+        Why this engine was used.
     history_ : dict of str to list of float
         Loss, metrics and their validation values after each epoch.
     callbacks_ : list of keras.callbacks.Callback
-        The callbacks of the training as it left them. Pickles leave out what cannot be pickled, such as open files;
-        files of `skensemble.io` hold parameters only, and the callbacks are made anew from these.
+        The callbacks, as training left them. Pickles leave out what cannot be pickled, such as open files; files of
+        `skensemble.io` hold parameters only, and the callbacks are made anew from these.
     classes_ : ndarray of shape (n_classes,)
         Labels in the order of the columns of `predict_proba`.
     n_classes_ : int
@@ -345,7 +345,7 @@ class KerasClassifier(_Member, ScikerasClassifier, *OLD_TAGS_HIDDEN):
         sample_weight: ArrayLike | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Train for one more epoch, building the model where there is none.
+        """Train for one more epoch, building the model if there is none.
 
         Parameters
         ----------
@@ -354,9 +354,9 @@ class KerasClassifier(_Member, ScikerasClassifier, *OLD_TAGS_HIDDEN):
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Labels.
         classes : array-like of shape (n_classes,), default=None
-            All labels there will be, where the first call does not see them all.
+            All labels, needed where the first call does not see all of them.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row. Taken as it is, unlike in `fit`: rows of other calls count beside these.
+            Weight of each row. Not scaled, unlike in `fit`, since the rows of other calls count, too.
         **kwargs : dict
             Further arguments of `keras.Model.fit`.
 
@@ -451,22 +451,22 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
         Function that returns a Keras model, compiled or not; see `KerasClassifier`. With None, a multilayer perceptron.
         `meta["n_output_units_"]` is the number of units that the output layer must have.
     hidden_layer_sizes : tuple of int, default=None
-        Units of each hidden layer; None means (100,). This and the next two go to `model` where one is given and they
-        are not None.
+        Units of each hidden layer; None means (100,). If `model` is given, this and the next two parameters are passed
+        to it, unless they are None.
     activation : str or callable, default=None
         Activation of the hidden layers; None means "relu".
     dropout : float, default=None
         Fraction of hidden units dropped in training; None means 0.
     reinitialize : bool, default=None
         Only where `model` is a Keras model: whether training begins with new values, drawn from the initializers of its
-        layers under `random_state` (True), or with the values that it has (False), to train it further. Frozen layers
-        and adapted preprocessing keep theirs. With None, members of an ensemble begin with new values, one trained
-        already is refused there, and a model by itself begins with its own.
+        layers under `random_state` (True), or with the values that it has, to train it further (False). Frozen layers
+        and adapted preprocessing layers keep their values. With None, members of an ensemble begin with new values, and
+        a model that has been trained is refused there; outside an ensemble, a model begins with its own values.
     inputs : dict, default=None
-        For a network with several inputs: from the name of each Keras input, `keras.Input(shape, name=...)`, to its
-        columns of X, a list of names or of numbers or a slice of numbers. They fill the shape of the input line by line
-        (64 columns for pictures of shape (8, 8, 1)) and take its type. The network is then the layers of `model` on one
-        input with all columns of X.
+        For a network with several inputs: maps the name of each Keras input, `keras.Input(shape, name=...)`, to its
+        columns of X: a list of names, a list of numbers, or a slice. The columns fill the shape of the input row by row
+        (64 columns for pictures of shape (8, 8, 1)) and are converted to its type. The network then consists of the
+        layers of `model` on one input with all columns of X.
     optimizer : str, keras.optimizers.Optimizer or type, default="adam"
         Arguments are given as `optimizer__<argument>`, for example `optimizer__learning_rate`.
     loss : str, keras.losses.Loss, type or callable, default=None
@@ -484,31 +484,31 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
     shuffle : bool, default=True
         Whether rows are visited in a new order in each epoch.
     callbacks : list, default=None
-        Keras callbacks: instances, of which each member of an ensemble gets a copy, classes, or functions that make
-        some, called with the number of the member (counted from 0) where they have a parameter without a default. In
+        Keras callbacks: instances, of which each member of an ensemble gets a copy; classes; or functions that return
+        callbacks, called with the number of the member (counted from 0) if they have a parameter without a default. In
         texts and paths of callbacks, `{member}` becomes that number; members must not share a path.
     warm_start : bool, default=False
-        Whether `fit` goes on with the model of the last `fit`.
+        Whether `fit` continues with the model of the last `fit`.
     run_eagerly : bool, default=False
         Whether Keras runs without compiled graphs, for debugging.
     random_state : int, RandomState instance or None, default=None
         Seed of initial values, dropout and the order of rows.
     verbose : int, default=0
-        Keras' verbosity; 0 prints nothing, and 1 needs Keras' own fit. The fused program of an ensemble prints by
-        `verbose` of the ensemble.
+        Keras' verbosity; 0 prints nothing, and 1 needs Keras' own fit. In the fused program of an ensemble, the
+        `verbose` of the ensemble counts instead.
     engine : {"auto", "fused", "keras"}, default="auto"
-        How a network is trained and predicts by itself. "fused": by a program that is traced once for all networks of
-        one architecture, with Keras' result; an error where that is not possible. "keras": by Keras' `Model.fit` and
-        `Model.predict`, which trace each network anew. "auto": fused where possible, else keras; `engine_reason_` says
-        why. Members of an ensemble are trained by the engine of the ensemble.
+        How a network outside an ensemble is trained and predicts. "fused": by a program that is traced once for all
+        networks of one architecture, with the result that Keras gives; an error where that is not possible. "keras": by
+        Keras' `Model.fit` and `Model.predict`, which trace each network anew. "auto": fused where possible, otherwise
+        keras; `engine_reason_` says why. Members of an ensemble are trained by the engine of the ensemble.
     build_fn : callable, default=None
-        Old name of `model` in scikeras.
+        scikeras' old name of `model`.
     distribution : {"normal"}, default=None
         What the network predicts for each target. "normal": the mean and the standard deviation of a normal
-        distribution [1]_, trained by the negative log-likelihood, so that the noise of y is learned as a function of
-        X. The network has twice as many outputs: the means of all targets, then the logarithms of their standard
-        deviations. `predict` gives the means. Scale y to about unit variance: training starts from a deviation
-        near 1. None: values.
+        distribution [1]_, trained by the negative log-likelihood, so that the noise of y is learned as a function of X.
+        The network has twice as many outputs: the means of all targets, then the logarithms of their standard
+        deviations. `predict` returns the means. Scale y to about unit variance, since training starts from a standard
+        deviation near 1. None: only values.
     **kwargs : dict
         Routed parameters (`model__`, `optimizer__`, `loss__`, `metrics__`, `compile__`, `fit__`, `predict__`,
         `callbacks__`) and further arguments of `model`.
@@ -518,14 +518,14 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
     model_ : keras.Model
         The trained network.
     engine_ : str
-        The engine that trained the network: "fused" or "keras". Not there where an ensemble trained it.
+        The engine that trained the network: "fused" or "keras". Missing where an ensemble trained it.
     engine_reason_ : str
-        Why this engine.
+        Why this engine was used.
     history_ : dict of str to list of float
         Loss, metrics and their validation values after each epoch.
     callbacks_ : list of keras.callbacks.Callback
-        The callbacks of the training as it left them. Pickles leave out what cannot be pickled, such as open files;
-        files of `skensemble.io` hold parameters only, and the callbacks are made anew from these.
+        The callbacks, as training left them. Pickles leave out what cannot be pickled, such as open files; files of
+        `skensemble.io` hold parameters only, and the callbacks are made anew from these.
     n_outputs_ : int
         Number of targets.
     n_output_units_ : int
@@ -630,14 +630,14 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
         X : array-like of shape (n_samples, n_features, ...)
             As in `fit`.
         return_std : bool, default=False
-            Whether to return the standard deviation of y too, which only networks with a `distribution` know.
+            Whether to return the standard deviation of y as well, which only networks with a `distribution` predict.
         **kwargs : dict
             Further arguments of `keras.Model.predict`.
 
         Returns
         -------
         mean : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Of the float type of y in `fit`, float64 for whole numbers.
+            In the float type that y had in `fit`; float64 for whole numbers.
         std : ndarray of the same shape
             Only with `return_std=True`.
         """
@@ -658,7 +658,7 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
         return super()._initialize(X, y)
 
     def _build_keras_model(self):
-        if hasattr(self, "n_outputs_"):  # encoders of the user's need not tell it
+        if hasattr(self, "n_outputs_"):  # encoders of the user's own need not have it
             self.n_output_units_ = N_UNITS[self.distribution] * self.n_outputs_
         return super()._build_keras_model()
 

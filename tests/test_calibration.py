@@ -193,7 +193,10 @@ def test_scikit_learn_calibrates_ensembles_too(fitted):
 @pytest.mark.parametrize(
     ("ensemble", "message"),
     [
-        (KerasAveragingClassifier(NETWORK, 2, voting="hard", calibration="temperature"), "`calibration` is of"),
+        (
+            KerasAveragingClassifier(NETWORK, 2, voting="hard", calibration="temperature"),
+            "`calibration` needs probabilities",
+        ),
         (KerasAveragingClassifier(NETWORK, 2, calibration="isotonic"), "The 'calibration' parameter"),
         (PolyakWeightClassifier(NETWORK, n_checkpoints=2, calibration=True), "The 'calibration' parameter"),
     ],

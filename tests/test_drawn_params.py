@@ -99,7 +99,7 @@ def test_grid_of_several_dicts():
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"param_distributions": {}}, "must name a parameter or more"),
+        ({"param_distributions": {}}, "must name at least one parameter"),
         ({"param_distributions": {"random_state": [1, 2]}}, "must not draw `random_state`"),
         ({"param_distributions": {"no_such": [1, 2]}}, "Invalid parameter"),
         ({"param_distributions": "epochs"}, "must be an instance of 'dict'"),

@@ -132,7 +132,7 @@ def test_members_of_prefit_stacking_may_be_dropped():
         (
             [("a", "drop"), ("b", GaussianNB())],
             {"weights": [1]},
-            "those that are dropped included: got weights of shape (1,) for 2 entries",
+            "including dropped ones: got weights of shape (1,) for 2 entries",
         ),
         ([("a", "drop"), ("b", GaussianNB())], {"weights": [1, 0]}, "`weights` must not all be 0"),
     ],

@@ -196,7 +196,7 @@ def test_greedy_median_of_values():
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"voting": "hard", "combination": "median"}, "nothing to take a median of"),
+        ({"voting": "hard", "combination": "median"}, "a median cannot be taken of them"),
         ({"combination": "trimmed_mean", "weights": "greedy"}, "got weights=greedy"),
         ({"combination": "trimmed_mean", "weights": [1, 2, 3]}, "counts members equally"),
         ({"combination": "middle"}, "'combination' parameter"),
@@ -277,8 +277,8 @@ def test_greedy_weights_on_rows_that_are_given(ensemble):
         ({"weights": "uniform", "X": X, "y": Y}, ValueError, "are for weights='greedy'"),
         ({"sample_weight": np.ones(60)}, ValueError, "are for weights='greedy'"),
         ({"voting": "loud"}, ValueError, "'voting' parameter"),
-        ({"n_last": 2}, TypeError, "`n_last` is no parameter of KerasAveragingClassifier"),
-        ({"voting": "hard", "combination": "median"}, ValueError, "nothing to take a median of"),
+        ({"n_last": 2}, TypeError, "`n_last` is not a parameter of KerasAveragingClassifier"),
+        ({"voting": "hard", "combination": "median"}, ValueError, "a median cannot be taken of them"),
         ({"weights": [1, 2, 3, 4, 5], "combination": "trimmed_mean"}, ValueError, "counts members equally"),
     ],
 )

@@ -238,5 +238,5 @@ def test_large_whole_numbers():
         return keras.Sequential([keras.Input((1,), dtype="int64"), *layers])
 
     check_whole_numbers(build(), np.array([[2.0**24 - 1]], "float32"))
-    with pytest.raises(ValueError, match="below 16777216 apart: got larger ones in X for an input of type int64"):
+    with pytest.raises(ValueError, match="below 16777216: got larger ones in X for an input of type int64"):
         KerasRegressor(build).fit([[2**24], [2**24 + 1]], [0.0, 1.0])

@@ -30,7 +30,7 @@ WORDS = {
     "Invalid 'estimators' attribute, 'estimators' should be a non-empty list": "`estimators` must ",
     "Invalid 'estimators' attribute,": "`estimators` must ",
     "Number of `estimators` and weights must be equal": "`weights` must have one entry per member",
-    "predict_proba is not available when voting='hard'": "probabilities exist with voting='soft' only",
+    "predict_proba is not available when voting='hard'": "probabilities exist only with voting='soft'",
     "All estimators are dropped. At least one is required": "must have a member that is not 'drop'",
     "All estimators are dropped.": "must have a member that is not 'drop'",
     "does not implement the method predict_proba": "`stack_method` must be a method of every member",

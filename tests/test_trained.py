@@ -352,7 +352,7 @@ def misfits(tmp_path_factory):
             r"models\[0\] \('.*other.skens'\) cannot be read",
         ),
         "old": lambda: ([tmp_path / "old.h5"], {}, ValueError, "old format can run code"),
-        "no build": lambda: ([tmp_path / "good.weights.h5"], {}, ValueError, "holds variables alone"),
+        "no build": lambda: ([tmp_path / "good.weights.h5"], {}, ValueError, "holds only variables"),
         "wrong build": lambda: (
             [tmp_path / "good.weights.h5"],
             {"build": lambda: build(units=2)},

@@ -31,9 +31,10 @@ from skensemble._typing import MatrixLike
 
 
 class BaseKerasEnsemble(InputsMixin, PickledByName, CallbackSupportMixin, BaseEstimator):
-    """Predictions of members and their combination; the fitted members are in `estimators_`, `weights_` weigh them."""
+    """Predictions of members and their combination; `estimators_` has the fitted members, `weights_` their weights."""
 
-    # What is saved beside the parameters: all that `fit` and configuring methods may set. Subclasses add theirs.
+    # What is saved in addition to the parameters: everything that `fit` and configuring methods may set. Subclasses add
+    # their own.
     _fitted_state = (
         "engine_",
         "engine_reason_",
@@ -74,8 +75,8 @@ class BaseKerasEnsemble(InputsMixin, PickledByName, CallbackSupportMixin, BaseEs
         Returns
         -------
         MetadataRouter
-            A request for `sample_weight`, by `set_fit_request`, may be set on the ensemble or on the member, whose own
-            counts.
+            A request for `sample_weight` may be set by `set_fit_request` on the ensemble or on the member, whose own
+            takes precedence.
         """
         return make_router(self, self._routed_members(), consumes=True)
 
@@ -85,39 +86,39 @@ class BaseKerasEnsemble(InputsMixin, PickledByName, CallbackSupportMixin, BaseEs
         return [("estimator", as_member(self.estimator))] if given else []
 
     def _member_metadata(self, sample_weight, params):
-        """Arguments of `Member` for what each member is given beside X and y."""
+        """Arguments of `Member` for what each member is given in addition to X and y."""
         given = fit_metadata(self, self._routed_members(), sample_weight, params, consumes=True)
         return split_metadata(given["estimator"], sample_weight) if given else {}
 
     def to_keras(self, *, trainable: bool = False) -> keras.Model:
         """The whole ensemble as one Keras model: its networks on one input, and their combination.
 
-        Members that are ensembles themselves are in it as models. The model holds copies: training it changes nothing
-        here. It is made of Keras' own layers, so that once saved (`model.save`) or exported (`model.export`) it can be
-        used where skensemble is not installed. Some layers are not Keras' own, and a saved model needs them when it is
-        loaded (an exported one does not): layers that you wrote, the `WeightedAverage` of a stacking ensemble, the
-        `SelectColumns` of members that draw columns, and the `InputColumns` and `EmbedCategories` of members on tables.
+        Members that are ensembles become models inside it. The model holds copies: training it changes nothing here. It
+        is made of Keras' own layers, so once saved (`model.save`) or exported (`model.export`) it can be used where
+        skensemble is not installed. A saved model (but not an exported one) needs the layers that are not Keras' own
+        when it is loaded: layers that you wrote, the `WeightedAverage` of a stacking ensemble, the `SelectColumns` of
+        members that draw columns, and the `InputColumns` and `EmbedCategories` of members on tables.
 
         Parameters
         ----------
         trainable : bool, default=False
             Whether further training of the model changes the networks of the members, as far as their layers were
-            trainable. With False they are frozen, BatchNormalization included; Dropout still acts in `Model.fit`. A
+            trainable. With False they are frozen, including BatchNormalization; Dropout still acts in `Model.fit`. A
             network that combines the members is frozen only in members that are ensembles.
 
         Returns
         -------
         keras.Model
-            Functional, not compiled, for rows of X as in `fit` (what a pipeline does before is not in it). Outputs of
-            shape (n_samples, n_classes or n_labels) are those of `predict_proba`; with `voting="hard"` they are the
+            Functional, not compiled, for rows of X as in `fit` (earlier steps of a pipeline are not included). Outputs
+            of shape (n_samples, n_classes or n_labels) are those of `predict_proba`; with `voting="hard"` they are the
             shares of the votes, of which the largest is the prediction (with several labels per row, those above 0.5);
-            of regressors, those of `predict`, of shape (n_samples, n_outputs) also for one target. Members of weight 0
-            are left out.
+            for regressors they are those of `predict`, of shape (n_samples, n_outputs) even for one target. Members of
+            weight 0 are left out.
 
         Raises
         ------
         ValueError
-            Where a member that counts, or what combines them, is no Keras network, has encoders of its own or cannot be
+            Where a member that counts, or what combines them, is not a Keras network, has its own encoders or cannot be
             copied.
         """
         check_is_fitted(self)
@@ -150,7 +151,7 @@ class BaseKerasEnsemble(InputsMixin, PickledByName, CallbackSupportMixin, BaseEs
         return combined(outputs, weights, self._combination())
 
     def _combination(self, rule=None, trim_fraction=None):
-        """How members are combined: as `fit` or `reweight` learned it, or as it is given."""
+        """How members are combined: as `fit` or `reweight` learned it, or as given."""
         return Combination(
             learned(self, "combination", "mean") if rule is None else rule,
             learned(self, "trim_fraction", 0.0) if trim_fraction is None else trim_fraction,
@@ -158,7 +159,7 @@ class BaseKerasEnsemble(InputsMixin, PickledByName, CallbackSupportMixin, BaseEs
         )
 
     def _check_parameters(self):
-        """Raise where parameters are not of the types and values that they must be, as `fit` does."""
+        """Raise where parameters have wrong types or values, as `fit` does."""
         validate_parameter_constraints(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
 
     def _check_targets(self, estimators):

@@ -1,4 +1,4 @@
-"""How members are trained further, on rows that come one part after the other."""
+"""How members are trained further, on rows that come in parts."""
 
 import dataclasses
 import numbers
@@ -53,7 +53,7 @@ def train_further(ensemble, X, y, classes, sample_weight, epochs):
 
 
 def _train_on(ensemble, members, before, data, epochs, task):
-    """Train members, those `before` where they are to go on, for so many epochs; sets `estimators_`."""
+    """Train members for `epochs`, from where those in `before` stopped, if there are any; sets `estimators_`."""
     classes = ensemble._member_classes()
     starts = [Start(classes)] * len(members) if before is None else [start_of(one, classes) for one in before]
     shortened = {id(one.estimator): _for_epochs(one.estimator, epochs) for one in members}  # copies stay copies
@@ -84,5 +84,5 @@ def _validate_more_data(ensemble, X, y, sample_weight, classes=None):
 
 
 def _for_epochs(estimator, epochs):
-    """A network that is trained for so many epochs."""
+    """A copy of a network that is trained for `epochs`."""
     return clone(estimator).set_params(**{epochs_parameter(estimator): epochs})

@@ -1,4 +1,4 @@
-"""How members are trained in runs of their own, and which rows choose their weights and temperature."""
+"""How members are trained in separate runs, and which rows choose their weights and temperature."""
 
 import dataclasses
 from functools import partial
@@ -15,7 +15,7 @@ from skensemble._stopping import ensemble_stopping, learn_stopping, stops_togeth
 
 
 def fit_independent(ensemble, members, data, task, *, fitted=(), left_out=None, checkpoint=None):
-    """Train members in runs of their own and weigh them; sets `estimators_`, `weights_` and what trained them.
+    """Train members in separate runs and weight them; sets `estimators_`, `weights_` and what trained them.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def fit_independent(ensemble, members, data, task, *, fitted=(), left_out=None, 
         The fit.
     fitted : sequence of members that are there already, before the new ones
     left_out : ndarray of bool of shape (n_estimators, n_samples), default=None
-        Rows that each member, the earlier ones included, was not trained on, where members draw rows of their own.
+        Rows that each member, including earlier ones, was not trained on, where members draw their own rows.
     checkpoint : Checkpoint, default=None
         As in `fit_members`.
     """
@@ -90,7 +90,7 @@ def _hold_out(ensemble, members, data, left_out):
 
 
 def check_weights_of_rows(members, sample_weight):
-    """Raise where a member would be trained on rows of weight 0 alone."""
+    """Raise where a member would be trained only on rows of weight 0."""
     for i, member in enumerate(members):
         weights = member.weights(sample_weight)
         if weights is not None and member.sample_indices is not None and not weights[member.sample_indices].any():

@@ -1,4 +1,4 @@
-"""How X, y and the weights of rows become what members are trained on and predict: checked, in the forms they take."""
+"""How X, y and the weights of rows become what members take: checked, and in the right forms."""
 
 import keras
 import numpy as np
@@ -21,10 +21,10 @@ from skensemble._numeric.sparse_rows import dense_or_rows
 
 
 class InputsMixin:
-    """Checks the data of `fit` and of predictions; stands left of the base of all ensembles."""
+    """Checks the data of `fit` and of predictions; comes left of the base of all ensembles."""
 
     def _validate_fit_data(self, X, y, sample_weight, classes=None):
-        """`Inputs`, target and weights of a first fit, checked; learns the labels of y, or all that there will be."""
+        """`Inputs`, target and weights of a first fit, checked; learns the labels of y, or those that are given."""
         check_restored(self)
         refuse_streams(X)
         y = validate_data(self, y=y, multi_output=True, y_numeric=is_regressor(self))
@@ -72,7 +72,7 @@ class InputsMixin:
         return Inputs(given, dense_or_rows(floats), names, count_categories(given))
 
     def _network_name(self, *, fitted=False):
-        """What messages call the first network that takes X as numbers: "" for the ensemble; None where none does.
+        """Name in messages of the first network that takes X as numbers: "" for the ensemble; None where none does.
 
         Parameters
         ----------
@@ -82,5 +82,5 @@ class InputsMixin:
         return ""
 
     def _has_networks_only(self, *, fitted=False):
-        """Whether all who take X are networks, which can read its rows when they need them; as `_network_name`."""
+        """Whether everything that takes X is a network, which can read rows when it needs them."""
         return True

@@ -1,4 +1,4 @@
-"""What the rows tell that members left out: a score of the ensemble, and how far its predictions are from y."""
+"""What is learned from rows that members left out: a score of the ensemble, and how far its predictions are from y."""
 
 import warnings
 
@@ -18,7 +18,7 @@ def predict_left_out(ensemble, X, left_out):
 
 
 def score_left_out(score_func, default, y, predictions, judged):
-    """Score, the default one or by a function of the user's, on the rows that some member left out, `judged`."""
+    """Score, by default or by the user's function, on the rows that some member left out, `judged`."""
     if not judged.all():
         warnings.warn(
             f"{np.count_nonzero(~judged)} rows were drawn by every member and have no out-of-bag prediction: with more "

@@ -60,7 +60,7 @@ class BaseNamedMembers(TransformerMixin, BaseKerasEnsemble, BaseComposition):
 
     @property
     def named_estimators(self) -> Bunch:
-        """The entries of `estimators` by name, as they were given.
+        """The entries of `estimators` by name, as given.
 
         Returns
         -------
@@ -86,17 +86,17 @@ class BaseNamedMembers(TransformerMixin, BaseKerasEnsemble, BaseComposition):
         Returns
         -------
         MetadataRouter
-            The ensemble's own request for `sample_weight`, by `set_fit_request`, stands for the members that have none.
+            The ensemble's own request for `sample_weight`, by `set_fit_request`, applies to the members that have none.
         """
         return make_router(self, self._well_formed_entries(), consumes=False)
 
     def _well_formed_entries(self):
-        """The entries of `estimators` that are not dropped, as far as they are as they must be."""
+        """The entries of `estimators` that are not dropped and are well-formed."""
         entries = [entry for entry in self.estimators if _is_well_formed(entry) and not _is_dropped(entry[1])]
         return [(name, as_member(estimator)) for name, estimator in entries]
 
     def _fit_metadata(self, entries, sample_weight, params):
-        """What `fit` of each entry is given beside X and y, a dict by name."""
+        """What `fit` of each entry is given in addition to X and y, a dict by name."""
         return fit_metadata(self, entries, sample_weight, params, consumes=False)
 
     def _seeded_members(self, entries, metadata, sample_weight, checkpoint):
@@ -117,7 +117,7 @@ class BaseNamedMembers(TransformerMixin, BaseKerasEnsemble, BaseComposition):
         ]
 
     def _entries(self):
-        """The entries of `estimators` that are not dropped; raises where one is not as it must be."""
+        """The entries of `estimators` that are not dropped; raises where one is not well-formed."""
         if not self.estimators:
             raise ValueError("`estimators` must not be empty: give a list of (name, estimator).")
         for entry in self.estimators:
@@ -142,23 +142,23 @@ class BaseNamedMembers(TransformerMixin, BaseKerasEnsemble, BaseComposition):
         metadata = self._fit_metadata(entries, sample_weight, params)
         for name, estimator in entries:
             if not isinstance(unwrapped(estimator), BaseWrapper):
-                # What was requested is taken.
+                # Requested metadata are taken.
                 self._check_other(name, estimator, X, None if routing_enabled() else sample_weight)
         return entries, metadata
 
     def _is_regressor_among(self, estimator):
-        """Whether a member is a regressor in an ensemble of classifiers that takes such."""
+        """Whether a member is a regressor in an ensemble of classifiers that takes regressors."""
         return False
 
     def _check_other(self, name, estimator, X, sample_weight):
-        """Raise where a scikit-learn estimator that is no network cannot be a member."""
+        """Raise where a scikit-learn estimator that is not a network cannot be a member."""
         if len(X.row_shape) > 1 and not takes_any_shape(estimator):
             raise ValueError(
-                f"Members that are no networks take X of two dimensions: {describe(name, estimator)}, X has "
+                f"Members that are not networks take X of two dimensions: {describe(name, estimator)}, X has "
                 f"{1 + len(X.row_shape)}. Leave it out, or flatten X and reshape it in the networks."
             )
         if sample_weight is not None and not is_frozen(estimator) and weight_parameter(estimator) is None:
-            raise InvalidParameterError(  # a TypeError too, as scikit-learn's
+            raise InvalidParameterError(  # also a TypeError, as scikit-learn's is
                 f"`sample_weight` needs members that take it: {describe(name, estimator)}, whose fit does not."
             )
 
@@ -176,7 +176,7 @@ class BaseNamedMembers(TransformerMixin, BaseKerasEnsemble, BaseComposition):
         return all(map(takes_several_targets, self._tags_of_others()))
 
     def _tags_of_others(self):
-        """scikit-learn's tags of the members that are no networks; of none where `estimators` is not as it must be."""
+        """scikit-learn's tags of the members that are not networks; none where `estimators` is not well-formed."""
         try:
             return [
                 tags_of(one) for _, one in self._well_formed_entries() if not isinstance(unwrapped(one), BaseWrapper)
@@ -213,6 +213,6 @@ def takes_several_targets(tags):
 
 
 def own_seed(estimator, seed):
-    """The seed that a network has itself, as in scikit-learn's voting, else the one that is spawned for it."""
+    """A network's own seed, as in scikit-learn's voting, otherwise the one that is spawned for it."""
     own = getattr(estimator, "random_state", None)
     return own if isinstance(own, numbers.Integral) and isinstance(estimator, BaseWrapper) else seed

@@ -21,15 +21,15 @@ from skensemble._typing import MatrixLike
 
 
 def _is_soft(ensemble):
-    """Whether probabilities are averaged; with votes there are no probabilities to give."""
+    """Whether probabilities are averaged; with votes there are no probabilities."""
     voting = learned(ensemble, "voting", "soft")
     if voting != "soft":
-        raise AttributeError(f"probabilities exist with voting='soft' only: got voting={voting!r}.")
+        raise AttributeError(f"probabilities exist only with voting='soft': got voting={voting!r}.")
     return True
 
 
 class LabelsMixin(ClassifierMixin):
-    """The labels of y and their order; stands left of `BaseKerasEnsemble`."""
+    """The labels of y and their order; comes left of `BaseKerasEnsemble`."""
 
     _fitted_state = ("classes_", "_multilabel", "_one_hot")
 
@@ -45,7 +45,7 @@ class LabelsMixin(ClassifierMixin):
         """Raise where y has labels that are not among the classes."""
         unknown = [] if self._multilabel else np.setdiff1d(y, self.classes_).tolist()
         if unknown:
-            raise ValueError(f"`classes` must have every label of y: got {unknown} beside {self.classes_.tolist()}.")
+            raise ValueError(f"`classes` must have every label of y: got {unknown} besides {self.classes_.tolist()}.")
 
     def _encode(self, y):
         return y if self._multilabel else np.searchsorted(self.classes_, y)
@@ -79,7 +79,7 @@ class LabelsMixin(ClassifierMixin):
 
 
 class KerasEnsembleClassifierMixin(LabelsMixin):
-    """Labels, votes and probabilities of an average; stands left of `BaseKerasEnsemble`."""
+    """Labels, votes and probabilities of an average; comes left of `BaseKerasEnsemble`."""
 
     _fitted_state = ("temperature_",)
 
@@ -132,7 +132,7 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
         return log_proba(self.predict_proba(X))
 
     def staged_predict(self, X: MatrixLike) -> Iterator[np.ndarray]:
-        """Labels from the first member, the first two, and so on; of one training, from the newest ones.
+        """Labels from the first member, the first two, and so on; in ensembles of one training, from the newest.
 
         Parameters
         ----------
@@ -149,7 +149,7 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
 
     @available_if(_is_soft)
     def staged_predict_proba(self, X: MatrixLike) -> Iterator[np.ndarray]:
-        """Probabilities from the first member, the first two, and so on; of one training, from the newest ones.
+        """Probabilities from the first member, the first two, and so on; in ensembles of one training, from the newest.
 
         Parameters
         ----------
@@ -187,11 +187,11 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
         return split_entropy(*self._counted_members(X), multilabel=self._multilabel)
 
     def _predict_each(self, X):
-        """Labels that each member alone would give, one array a member, as the growing ensemble takes them."""
+        """Labels that each member alone would predict, one array per member, in the order of the growing ensemble."""
         return [self._choose(proba[np.newaxis], np.ones(1)) for proba in self.predict_members(X)]
 
     def _combine_proba(self, proba, weights):
-        """Probabilities in the float type of the networks: metrics expect rows to sum to 1 as exactly as it can say."""
+        """Probabilities in the float type of the networks, to whose precision metrics expect rows to sum to 1."""
         return self._calibrate(combine(proba, weights, self._combination())).astype(proba.dtype)
 
     def _calibrate(self, proba):
@@ -203,7 +203,7 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
     def _choose(self, proba, weights):
         """Labels from the probabilities of members of shape (n_members, n_samples, n_classes)."""
         if learned(self, "voting", "soft") == "soft":
-            # Not calibrated: rounding could make a tie of what was none.
+            # Not calibrated: rounding could create a tie.
             pooled = combine(proba, weights, self._combination()).astype(proba.dtype)
             return self._decode(self._choose_indices(pooled))
         votes = self._choose_indices(proba)
@@ -238,7 +238,7 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
 
 
 class KerasEnsembleRegressorMixin(RegressorMixin):
-    """Means and deviations; stands left of `BaseKerasEnsemble`."""
+    """Means and standard deviations; comes left of `BaseKerasEnsemble`."""
 
     def predict(self, X: MatrixLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Mean of the members, or what `combination` says.
@@ -248,7 +248,7 @@ class KerasEnsembleRegressorMixin(RegressorMixin):
         X : array-like of shape (n_samples, n_features, ...)
             As in `fit`.
         return_std : bool, default=False
-            Whether to return the spread of the members too.
+            Whether to return the spread of the members as well.
 
         Returns
         -------
@@ -256,14 +256,14 @@ class KerasEnsembleRegressorMixin(RegressorMixin):
         std : ndarray of the same shape
             Only with `return_std=True`, in the units of y. Members with a `distribution`: standard deviation of their
             mixture, which is that of y. Other members: their weighted standard deviation around their mean. That is
-            the disagreement of the networks alone, not the noise of y, and intervals made of it are too narrow.
+            only the disagreement of the networks, without the noise of y, and intervals made from it are too narrow.
         """
         means, scales, weights = self._counted_distributions(X)
         combination = combine(means, weights, self._combination())
         return (combination, deviation(means, scales, weights)) if return_std else combination
 
     def predict_uncertainty(self, X: MatrixLike) -> Uncertainty:
-        """Variance of y, split into the noise that the members tell and their disagreement.
+        """Variance of y, split into the noise that the members predict and their disagreement.
 
         Parameters
         ----------
@@ -281,7 +281,7 @@ class KerasEnsembleRegressorMixin(RegressorMixin):
         return split_variance(*self._counted_distributions(X))
 
     def predict_interval(self, X: MatrixLike, coverage: float = 0.9, *, method: str = "mixture") -> PredictionInterval:
-        """PredictionInterval in which y of each row lies with a given probability.
+        """Interval in which y of each row lies with a given probability.
 
         Parameters
         ----------
@@ -290,14 +290,14 @@ class KerasEnsembleRegressorMixin(RegressorMixin):
         coverage : float, default=0.9
             The probability.
         method : {"mixture"}, default="mixture"
-            "mixture": between two quantiles of the mixture of the distributions that members predict, with equal
-            shares below and above. As good as the distributions are: no guarantee.
+            "mixture": between two quantiles of the mixture of the distributions that members predict, with equal shares
+            below and above. Only as good as the distributions, without a guarantee.
 
         Returns
         -------
         PredictionInterval
-            Named tuple of `lower` and `upper`, each an ndarray of shape (n_samples,) or (n_samples, n_outputs), of
-            each target by itself.
+            Named tuple of `lower` and `upper`, each an ndarray of shape (n_samples,) or (n_samples, n_outputs), for
+            each target separately.
 
         Raises
         ------
@@ -329,7 +329,7 @@ class KerasEnsembleRegressorMixin(RegressorMixin):
         check_distributions(estimators)
 
     def staged_predict(self, X: MatrixLike) -> Iterator[np.ndarray]:
-        """Predictions from the first member, the first two, and so on; of one training, from the newest ones.
+        """Predictions from the first member, the first two, and so on; in ensembles of one training, from the newest.
 
         Parameters
         ----------
@@ -345,7 +345,7 @@ class KerasEnsembleRegressorMixin(RegressorMixin):
             yield combine(predictions, weights, self._combination())
 
     def _predict_each(self, X):
-        """Values that each member alone would give, one array a member, as the growing ensemble takes them."""
+        """Values that each member alone would predict, one array per member, in the order of the growing ensemble."""
         return list(self.predict_members(X))
 
     def _ballots(self, predictions):

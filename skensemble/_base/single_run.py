@@ -8,7 +8,7 @@ from skensemble.wrappers import KerasClassifier, KerasRegressor
 
 
 def run_estimator(estimator, *, classifier):
-    """The estimator to train once: the default one for None, else the user's, checked."""
+    """The estimator to train once: the default for None, otherwise the user's, checked."""
     if estimator is None:
         estimator = KerasClassifier() if classifier else KerasRegressor()
     estimator = as_member(estimator)

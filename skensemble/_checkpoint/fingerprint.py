@@ -1,4 +1,4 @@
-"""What the result of a fit follows from, as text and digests that another process can compare: data, code, versions."""
+"""What the result of a fit depends on, as text and digests that another process can compare: data, code, versions."""
 
 import importlib.metadata
 import json
@@ -22,7 +22,7 @@ _LONGEST_SHOWN = 60
 
 
 def fingerprint(members, X, y, sample_weight, engine, *, first=0, run=None):
-    """What the training of members follows from.
+    """What the training of members depends on.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def _settings():
 
 
 def changes(before, now):
-    """In words, what differs between two fingerprints, the members that both have; an empty list where nothing does."""
+    """In words, what differs between two fingerprints, for members that both have; an empty list if nothing does."""
     if before.get("format") != now["format"] or before.keys() != now.keys():
         return [f"the format of the files{_shown(before.get('format'), now['format'])}"]
     found = [

@@ -29,7 +29,7 @@ def read_description(path):
     Raises
     ------
     ValueError
-        Where the file is not whole, was changed, or is another kind of file.
+        Where the file is cut off, was changed, or is another kind of file.
     """
     try:
         data = path.read_bytes()
@@ -66,7 +66,7 @@ def read_state_file(path):
     Raises
     ------
     ValueError
-        Where the file is not whole, was changed, or is another kind of file.
+        Where the file is cut off, was changed, or is another kind of file.
     """
     try:
         arrays = read_arrays(path.read_bytes(), "it")

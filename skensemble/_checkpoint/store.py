@@ -1,6 +1,6 @@
-"""The state of a fit in a directory, from which a fit that was killed goes on to the same result, bit for bit.
+"""The state of a fit in a directory, from which a fit that was killed continues to the same result, bit for bit.
 
-A directory holds `fit.json` (what the fit follows from), `seed.json` (the entropy of a fit without a seed), `lock`, and
+A directory holds `fit.json` (what the fit depends on), `seed.json` (the entropy of a fit without a seed), `lock`, and
 for members that are trained together a `.state` file (what they have reached), later a `.result` file.
 """
 
@@ -41,22 +41,23 @@ except ImportError:  # Windows
 
     fcntl = None
 
-# Writing takes at most this share of the time of a fit, but for the write at the end.
+# Writing takes at most this share of the time of a fit, except for the write at the end.
 MAX_SHARE = 0.05
-# What the first write is taken to cost, in seconds, and by the size of the state; later ones as the one before.
+# The assumed cost of the first write, in seconds and by the size of the state; later ones are assumed to cost as much
+# as the last.
 _WRITE_SECONDS, _BYTES_PER_SECOND = 0.02, 2e8
-# Windows locks bytes, and others cannot read these: a byte far behind the end.
+# Windows locks bytes, which others then cannot read: so a byte far behind the end is locked.
 _LOCKED_BYTE = 2**30
 
 
 @contextmanager
 def open_checkpoint(directory):
-    """The `Checkpoint` in a directory, which no other fit uses meanwhile; None without a directory.
+    """The `Checkpoint` in a directory, which no other fit can use at the same time; None without a directory.
 
     Parameters
     ----------
     directory : str, path-like or None
-        Made where there is none.
+        Created if it does not exist.
     """
     if directory is None:
         yield None
@@ -73,7 +74,7 @@ def open_checkpoint(directory):
 
 @contextmanager
 def _locked(path):
-    """Hold the lock of a directory, which the system releases when the process dies; gives the token of the holder."""
+    """Hold the lock of a directory, which the system releases when the process dies; yields the token of the holder."""
     with open(path / "lock", "a+", encoding="utf-8") as file:
         try:
             if fcntl is not None:
@@ -103,7 +104,7 @@ def _holder(path):
 
 
 def keep_entropy(checkpoint, random_state):
-    """Number from which all seeds follow, as of `draw_entropy`; where there is no seed, that of the directory."""
+    """Number from which all seeds follow, as in `draw_entropy`; where there is no seed, that of the directory."""
     if checkpoint is None or random_state is not None:
         return draw_entropy(random_state)
     kept = checkpoint.read_json("seed.json")
@@ -114,7 +115,7 @@ def keep_entropy(checkpoint, random_state):
 
 
 class Checkpoint:
-    """What a directory holds of the members of one fit. Workers get a copy. Made by `open_checkpoint`.
+    """What a directory holds for the members of one fit. Workers get a copy. Made by `open_checkpoint`.
 
     Attributes
     ----------
@@ -126,7 +127,7 @@ class Checkpoint:
         self._first, self._keys, self._unfinished = 0, {}, {}
 
     def read_json(self, name):
-        """Plain data of a file; None where there is none, or none that can be read, which is set aside."""
+        """Plain data of a file; None where there is no file, or an unreadable one, which is set aside."""
         try:
             return read_description(self.path / name)
         except ValueError as error:
@@ -134,7 +135,7 @@ class Checkpoint:
             return None
 
     def begin(self, members, data, engine, *, first=0, run=None):
-        """Compare what the fit follows from with what the directory was begun with, and read what was finished.
+        """Compare what the fit depends on with what the directory was begun with, and read what was finished.
 
         Parameters
         ----------
@@ -171,7 +172,7 @@ class Checkpoint:
         return self._finished(members, data.X.floats, data.y)
 
     def _is_same(self, before, now):
-        """Whether what the fit follows from has not changed; an error where that would spoil what there is."""
+        """Whether what the fit depends on is unchanged; an error where a change would spoil what there is."""
         found = changes(before, now)
         # Where nothing was trained, as after an error in the first fit, nothing is lost.
         if found and self._files():
@@ -210,7 +211,7 @@ class Checkpoint:
         )
 
     def _read(self, path):
-        """What a file holds; None where that is not of this fit, and then the file is set aside."""
+        """What a file holds; None where it does not belong to this fit, and the file is then set aside."""
         known = set(self._keys.values())
         try:
             record = read_state_file(path)
@@ -248,7 +249,7 @@ class GroupCheckpoint:
     ----------
     directory : Path
     keys : list of str
-        Of the members: digests of what their result follows from.
+        Of the members: digests of what their result depends on.
     check : callable
         Raises where another fit uses the directory.
     """
@@ -263,12 +264,12 @@ class GroupCheckpoint:
         return read_state_file(self._state)["state"] if self._state.exists() else None
 
     def start(self, n_bytes):
-        """Begin to measure time; the state takes so many bytes."""
+        """Begin to measure time; the state takes `n_bytes`."""
         self._pace = Pace()
         self._pace.expect(n_bytes)
 
     def save(self, make_state):
-        """Write the state of the members if it is time for that; `make_state()` gives it, plain data and arrays."""
+        """Write the state of the members if it is time for that; `make_state()` returns it as plain data and arrays."""
         if self._pace.is_due():
             with self._pace.writing():
                 self._write(self._state, {"state": make_state()})
@@ -348,11 +349,11 @@ class Pace:
         self._cost = _WRITE_SECONDS
 
     def expect(self, n_bytes):
-        """Take the first write to last as long as so many bytes usually do."""
+        """Assume that the first write takes as long as `n_bytes` usually do."""
         self._cost = max(self._cost, n_bytes / _BYTES_PER_SECOND)
 
     def is_due(self):
-        """Whether so much time has passed since the last write that another one is within the share."""
+        """Whether enough time has passed since the last write for another one to stay within the share."""
         return (self._clock() - self._written) * MAX_SHARE >= self._cost * (1 - MAX_SHARE)
 
     @contextmanager

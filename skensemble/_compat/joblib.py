@@ -1,4 +1,4 @@
-"""Workers of joblib's backends, which tell what they are in different ways: loky's, Dask's and Ray's; private names."""
+"""Workers of joblib's backends, loky's, Dask's and Ray's, which are recognized in different ways; private names."""
 
 import multiprocessing
 import os
@@ -26,7 +26,7 @@ __all__ = [
     "worker_cores",
 ]
 
-# joblib 1.4 to 1.6: what it does itself with an array that is a part of a memory map, for the workers of loky.
+# joblib 1.4 to 1.6: what it does itself, for loky's workers, with an array that is a part of a memory map.
 backing_memmap = private("joblib._memmapping_reducer", "_get_backing_memmap")
 reduce_memmap = private("joblib._memmapping_reducer", "_reduce_memmap_backed")
 # joblib 1.4 to 1.6 with its loky: raised where a worker was killed.
@@ -45,7 +45,7 @@ _DIED = (
 def forks(n_jobs):
     """Whether workers would be forks of this process.
 
-    Told by what the backend does: that of Ray is a subclass of the one that forks, but starts actors.
+    Decided by what the backend does: Ray's is a subclass of the one that forks, but starts actors.
     """
     backend, _ = get_active_backend()
     method = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
@@ -55,12 +55,12 @@ def forks(n_jobs):
 
 
 def count_workers(n_jobs):
-    """How many processes beside this one may train members at once; 1 where this process does it.
+    """How many processes other than this one may train members at once; 1 where this process does it.
 
     Parameters
     ----------
     n_jobs : int or None
-        As of joblib. None inside a worker means 1: a fit in a search, say, does not fan out again.
+        As in joblib. Inside a worker, None means 1: a fit in a search, say, does not fan out again.
     """
     backend, of_context = get_active_backend()
     if n_jobs is None:
@@ -92,7 +92,7 @@ def is_worker():
 
 
 def worker_cores():
-    """How many cores a worker was given; None in the user's own process, and where nobody says."""
+    """How many cores a worker was given; None in the user's own process, and where that is not known."""
     dask_worker = _dask_worker()
     if dask_worker is not None:
         # A worker without a nanny may be a thread of the user's own process.
@@ -122,15 +122,15 @@ def _is_ray_worker():
 
 @contextmanager
 def spread(values, n_workers):
-    """Put values where so many workers find them, once each, for the calls of joblib in the block.
+    """Put values where `n_workers` find them, once each, for the calls of joblib in the block.
 
-    joblib sends a large argument to one Dask worker alone: if that dies with it, the tasks of all others are lost. The
-    backend of Ray sends arguments with each task, since joblib 1.4.
+    joblib sends a large argument to only one Dask worker: if that one dies, the tasks of all others are lost. Ray's
+    backend sends arguments with each task, since joblib 1.4.
 
     Yields
     ------
     dict
-        id of a value to what stands for it as an argument, if not itself; `received` gives the value back.
+        Maps the id of a value to what replaces it as an argument, if anything; `received` returns the value.
     """
     backend, _ = get_active_backend()
     client, known = getattr(backend, "client", None), getattr(backend, "data_futures", None)
@@ -163,7 +163,7 @@ def _is_rays(backend):
 
 
 def open_memmap(array):
-    """(function, arguments) that open the file again which an array is a part of; None where it is in memory."""
+    """(function, arguments) that open the file of which an array is a part again; None where it is in memory."""
     if is_missing(backing_memmap) or is_missing(reduce_memmap):
         return None
     memmap = backing_memmap(array)
@@ -171,7 +171,7 @@ def open_memmap(array):
 
 
 def in_memory(array):
-    """An array as it is, but a copy-on-write memory map in memory: joblib would open its file, without the changes."""
+    """An array as it is; a copy-on-write memory map is read, since joblib would open its file without the changes."""
     memmap = None if is_missing(backing_memmap) else backing_memmap(array)
     return np.array(array) if memmap is not None and memmap.mode == "c" else array
 
@@ -185,7 +185,7 @@ def how_to_return():
 def lost_data(error):
     """Whether an error says that what was sent to Dask workers is gone with one that died.
 
-    Dask itself trains again what was trained there, but knows nothing of how to get back what was scattered.
+    Dask itself trains again what was trained there, but cannot restore what was scattered.
     """
     kind = getattr(sys.modules.get("distributed.client"), "FutureCancelledError", None)  # distributed 2024 to 2026
     return kind is not None and isinstance(error, kind)

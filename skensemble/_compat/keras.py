@@ -60,7 +60,7 @@ _WITHOUT_VALUES = "uninitialized_variables"  # keras.src.backend.common.variable
 
 
 def follows_schedule(optimizer):
-    """Whether the learning rate follows from the number of steps, and is no number that can be set."""
+    """Whether the learning rate follows from the number of steps, instead of being a number that can be set."""
     config = optimizer.get_config()
     while "inner_optimizer" in config:  # of LossScaleOptimizer
         config = config["inner_optimizer"]["config"]
@@ -74,7 +74,7 @@ def build_optimizer(model):
 
 
 def output_layer(model):
-    """The layer that gives the output of a model, also inside models that are layers; None where there is not one."""
+    """The layer that gives the output of a model, also inside models that are layers; None where there is none."""
     if isinstance(model, keras.Sequential):
         layer = model.layers[-1] if model.layers else None
     else:
@@ -108,12 +108,12 @@ def built_without_memory(config, custom_objects):
         with keras.StatelessScope(initialize_variables=False), ObjectSharingScope(), SafeModeScope(True):
             return keras.saving.deserialize_keras_object(config, custom_objects=custom_objects, safe_mode=True)
     finally:
-        # Else the next scope that ends, in a fit perhaps, would give them memory.
+        # Otherwise the next scope that ends, perhaps in a fit, would allocate their memory.
         set_keras_global(_WITHOUT_VALUES, before)
 
 
 def model_from_config(config, custom_objects=None):
-    """The model that a config, as of `model_config`, describes; not compiled."""
+    """The model that a config from `model_config` describes; not compiled."""
     with ObjectSharingScope(), SafeModeScope(True):
         return keras.saving.deserialize_keras_object(
             copy.deepcopy(config), custom_objects=custom_objects, safe_mode=True
@@ -121,7 +121,7 @@ def model_from_config(config, custom_objects=None):
 
 
 def layer_output_shapes(model):
-    """Shapes of the outputs of all layers, at any depth; Keras has no public way to those of layers called twice."""
+    """Shapes of the outputs of all layers, at any depth; Keras has no public way for those of layers called twice."""
     for layer in getattr(model, "layers", ()):
         yield from layer_output_shapes(layer)
         yield from (tuple(output.shape) for node in layer._inbound_nodes for output in node.output_tensors)
@@ -135,7 +135,7 @@ def row_products(layer, n_places=1):
     layer : keras.Layer
         Built.
     n_places : int, default=1
-        Places of the layer that it is a part of: pixels of a convolution, steps of a recurrent layer.
+        Places of the layer that contains it: pixels of a convolution, steps of a recurrent layer.
     """
     if isinstance(layer, keras.layers.Embedding):  # looks values up
         return 0
@@ -160,7 +160,7 @@ def _count_places(layer):
 
 
 def copy_from_config(model):
-    """A model like another one whose builder is not there, compiled alike."""
+    """A copy of a model whose builder is not available, compiled in the same way."""
     copied = copy_architecture(model)
     arguments = compile_arguments(model)
     if arguments is not None:
@@ -180,7 +180,7 @@ def _unshared(value):
 
 
 def copy_with_new_values(model):
-    """A Keras model with the architecture of `model`, compiled alike, its values drawn under the current seeds.
+    """A Keras model like `model`, compiled in the same way, with values drawn under the current seeds.
 
     What training would not change is kept: frozen layers, adapted preprocessing, tables.
     """
@@ -188,7 +188,7 @@ def copy_with_new_values(model):
         isinstance(one, keras.Model) and not isinstance(one, keras.Sequential | Functional) for one in all_layers(model)
     ):
         raise ValueError(
-            f"The Keras model {model.name!r} cannot be built anew from its configuration, which does not tell the "
+            f"The Keras model {model.name!r} cannot be built anew from its configuration, which lacks the "
             "arguments of a subclassed model. Pass a function that builds it as `model`."
         )
     try:
@@ -226,25 +226,25 @@ def _drawn_variables(model):
 
 
 def all_layers(model):
-    """Layers of a model at any depth, the model itself included."""
+    """Layers of a model at any depth, including the model itself."""
     return list(model._flatten_layers())  # Keras 3.8 to 3.15: no public way to reach the layers inside of layers
 
 
 def own_variables(layer):
-    """Variables of a layer without those of layers in it, random generators excepted."""
+    """A layer's own variables, without those of the layers in it and of random generators."""
     return [*layer._trainable_variables, *layer._non_trainable_variables]  # Keras 3.8 to 3.15: no public way
 
 
 def compile_arguments(model):
     """What was given to `compile`, as a dict of its arguments; None where the model is not compiled.
 
-    Keras 3.8 to 3.15 give it away in public only after it was written as JSON, in which functions are mere names.
+    The public way of Keras 3.8 to 3.15 returns it only in the form of JSON, in which functions are mere names.
     """
     return dict(model._compile_config.config) if model.compiled else None
 
 
 def compiled_objects(model):
-    """What `compile` made, which is made anew by another `compile`: optimizer, losses and metrics."""
+    """What `compile` made, and makes anew when it is called again: optimizer, losses and metrics."""
     return [getattr(model, name, None) for name in ("optimizer", "_compile_loss", "_compile_metrics")]
 
 
@@ -279,15 +279,15 @@ def row_orders(model, n_rows, seed):
     Parameters
     ----------
     model : keras.Model
-        Before the training.
+        Before training.
     n_rows : int
     seed : int or None
-        As of `seeded`, under which Keras would train. Where Keras has none at all, orders are as random as its own.
+        As in `seeded`, under which Keras would train. Where Keras has no seed, orders are as random as its own.
 
     Returns
     -------
     callable
-        Takes the number of epochs, gives an ndarray of int of shape (n_epochs, n_rows).
+        Takes the number of epochs, returns an ndarray of int of shape (n_epochs, n_rows).
     """
     if keras.backend.backend() == "tensorflow":
         from skensemble._compat.tensorflow import seeded_order
@@ -312,10 +312,10 @@ def batch_norm_layers(model):
 
 
 def copy_architecture(model):
-    """A new Keras model with the layers of `model`, not compiled, its values not those of `model`.
+    """A new Keras model with the layers of `model`, not compiled, with other values than `model`.
 
-    Layers and activations of the user's own need not be registered. A lambda is not unsafe here: it has run in this
-    process already.
+    The user's own layers and activations need not be registered. A lambda is not unsafe here: it has already run in
+    this process.
     """
     own = _own_objects(all_layers(model))
     with keras.saving.custom_object_scope(own), SafeModeScope(False), warnings.catch_warnings():
@@ -336,10 +336,10 @@ def _own_objects(layers):
 
 
 def copy_values(model, copied):
-    """Give a built copy of a Keras model its values, what preprocessing layers were adapted to included.
+    """Give a built copy of a Keras model its values, including what preprocessing layers were adapted to.
 
-    On JAX, variables hold the array that they are assigned, and Keras' `fit`, `evaluate` and `predict` give the arrays
-    of a model away: a model that shares them would be lost.
+    On JAX, variables hold the array that they are assigned, and Keras' `fit`, `evaluate` and `predict` donate the
+    arrays of a model: a model that shares them would be lost.
     """
     for layer, twin in zip(all_layers(model), all_layers(copied), strict=True):
         values = {}
@@ -357,7 +357,7 @@ def _copy_assets(layer, twin):
 
 @contextmanager
 def created_variables():
-    """Give a function that returns those of the variables created in the block that are still there."""
+    """Yield a function that returns those variables created in the block that still exist."""
     created = []
     original = keras.Variable.__init__
 

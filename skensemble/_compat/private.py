@@ -10,7 +10,7 @@ def private(module, name, otherwise=None):
     ----------
     module, name : str
     otherwise : object, default=None
-        The stand-in. None means a function that raises in words when it is called.
+        The stand-in. None means a function that raises a clear error when it is called.
     """
     try:
         return getattr(import_module(module), name)

@@ -12,7 +12,7 @@ except ImportError:
 
 __all__ = ["dumps_for_workers", "find_stacklevel"]
 
-# Packages whose frames lie between a warning and the line of the user that causes it.
+# Packages whose frames lie between a warning and the user's line that causes it.
 _BETWEEN = {"contextlib", "joblib", "scikeras", "skensemble", "sklearn"}
 
 

@@ -1,8 +1,8 @@
 """Private names of scikeras 0.13, and what it gets wrong.
 
-scikeras is no longer maintained. Should a coming scikit-learn or Keras break it, `KerasClassifier` and `KerasRegressor`
-are ours to repair. This is what we use of it, and what would take its place; `tests/test_wrappers.py` and the checks of
-scikit-learn say what has to stay as it is, and ask the estimators alone, not scikeras.
+scikeras is no longer maintained. If a later scikit-learn or Keras breaks it, we have to repair `KerasClassifier` and
+`KerasRegressor` ourselves. This is what we use of it, and what would replace it; `tests/test_wrappers.py` and the
+checks of scikit-learn say what has to stay as it is, and test only the estimators, not scikeras.
 
 - `BaseWrapper`, the sign of a network: a base class of our own, and this one beside it while it exists.
 - `get_params`, `set_params`, `**kwargs` of `__init__`: the same rule, routed parameters (`model__`, `optimizer__`, ...)
@@ -48,8 +48,8 @@ from skensemble._numeric.host_rows import without_rows
 from skensemble._numeric.lazy_rows import LazyRows, placeholder
 from skensemble._numeric.sparse_rows import with_rows
 
-#: What scikeras 0.13 sets on an estimator when it is fitted, but for its model, encoders and callbacks; and what
-#: scikit-learn does, for names of columns and metadata requests.
+#: What scikeras 0.13 sets on an estimator when it is fitted, except its model, encoders and callbacks; and what
+#: scikit-learn sets, for names of columns and metadata requests.
 FITTED_STATE = (
     "X_dtype_",
     "X_shape_",
@@ -133,8 +133,8 @@ OLD_TAGS_HIDDEN = (type("BaseWrapper", (), {}),) if _HAS_OLD_TAGS else ()
 def give_tags():
     """Give plain scikeras estimators tags that scikit-learn 1.6 can read.
 
-    That changes a class of scikeras, for the whole process. There is no other way, and without it these estimators
-    cannot be members: so it is done at the first fit of an ensemble, and never with scikit-learn 1.7 and later.
+    This changes a class of scikeras, for the whole process. There is no other way, and without it these estimators
+    cannot be members. So it is done at the first fit of an ensemble, and never with scikit-learn 1.7 and later.
     """
     if _HAS_OLD_TAGS and "_more_tags" in vars(BaseWrapper):
         del BaseWrapper._more_tags
@@ -154,7 +154,7 @@ def without_own_seed(estimator):
 def initialize(estimator, X, y):
     """Build and compile the model of a scikeras estimator without training it, under the current seeds.
 
-    `initialize` of scikeras 0.13 builds only; compiling waits for `fit`.
+    `initialize` of scikeras 0.13 only builds; compiling waits for `fit`.
     """
     count_model()
     with without_own_seed(estimator), plain_transforms(), built_on_columns(estimator):
@@ -167,7 +167,7 @@ def initialize(estimator, X, y):
 
 
 def initialize_like(estimator, initialized):
-    """Give a scikeras estimator what one of the same kind learned when it was initialized, its model included."""
+    """Give a scikeras estimator what one of the same kind learned when it was initialized, including its model."""
     vars(estimator).update({name: value for name, value in vars(initialized).items() if name not in vars(estimator)})
     estimator._initialize_callbacks()
 
@@ -178,14 +178,14 @@ def _to_initialize(estimator, X):
 
 
 def as_fitted(estimator, model, row_shape, y):
-    """Make an unfitted scikeras estimator one whose model was trained elsewhere, compiling the model where it is not.
+    """Turn an unfitted scikeras estimator into one whose model was trained elsewhere, compiling the model where needed.
 
     Learns what `initialize` of scikeras 0.13 learns, without rows of X: those of 1000 classes may not fit the memory.
 
     Parameters
     ----------
     estimator : scikeras estimator
-        Changed in place; without encoders of its own. A classifier may know `classes_`, in the order of the outputs.
+        Changed in place; without its own encoders. A classifier may know `classes_`, in the order of the outputs.
     model : keras.Model
     row_shape : tuple of int
         Shape of a row of X.
@@ -223,7 +223,7 @@ def build_from_rows(estimator, model):
     Parameters
     ----------
     estimator : scikeras estimator
-        Whose `X_shape_`, `X_dtype_` and `feature_encoder_` are known.
+        Its `X_shape_`, `X_dtype_` and `feature_encoder_` are known.
     model : keras.Model
     """
     if hasattr(model, "outputs"):
@@ -240,12 +240,13 @@ def _any_rows_like(array):
     return keras.KerasTensor((None, *array.shape[1:]), dtype)
 
 
-#: Attribute of a member that is trained on some of the columns: how many. No parameter: a clone is trained on all.
+#: Attribute of a member that is trained on some of the columns: how many. Not a parameter, since a clone is trained on
+#: all.
 _N_COLUMNS = "_n_columns"
 
 
 def set_n_columns(estimator, n_columns):
-    """Let the members built of `estimator` take so many columns of X, chosen by `SelectColumns`."""
+    """Let the members built from `estimator` take `n_columns` of X, chosen by `SelectColumns`."""
     setattr(estimator, _N_COLUMNS, n_columns)
 
 
@@ -256,7 +257,7 @@ def column_choice(estimator):
 
 @contextmanager
 def built_on_columns(estimator):
-    """Let the user's function build models for the columns that a member draws, and put the choice of them before it.
+    """Let the user's function build models for the columns that a member draws, and put their selection first.
 
     Does nothing for members that take all columns.
     """
@@ -329,7 +330,7 @@ def rebuild_model(estimator, seed):
 
 
 def _copy_of_given(estimator, seed):
-    """A model with the values that the given one has, built as an estimator does with it."""
+    """A model with the values of the given one, built as the estimator does."""
     build_optimizer(given_model(estimator))
     built = copy.copy(estimator)
     with seeded(seed):  # copying draws seeds for initializers that are not used
@@ -339,13 +340,13 @@ def _copy_of_given(estimator, seed):
 
 
 def given_model(estimator):
-    """The Keras model that a scikeras estimator was given in place of a function that builds one; None without."""
+    """The Keras model that a scikeras estimator was given in place of a function that builds one, or None."""
     given = estimator.build_fn if estimator.model is None else estimator.model
     return given if isinstance(given, keras.Model) else None
 
 
 def own_build_function(estimator):
-    """The method by which a subclass of scikeras 0.13 builds its network; None without."""
+    """The method by which a subclass of scikeras 0.13 builds its network; None if it has none."""
     return getattr(estimator, "_keras_build_fn", None)
 
 
@@ -413,7 +414,7 @@ def _is_defined_by_user(estimator, name):
 
 
 def fit_arguments(estimator):
-    """Arguments that scikeras would hand to `Model.fit`, but for callbacks, epochs included."""
+    """Arguments that scikeras would pass to `Model.fit`, including epochs but not callbacks."""
     arguments = route_params(estimator.get_params(), destination="fit", pass_filter=estimator._fit_kwargs)
     arguments["epochs"] = getattr(estimator, "fit__epochs", estimator.epochs)
     return {name: value for name, value in arguments.items() if not name.startswith("callbacks")}
@@ -425,7 +426,7 @@ def fit_callbacks(estimator):
 
 
 def made_callbacks(estimator, prepare):
-    """Keras callbacks for `fit` and for `predict`, two lists, as scikeras 0.13 makes them of the parameters.
+    """Keras callbacks for `fit` and for `predict`, two lists, as scikeras 0.13 makes them from the parameters.
 
     `prepare` is applied to the value of each of these parameters before.
     """
@@ -438,13 +439,13 @@ def made_callbacks(estimator, prepare):
 
 
 def initialize_callbacks(estimator):
-    """Make the Keras callbacks of a scikeras estimator of its parameters."""
+    """Make the Keras callbacks of a scikeras estimator from its parameters."""
     estimator._initialize_callbacks()
 
 
 @contextmanager
 def given_callbacks(estimator, made):
-    """Give `estimator` these Keras callbacks, as of `made_callbacks`, whenever it is initialized in the block."""
+    """Give `estimator` these Keras callbacks, made by `made_callbacks`, whenever it is initialized in the block."""
 
     def take():
         estimator._fit_callbacks, estimator._predict_callbacks = made
@@ -500,7 +501,7 @@ def fit_initialized(estimator, X, y, sample_weight, **arguments):
 def encode_features(estimator, X):
     """Features as the Keras model of a fitted scikeras estimator takes them; `HostRows` of a large X.
 
-    An encoder of the user's gets all rows of `LazyRows`, read into memory.
+    The user's own encoder gets all rows of `LazyRows`, read into memory.
     """
     if isinstance(X, LazyRows) and not encodes_features(estimator):
         return X
@@ -509,17 +510,17 @@ def encode_features(estimator, X):
 
 
 def encodes_features(estimator):
-    """Whether a scikeras estimator transforms X in a way of its own before the network sees it."""
+    """Whether a scikeras estimator transforms X in its own way before the network sees it."""
     return _is_defined_by_user(estimator, "feature_encoder")
 
 
 def has_own_target_encoder(estimator):
-    """Whether a scikeras estimator transforms y in a way of its own before the network sees it."""
+    """Whether a scikeras estimator transforms y in its own way before the network sees it."""
     return _is_defined_by_user(estimator, "target_encoder")
 
 
 def has_own_encoders(estimator):
-    """Whether a scikeras estimator transforms X or y in a way of its own."""
+    """Whether a scikeras estimator transforms X or y in its own way."""
     return encodes_features(estimator) or has_own_target_encoder(estimator)
 
 
@@ -557,7 +558,7 @@ def encode_validation_data(estimator, data):
 
 
 def encode_class_weight(estimator, class_weight):
-    """A `class_weight` of `Model.fit`, keyed by the user's labels, as Keras takes it: keyed by the numbers of classes.
+    """A `class_weight` of `Model.fit`, keyed by the user's labels, as Keras takes it: keyed by class numbers.
 
     What scikeras does not encode is returned as it is.
     """
@@ -586,7 +587,7 @@ def decode_outputs(estimator, outputs):
 
 
 def has_scales(estimator):
-    """Whether the network of an initialized estimator gives a standard deviation beside the mean of each target."""
+    """Whether the network of an initialized estimator predicts a mean and a standard deviation for each target."""
     n_units = getattr(estimator, "n_output_units_", None)
     return n_units is not None and n_units != estimator.n_outputs_
 

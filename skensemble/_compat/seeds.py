@@ -18,12 +18,12 @@ __all__ = ["SEED_LOCK", "count_model", "get_keras_global", "keras_settings", "se
 _seed_generator = private("keras.src.random", "seed_generator")
 get_keras_global = private("keras.src.backend.common.global_state", "get_global_attribute")
 set_keras_global = private("keras.src.backend.common.global_state", "set_global_attribute")
-# Keras 3.8 to 3.15: what is set for one thread, and cannot be read in public but for the policy for dtypes.
+# Keras 3.8 to 3.15: what is set for one thread; only the policy for dtypes can be read in public.
 _global_state = private("keras.src.backend.common", "global_state")
 
 #: Seeds are global to the process: builds and fits of two threads must not interleave.
 SEED_LOCK = threading.RLock()
-# What a user sets for a thread, and names that Keras counts up. The other attributes are what Keras is doing just now.
+# What a user sets for a thread, and names that Keras counts up. The other attributes are the current state of Keras.
 _SETTINGS = {
     "custom_objects_scope_dict",
     "distribution",
@@ -40,15 +40,15 @@ _SETTINGS = {
 }
 _KERAS_GENERATOR = "global_seed_generator"  # keras.src.random.seed_generator.GLOBAL_SEED_GENERATOR
 
-# TensorFlow 2.18 to 2.21 keeps 35 kB for every variable with a name that there ever was: the kernel that made it. After
-# so many models the kernels are dropped; making those again that are in use takes 0.2 s.
+# TensorFlow 2.18 to 2.21 keeps 35 kB for every named variable that ever existed: the kernel that made it. After this
+# many models the kernels are dropped; making those in use again takes 0.2 s.
 _MODELS_PER_KERNELS = 100
 _model_numbers = itertools.count(1)
 
 
 @contextmanager
 def seeded(seed):
-    """Seed Python, NumPy, Keras and its backend, and leave all of them afterwards as they were.
+    """Seed Python, NumPy, Keras and its backend, and restore all of them afterwards.
 
     scikeras' own context leaves TensorFlow's op determinism switched on for the process, so that later fits without a
     seed raise, and lets threads overwrite each other's seeds.
@@ -89,7 +89,7 @@ def _seeded_backend(seed):
 
 @contextmanager
 def _own_draws(seed):
-    """Let Keras draw default seeds in this thread from a generator of its own, which gives what Python's would.
+    """Let Keras draw default seeds in this thread from a separate generator, which gives what Python's would.
 
     Other threads may draw from Python's at any time, such as those of a server, or of Dask in its workers.
     """
@@ -114,7 +114,7 @@ def _own_draws(seed):
 
 @contextmanager
 def _seeded_keras(seed):
-    """Let Keras' own generator begin anew, with a default seed."""
+    """Restart Keras' own generator with a default seed."""
     if is_missing(get_keras_global):  # a later Keras, whose generator cannot be restored
         keras.utils.set_random_seed(seed)
         yield
@@ -136,7 +136,7 @@ def count_model():
 
 
 def keras_settings():
-    """Function that gives the thread in which it is called what was set for Keras in this one.
+    """Function that sets in the thread in which it is called what is set for Keras in this one.
 
     That is the policy for dtypes, scopes of the user's own objects, and numbers that Keras counts up.
     """

@@ -43,31 +43,31 @@ check_sample_weight = private("sklearn.utils.validation", "_check_sample_weight"
 
 
 class _Unknown:
-    """Stands for a constraint of a later scikit-learn: classes can be defined with it, but not fitted."""
+    """Replaces a constraint that a later scikit-learn lacks: classes can be defined with it, but not fitted."""
 
     def __init__(self, *args, **kwargs):
         pass
 
 
 def _refusing_context(**_):
-    """Stands for `fit_context` of a later scikit-learn."""
+    """Replaces `fit_context` where a later scikit-learn lacks it."""
     return lambda _: refusing("sklearn.base", "_fit_context")
 
 
 class _UnknownComposition(BaseEstimator):
-    """Stands for `BaseComposition` of a later scikit-learn."""
+    """Replaces `BaseComposition` where a later scikit-learn lacks it."""
 
     _get_params = _set_params = _validate_names = refusing("sklearn.utils.metaestimators", "_BaseComposition")
 
 
 class _UnknownSearch(BaseEstimator):
-    """Stands for the halving searches of a later scikit-learn."""
+    """Replaces the halving searches where a later scikit-learn lacks them."""
 
     fit = refusing("sklearn.model_selection._search_successive_halving", "HalvingGridSearchCV")
 
 
 class _NoCallbacks:
-    """Stands for `CallbackSupportMixin`: scikit-learn has no callbacks before version 1.9."""
+    """Replaces `CallbackSupportMixin`: scikit-learn has no callbacks before version 1.9."""
 
 
 # scikit-learn 1.2 to 1.9: the words of `_parameter_constraints`, and what checks them around `fit`.
@@ -97,12 +97,12 @@ VisualBlock = private(  # scikit-learn 1.7 to 1.9
 
 
 def own_request(estimator):
-    """Metadata that an estimator requests itself, its members aside: a copy that may be changed."""
+    """Metadata that an estimator itself requests, without its members: a copy that may be changed."""
     return estimator._get_metadata_request()  # scikit-learn 1.3 to 1.9
 
 
 def plain_transforms():
-    """Let scikeras' transformers give arrays, also where scikit-learn is set to give tables (`transform_output`)."""
+    """Let scikeras' transformers return arrays, even if scikit-learn is set to return tables (`transform_output`)."""
     return config_context(transform_output="default")
 
 
@@ -115,9 +115,9 @@ def begin_callbacks(estimator):
 
 
 def is_of_kind(estimator, *, classifier):
-    """Whether an object is a classifier, or a regressor, to scikit-learn; it need not be of one of its classes.
+    """Whether scikit-learn takes an object for a classifier, or a regressor, whatever class it has.
 
-    Estimators without the tags of scikit-learn 1.6 and later say it as before, by an attribute.
+    Estimators without the tags of scikit-learn 1.6 and later say so by an attribute, as before.
     """
     if not hasattr(estimator, "fit") or isinstance(estimator, type):
         return False

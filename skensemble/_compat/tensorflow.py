@@ -22,8 +22,8 @@ def seeded_tensorflow(seed):
         yield
     finally:
         if eager._rng.getstate() != random.Random(seed).getstate():
-            # Stateful random operations ran. Their cached kernels would go on, not begin again, under the same
-            # seed; dropping all kernels costs 0.1 s, so it is done only then.
+            # Stateful random operations ran. Under the same seed, their cached kernels would continue instead of
+            # starting again. Dropping all kernels costs 0.1 s, so it is done only then.
             eager._set_global_seed(seed)
         eager._seed, eager._rng = before
 
@@ -36,8 +36,8 @@ def drop_kernels():
 def seeded_order(n_rows):
     """The order of rows in every epoch of Keras' `fit` under the current global seed; None without a seed.
 
-    Keras 3.8 to 3.15 shuffles in a dataset that begins anew with each epoch, and so does its random operation: under a
-    seed all epochs have one order.
+    Keras 3.8 to 3.15 shuffles in a dataset that starts again with each epoch, and so does its random operation: under a
+    seed all epochs have the same order.
 
     Parameters
     ----------

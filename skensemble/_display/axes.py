@@ -9,12 +9,12 @@ from numpy.typing import ArrayLike
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: Told apart by color-blind readers, on white and on black: Okabe and Ito, "Color Universal Design", 2008.
+#: Colors that color-blind readers can tell apart, on white and on black: Okabe and Ito, "Color Universal Design", 2008.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 
-# Names that are longer than this together are drawn at an angle; more names than this, upright.
+# Names that are longer than this in total are drawn at an angle; more names than this are drawn upright.
 _MOST_LETTERS, _MOST_SLANTED = 50, 12
-# Share of the height of what is drawn.
+# As a share of the height of what is drawn.
 _HEADROOM = 0.18
 
 
@@ -46,14 +46,14 @@ def name_positions(ax: "Axes", names: Sequence[str] | None, n_positions: int) ->
 
 
 def make_headroom(ax: "Axes", values: ArrayLike) -> None:
-    """Room for a legend above the values that are drawn; the limits of the axes go on following the data."""
+    """Make room for a legend above the values that are drawn; the limits of the axes still follow the data."""
     low, high = np.nanmin(values), np.nanmax(values)
     ax.update_datalim([(ax.dataLim.x0, high + _HEADROOM * (high - low))])
     ax.autoscale_view()
 
 
 def as_numbers(values: ArrayLike, name: str, *, finite: bool = True) -> np.ndarray:
-    """An array of one dimension; raises where it is none, with the name of the parameter."""
+    """An array of one dimension; otherwise raises with the name of the parameter."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or not len(array):
         raise ValueError(f"{name} must be one or more numbers in a row: got an array of shape {array.shape}.")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LABELS = {"disagreement": "disagreement", "error_correlation": "correlation of errors"}
-# Squares up to this number in a row have their value written on them.
+# With up to this many squares in a row, each has its value written on it.
 _MOST_VALUES = 8
 
 
@@ -29,22 +29,22 @@ class DiversityDisplay:
     Parameters
     ----------
     diversity : Diversity
-        As of `skensemble.metrics.diversity`.
+        As returned by `skensemble.metrics.diversity`.
     kind : {"disagreement", "error_correlation"}, default="disagreement"
         What the squares show.
     member_names : list of str, default=None
         Names of the members; None means numbers from 1.
     order : {"first", "newest"}, default="first"
-        Which members come first; the newest do where members are of one training.
+        Which members come first; the newest where the members come from one training.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        Where it was drawn.
+        The axes it was drawn on.
     figure_ : matplotlib.figure.Figure
         The figure of `ax_`.
     image_ : matplotlib.image.AxesImage
-        The squares. Those of a member with itself are empty.
+        The squares. Those of each member with itself are empty.
 
     See Also
     --------
@@ -89,7 +89,7 @@ class DiversityDisplay:
         Raises
         ------
         ValueError
-            Where `kind` is none there is.
+            Where `kind` is unknown.
         """
         if self.kind not in _LABELS:
             raise ValueError(f"`kind` must be one of {', '.join(map(repr, _LABELS))}: got {self.kind!r}.")
@@ -128,7 +128,7 @@ class DiversityDisplay:
         ensemble : fitted averaging, voting or snapshot ensemble or Polyak average
             As `skensemble.metrics.diversity` takes it.
         X : array-like of shape (n_samples, n_features, ...)
-            As in `fit`; best rows that no member was trained on.
+            As in `fit`; preferably rows that no member was trained on.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             True labels or values.
         kind : {"disagreement", "error_correlation"}, default="disagreement"
@@ -145,7 +145,7 @@ class DiversityDisplay:
         TypeError
             Where the ensemble takes no mean of members.
         ValueError
-            Where `kind` is none there is.
+            Where `kind` is unknown.
         """
         order = "newest" if is_run(ensemble) else "first"
         return cls(diversity(ensemble, X, y), kind, member_names(ensemble), order).plot(ax=ax)

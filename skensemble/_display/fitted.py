@@ -1,4 +1,4 @@
-"""What plots ask of a fitted ensemble: names and order of its members, and how they were trained."""
+"""What plots need to know about a fitted ensemble: names and order of its members, and how they were trained."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -45,7 +45,7 @@ def member_names(ensemble: Any) -> list[str] | None:
 
 
 def is_run(ensemble: BaseKerasEnsemble) -> bool:
-    """Whether the members are of one training, the newest first."""
+    """Whether the members come from one training, newest first."""
     return hasattr(ensemble, "checkpoints_") or hasattr(ensemble, "n_last_")
 
 
@@ -63,14 +63,14 @@ def trainings_of(estimator: Any) -> list[Training]:
         inner = [_kind_of(one) for one in _inner(estimator)]
         members = f" of {', '.join(sorted(set(inner)))}" if inner else ""
         raise ValueError(
-            "A training history needs networks that were trained, whose `history_` has an epoch at least: got "
+            "A training history needs networks that were trained, whose `history_` has at least one epoch: got "
             f"{_kind_of(estimator)}{members}. Pass a fitted network, or an ensemble that has one."
         )
     return trainings
 
 
 def kept_epochs(ensemble: BaseKerasEnsemble) -> list[int]:
-    """Epochs, counted from 1, at whose ends what a run combines was kept, the newest first."""
+    """Epochs, counted from 1, at whose ends the checkpoints that a run combines were kept, newest first."""
     if hasattr(ensemble, "checkpoints_"):
         kept = ensemble.checkpoints_.entries()[: ensemble.n_checkpoints_]
     else:
@@ -91,7 +91,7 @@ def _trainings(fitted: Any, name: str | None) -> Iterator[Training]:
 
 
 def _inner(fitted: Any) -> list[Any]:
-    """The fitted estimators in an estimator; of one training, the newest checkpoint, whose history has all epochs."""
+    """The fitted estimators in an estimator; for one training, the newest checkpoint, whose history has all epochs."""
     if isinstance(fitted, Pipeline):
         return [fitted.steps[-1][1]]
     if not isinstance(fitted, BaseKerasEnsemble):
@@ -103,7 +103,7 @@ def _inner(fitted: Any) -> list[Any]:
 
 
 def _inner_names(fitted: Any, name: str | None, n_inner: int) -> list[str | None]:
-    """Names of the estimators in an estimator that is a member, of this name, itself."""
+    """Names of the estimators inside an estimator that is itself a member with this name."""
     names = member_names(fitted)
     if names is None and (name is None or n_inner == 1):
         return [name] * n_inner

@@ -23,25 +23,25 @@ class LearningRateDisplay:
     Parameters
     ----------
     learning_rates : list of array-like of shape (n_steps,)
-        Learning rate of each step, or of each epoch, an array for each training.
+        Learning rate of each step, or of each epoch; one array for each training.
     steps_per_epoch : int, default=1
         How many of the values make up an epoch.
     marked_epochs : array-like of int, default=None
-        Epochs, counted from 1, at whose ends there is a mark, on the line of the first training; None means no marks.
+        Epochs, counted from 1, whose ends are marked on the line of the first training; None means no marks.
     name : str, default=None
-        Of the training, in the legend; None means "learning rate", or "each member" for several trainings.
+        Name of the training in the legend; None means "learning rate", or "each member" for several trainings.
     mark_name : str, default="snapshot"
-        Of the marks, in the legend.
+        Name of the marks in the legend.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        Where it was drawn.
+        The axes it was drawn on.
     figure_ : matplotlib.figure.Figure
         The figure of `ax_`.
     lines_ : list of matplotlib.lines.Line2D
-        A line a training: the rate is that of the step or epoch until the next one begins. Its last value stands twice,
-        at the beginning and at the end of the last step.
+        One line per training: the rate is that of the step or epoch until the next one begins. The last value appears
+        twice, at the beginning and at the end of the last step.
     marks_ : matplotlib.collections.PathCollection or None
         The points at the ends of the marked epochs, at the height of the last step before.
 
@@ -91,7 +91,7 @@ class LearningRateDisplay:
         Raises
         ------
         ValueError
-            Where learning rates are no list of arrays, or a marked epoch is not among theirs.
+            Where `learning_rates` is not a list of arrays, or a marked epoch is outside them.
         """
         rates = self._checked_rates()
         ends = self._checked_ends(len(rates[0]))
@@ -125,16 +125,16 @@ class LearningRateDisplay:
     def from_estimator(cls, estimator: BaseEstimator, *, name: str | None = None, ax: "Axes | None" = None) -> Self:
         """Draw the learning rates that a fitted ensemble, or one fitted network, was trained with.
 
-        Of a snapshot ensemble: the rate of each step up to the newest snapshot, and a mark at each snapshot. Of all
+        For a snapshot ensemble: the rate of each step up to the newest snapshot, and a mark at each snapshot. For all
         others: the rate of each epoch, as Keras' `LearningRateScheduler` and `ReduceLROnPlateau` record it in
-        `history_`; a Polyak average has marks at the checkpoints that are averaged.
+        `history_`; for a Polyak average, with marks at the checkpoints that are averaged.
 
         Parameters
         ----------
         estimator : fitted ensemble or network
-            Of this package; networks of scikeras too.
+            An estimator of this package, or a network of scikeras.
         name : str, default=None
-            Of the training, in the legend; None means "learning rate", or "each member" for several trainings.
+            Name of the training in the legend; None means "learning rate", or "each member" for several trainings.
         ax : matplotlib.axes.Axes, default=None
             Where to draw; None means a new figure.
 
@@ -185,7 +185,7 @@ def _recorded(trainings: list[Training]) -> list[np.ndarray]:
     if not rates:
         raise ValueError(
             "A learning rate was not recorded: `history_` of the networks has it where a callback changes it, such as "
-            "keras.callbacks.LearningRateScheduler or ReduceLROnPlateau. A snapshot ensemble has it always. Train with "
+            "keras.callbacks.LearningRateScheduler or ReduceLROnPlateau. A snapshot ensemble always has it. Train with "
             "one of them, or give LearningRateDisplay the rates."
         )
     return rates

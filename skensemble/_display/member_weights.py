@@ -15,14 +15,14 @@ from skensemble._members.spec import unwrapped
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Bars up to this number have their value written on them, and each its number under it.
+# Up to this many bars have their value written on them, and their number below.
 _MOST_VALUES = 12
-# Bars are at most as wide as if there were so many.
+# Bars are at most as wide as if there were this many.
 _FEWEST = 3
 
 
 class MemberWeightsDisplay:
-    """A bar for each member, as high as the member counts, and the level of equal weights.
+    """A bar for each member, as high as its weight, and the level of equal weights.
 
     Build it with `from_estimator`, or from weights.
 
@@ -33,16 +33,16 @@ class MemberWeightsDisplay:
     member_names : list of str, default=None
         Names of the members; None means numbers from 1.
     order : {"first", "newest"}, default="first"
-        Which members come first; the newest do where members are of one training.
+        Which members come first; the newest where the members come from one training.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        Where it was drawn.
+        The axes it was drawn on.
     figure_ : matplotlib.figure.Figure
         The figure of `ax_`.
     bars_ : matplotlib.container.BarContainer
-        A bar a member.
+        One bar per member.
     equal_ : matplotlib.lines.Line2D
         The level of equal weights.
 
@@ -84,7 +84,7 @@ class MemberWeightsDisplay:
         Raises
         ------
         ValueError
-            Where weights are no numbers in a row, or there is not a name for each.
+            Where `weights` is not a one-dimensional array of numbers, or does not have a name for each.
         """
         from matplotlib.patheffects import withStroke
 
@@ -114,13 +114,13 @@ class MemberWeightsDisplay:
     def from_estimator(cls, ensemble: BaseEstimator, *, ax: "Axes | None" = None) -> Self:
         """Draw the weights of a fitted ensemble.
 
-        Of averaging, voting and snapshot ensembles and Polyak averages: their `weights_`, as given or learned. Of a
+        For averaging, voting and snapshot ensembles and Polyak averages: their `weights_`, as given or learned. For a
         stacking ensemble: the weights that its "weighted_average" learned.
 
         Parameters
         ----------
         ensemble : fitted ensemble
-            Of this package.
+            An ensemble of this package.
         ax : matplotlib.axes.Axes, default=None
             Where to draw; None means a new figure.
 
@@ -133,7 +133,7 @@ class MemberWeightsDisplay:
         NotFittedError
             Where the ensemble is not fitted.
         TypeError
-            Where it is none of this package.
+            Where it is not an ensemble of this package.
         ValueError
             Where it is a stacking ensemble whose final estimator has no weight for each member.
         """
@@ -150,7 +150,7 @@ def _weights_of(ensemble):
     if isinstance(final, Head) and final.merge == "weighted_average":
         return final.weights_
     raise ValueError(
-        "A stacking ensemble has a weight for each member with final_estimator='weighted_average' only: got the final "
+        "A stacking ensemble has a weight for each member only with final_estimator='weighted_average': got the final "
         f"estimator {type(final).__name__}"
         + (f" with merge={final.merge!r}" if isinstance(final, Head) else "")
         + ". Fit with that one, or use a voting ensemble with weights='greedy'."

@@ -26,23 +26,23 @@ class MembersDisplay:
     member_scores : ndarray of shape (n_members,)
         Score of each member alone.
     ensemble_scores : ndarray of shape (n_members,) or float
-        Score of the first 1, 2, ... members together; a single number where the ensemble has no such stages: the score
-        of all together.
+        Score of the first 1, 2, ... members together; where the ensemble has no such stages, a single number, the score
+        of all members together.
     score_name : str, default="score"
         Label of the vertical axis.
     member_names : list of str, default=None
         Names of the members; None means numbers from 1.
     order : {"first", "newest"}, default="first"
-        Which members the growing ensemble begins with; the newest come first where members are of one training.
+        Which members the growing ensemble begins with; the newest where the members come from one training.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        Where it was drawn.
+        The axes it was drawn on.
     figure_ : matplotlib.figure.Figure
         The figure of `ax_`.
     members_ : matplotlib.collections.PathCollection
-        One point a member.
+        One point per member.
     ensemble_ : matplotlib.lines.Line2D
         The curve of the growing ensemble, or the level of the whole one.
 
@@ -90,7 +90,7 @@ class MembersDisplay:
         """
         ax = given_or_new(ax)
         positions = np.arange(1, len(self.member_scores) + 1)
-        # Points lie on top of the curve, whose markers are rings: the first one of both is at one place.
+        # Points are drawn on top of the curve, whose markers are rings, since the first of both are in the same place.
         self.members_ = ax.scatter(positions, self.member_scores, color="tab:gray", s=20, label="each member", zorder=3)
         if np.ndim(self.ensemble_scores):
             self.ensemble_ = _draw_stages(ax, positions, self.ensemble_scores, f"ensemble of the {self.order} n")
@@ -118,21 +118,21 @@ class MembersDisplay:
         """Score a fitted ensemble on X and y and draw it.
 
         Averaging, voting and snapshot ensembles and Polyak averages grow member by member, in the order of
-        `staged_predict`. A stacking ensemble does not: its final estimator needs all members, and its score is a level
-        line beside those of its members.
+        `staged_predict`. A stacking ensemble does not: its final estimator needs all members, and its score is a
+        horizontal line.
 
         Parameters
         ----------
         ensemble : fitted ensemble
-            Of this package.
+            An ensemble of this package.
         X : array-like of shape (n_samples, n_features, ...)
             As in `fit`.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             True labels or targets.
         scoring : str or callable, default=None
             As in scikit-learn: the name of a scorer, such as "neg_log_loss", or `scoring(estimator, X, y)`; None means
-            accuracy for classifiers and R^2 for regressors. The estimators that it is given know their predictions for
-            X only.
+            accuracy for classifiers and R^2 for regressors. The estimators that it is given know only their predictions
+            for X.
         score_func : callable, default=None
             Instead of `scoring`: `score_func(y_true, y_pred)` returns a float.
         score_name : str, default=None
@@ -149,7 +149,7 @@ class MembersDisplay:
         NotFittedError
             Where the ensemble is not fitted.
         TypeError
-            Where it is none of this package.
+            Where it is not an ensemble of this package.
         ValueError
             Where both `scoring` and `score_func` are given.
         """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.patches import Polygon
 
 _KINDS = ("box", "hist")
-# Half the width over which the points of a box are strewn.
+# Half the width over which the points of a box are scattered.
 _JITTER = 0.12
 
 
@@ -42,11 +42,11 @@ class ScoreSpreadDisplay:
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        Where it was drawn.
+        The axes it was drawn on.
     figure_ : matplotlib.figure.Figure
         The figure of `ax_`.
     boxes_ : dict of str to list of matplotlib.lines.Line2D
-        What `Axes.boxplot` returns: quartiles and medians, whiskers of at most 1.5 times the box; empty for
+        What `Axes.boxplot` returns: quartiles and medians, with whiskers of at most 1.5 times the box; empty for
         histograms.
     points_ : list of matplotlib.collections.PathCollection
         The scores themselves, over the boxes; empty for histograms.
@@ -80,8 +80,7 @@ class ScoreSpreadDisplay:
         ax : matplotlib.axes.Axes, default=None
             Where to draw; None means a new figure.
         kind : {"box", "hist"}, default="box"
-            A box with its points for each name, or histograms one over the other, with shares of the evaluations as
-            heights.
+            A box with its points for each name, or overlaid histograms, with shares of the evaluations as heights.
 
         Returns
         -------
@@ -91,12 +90,12 @@ class ScoreSpreadDisplay:
         Raises
         ------
         ValueError
-            Where there are no scores, or `kind` is another one.
+            Where there are no scores, or `kind` is unknown.
         """
         if kind not in _KINDS:
             raise ValueError(f"`kind` must be one of {', '.join(map(repr, _KINDS))}: got {kind!r}.")
         if not self.scores:
-            raise ValueError("`scores` must have the scores of one kind of estimator at least: got an empty dict.")
+            raise ValueError("`scores` must have the scores of at least one kind of estimator: got an empty dict.")
         scores = {name: as_numbers(values, f"scores[{name!r}]") for name, values in self.scores.items()}
         ax = given_or_new(ax)
         self.boxes_: dict[str, list[Line2D]] = {}
@@ -125,7 +124,7 @@ class ScoreSpreadDisplay:
     ) -> Self:
         """Score groups of the members of a fitted ensemble on X and y, and draw the spread for each size of group.
 
-        Groups are consecutive members and share none, so that an ensemble of 50 members holds 50 single members and 10
+        Groups are consecutive members and do not overlap, so an ensemble of 50 members holds 50 single members and 10
         ensembles of five, which are combined as the whole ensemble is. Nothing is trained.
 
         Parameters
@@ -137,11 +136,11 @@ class ScoreSpreadDisplay:
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             True labels or targets.
         group_sizes : tuple of int, default=(1, 5)
-            Members in a group. Each size needs two groups at least, and many to say much about the spread.
+            Number of members in a group. Each size needs at least two groups, and many to say much about the spread.
         scoring : str or callable, default=None
             As in scikit-learn: the name of a scorer, such as "neg_log_loss", or `scoring(estimator, X, y)`; None means
-            accuracy for classifiers and R^2 for regressors. The estimators that it is given know their predictions for
-            X only.
+            accuracy for classifiers and R^2 for regressors. The estimators that it is given know only their predictions
+            for X.
         score_func : callable, default=None
             Instead of `scoring`: `score_func(y_true, y_pred)` returns a float.
         score_name : str, default=None
@@ -160,10 +159,10 @@ class ScoreSpreadDisplay:
         NotFittedError
             Where the ensemble is not fitted.
         TypeError
-            Where it is none of this package.
+            Where it is not an ensemble of this package.
         ValueError
-            Where its members are of one training or combined by a final estimator, it has too few members for a size,
-            or parameters contradict each other.
+            Where its members come from one training or are combined by a final estimator, it has too few members for a
+            size, or parameters contradict each other.
         """
         check_ensemble(ensemble)
         score, name = make_score(ensemble, X, y, scoring, score_func)
@@ -200,7 +199,7 @@ class ScoreSpreadDisplay:
 
 
 def _check_groups(ensemble, sizes):
-    """Raise where groups of members are no repeated evaluations, or too few."""
+    """Raise where groups of members are not repeated evaluations, or are too few."""
     way_out = "Fit it under several seeds, and give ScoreSpreadDisplay their scores."
     if is_run(ensemble):
         raise ValueError(

@@ -17,7 +17,7 @@ def make_score(
     scoring: str | Callable | None,
     score_func: Callable | None,
 ) -> tuple[Callable[[BaseEstimator], float], str]:
-    """Function that scores an estimator on X and y, and the name of the score for people.
+    """Function that scores an estimator on X and y, and the readable name of the score.
 
     Raises
     ------
@@ -26,7 +26,7 @@ def make_score(
     """
     if scoring is not None and score_func is not None:
         raise ValueError(
-            f"`scoring` and `score_func` are two ways to say the same: got scoring={scoring!r} and "
+            f"`scoring` and `score_func` are two ways to say the same thing: got scoring={scoring!r} and "
             f"score_func={score_func!r}. Leave one of them out."
         )
     if scoring is not None:
@@ -58,7 +58,7 @@ class Known(BaseEstimator):
 
     @staticmethod
     def like(ensemble, prediction, proba):
-        """Of the kind of an ensemble."""
+        """An estimator of the same kind as an ensemble."""
         if is_classifier(ensemble):
             return _KnownClassifier(prediction, proba, ensemble.classes_)
         return _KnownRegressor(prediction)

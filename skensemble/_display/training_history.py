@@ -13,39 +13,39 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-# Members with names have a color and an entry in the legend each, up to this number.
+# Up to this many members with names each have a color and an entry in the legend.
 _MOST_COLORS = len(COLORS)
 
 
 class TrainingHistoryDisplay:
     """Loss or metric of each member, epoch by epoch: solid for training rows, dashed for validation rows.
 
-    Copies of one network are faint lines under their mean. Members with names have a color each, up to six; more are
+    Copies of one network are faint lines under their mean. Up to six members with names each have a color; more are
     drawn as copies are. Build it with `from_estimator`, or from the `history_` of networks.
 
     Parameters
     ----------
     histories : list of dict of str to array-like of shape (n_epochs,)
-        Of each member, as `history_`. Series whose key begins with ``val_`` are NaN for epochs without validation.
+        The `history_` of each member. Series whose key begins with ``val_`` are NaN for epochs without validation.
         Members may have different numbers of epochs.
     metric : str, default="loss"
-        What is drawn. What begins with ``val_`` is drawn alone, any other name with its values on validation rows,
-        where there are any. Members without it are left out.
+        What is drawn. A name that begins with ``val_`` is drawn alone, any other together with its values on validation
+        rows, if there are any. Members without it are left out.
     member_names : list of str, default=None
         Names of the members; None means that they are copies of one network.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        Where it was drawn.
+        The axes it was drawn on.
     figure_ : matplotlib.figure.Figure
         The figure of `ax_`.
     member_lines_ : dict of str to list of matplotlib.lines.Line2D
-        A line a member, by key of the histories ("loss", "val_loss"). A dot is at the end of each where members ended
-        at different epochs.
+        One line per member, by key of the histories ("loss", "val_loss"). Each ends in a dot where members ended at
+        different epochs.
     mean_lines_ : dict of str to matplotlib.lines.Line2D
-        Means of the members, up to the epoch that all of them reached; empty for one member and for members with a
-        color each.
+        Means of the members, up to the epoch that all of them reached; empty for one member and for members with their
+        own colors.
 
     See Also
     --------
@@ -111,18 +111,18 @@ class TrainingHistoryDisplay:
 
     @classmethod
     def from_estimator(cls, estimator: BaseEstimator, *, metric: str = "loss", ax: "Axes | None" = None) -> Self:
-        """Draw what `fit` recorded of the networks of a fitted ensemble, or of one fitted network.
+        """Draw what `fit` recorded for the networks of a fitted ensemble, or for one fitted network.
 
-        Members that are ensembles or end in a network (pipelines) give the networks in them; members that are no
-        networks are left out. A snapshot ensemble and a Polyak average have one training, drawn up to their newest
+        For members that are ensembles, or pipelines that end in a network, the networks in them are drawn; other
+        members are left out. A snapshot ensemble and a Polyak average have one training, drawn up to their newest
         member.
 
         Parameters
         ----------
         estimator : fitted ensemble or network
-            Of this package; networks of scikeras too.
+            An estimator of this package, or a network of scikeras.
         metric : str, default="loss"
-            What is drawn, as `history_` of the members calls it: "loss", "accuracy", "val_loss".
+            What is drawn, by its name in the `history_` of the members: "loss", "accuracy", "val_loss".
         ax : matplotlib.axes.Axes, default=None
             Where to draw; None means a new figure.
 
@@ -163,7 +163,7 @@ class TrainingHistoryDisplay:
         keys = [key for key in (self.metric, f"val_{self.metric}") if key in recorded]
         series = {key: values for key, values in self._padded(keys).items() if not np.isnan(values).all()}
         if self.metric not in series:
-            raise ValueError(f"{self.metric!r} must be a number in one epoch at least: got NaN in all.")
+            raise ValueError(f"{self.metric!r} must be a number in at least one epoch: got NaN in all.")
         return series
 
     def _padded(self, keys: list[str]) -> dict[str, np.ndarray]:
@@ -199,7 +199,7 @@ class TrainingHistoryDisplay:
             return
         faint = {"linewidth": 0.8, "alpha": 0.4, "marks_end": _differ_in_length(values), **style}
         self.member_lines_[key] = [_draw(ax, one, **faint) for one in values]
-        # NaN as soon as one member is no longer trained: a mean over others than before would jump.
+        # NaN as soon as one member is no longer trained: a mean over fewer members than before would jump.
         mean = values.mean(axis=0)
         label = f"{label}, mean of {len(values)}"
         self.mean_lines_[key] = _draw(ax, mean, marks_end=False, linewidth=2.2, zorder=3, label=label, **style)
@@ -211,7 +211,7 @@ def _differ_in_length(values):
 
 
 def _draw(ax, values, *, marks_end, **style):
-    """A line through the values that there are, which a single value is a point of."""
+    """A line through the existing values; a single value is drawn as a point."""
     epochs = np.flatnonzero(~np.isnan(values))
     if len(epochs) == 1 or marks_end:
         style |= {"marker": "o", "markersize": 4, "markevery": [-1]}

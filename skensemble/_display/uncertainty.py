@@ -1,4 +1,4 @@
-"""What members cannot know and where they disagree, for predictions that are right and wrong."""
+"""What members cannot know and where they disagree, for right and for wrong predictions."""
 
 from typing import TYPE_CHECKING, Self
 
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 
 
 class UncertaintyDisplay:
-    """A point for each row: aleatoric uncertainty to the right, epistemic upwards, in a color for right and wrong.
+    """A point for each row: aleatoric uncertainty to the right, epistemic upwards, with colors for right and wrong.
 
     Build it with `from_estimator`.
 
     Parameters
     ----------
     uncertainty : Uncertainty
-        As of `predict_uncertainty`, one number a row.
+        As returned by `predict_uncertainty`, one number per row.
     is_right : array-like of bool of shape (n_samples,), default=None
         Which predictions were right; None draws all points alike.
     right_name : str, default="right"
-        What the legend calls those that were right.
+        Name in the legend of those that were right.
     wrong_name : str, default="wrong"
-        What it calls the others.
+        Name in the legend of the others.
     unit : str, default="nats"
         Unit of the axes.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        Where it was drawn.
+        The axes it was drawn on.
     figure_ : matplotlib.figure.Figure
         The figure of `ax_`.
     right_, wrong_ : matplotlib.collections.PathCollection
@@ -106,12 +106,12 @@ class UncertaintyDisplay:
         Parameters
         ----------
         ensemble : fitted ensemble
-            With a `predict_uncertainty` whose parts are known: a classifier with one label a row, or a regressor of
-            one target whose members predict a distribution.
+            An ensemble whose `predict_uncertainty` knows both parts: a classifier with one label per row, or a
+            regressor of one target whose members predict a distribution.
         X : array-like of shape (n_samples, n_features, ...)
             As in `fit`.
         y : array-like of shape (n_samples,)
-            True labels or values. A value counts as right where it is in the interval of 90 %.
+            True labels or values. A value counts as right if it is in the interval of 90 %.
         ax : matplotlib.axes.Axes, default=None
             Where to draw; None means a new figure.
 
@@ -124,7 +124,7 @@ class UncertaintyDisplay:
         NotFittedError
             Where the ensemble is not fitted.
         TypeError
-            Where it is none of this package, or a stacking ensemble, which does not tell its uncertainty.
+            Where it is not an ensemble of this package, or is a stacking ensemble, which does not know its uncertainty.
         ValueError
             Where the noise of y is not known, or rows have several labels or targets.
         """

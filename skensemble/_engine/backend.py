@@ -3,8 +3,7 @@
 A backend is a package that has `why_not_fusable`, `get_program`, `load_data`, `may_differ_in_rows`, `stack`,
 `training_forward` and `limit_cores`, as documented here, and whose programs have ``stack``, ``restore``, ``unstack``,
 ``finalize``, ``set_learning_rates``, ``run`` and ``predict`` (see `_engine/tensorflow/program.py`). It is imported when
-it is first asked, and by this module alone: without a fused program for it, Keras' own fit trains and predicts on any
-backend.
+first used, and only by this module: without a fused program for a backend, Keras' own fit trains and predicts.
 """
 
 import functools
@@ -71,11 +70,11 @@ def get_program(
         Built and compiled. Neither kept nor changed.
     n_members : int
     rebuild : callable, optional
-        Gives another model like it, which becomes the program's own. Needed for subclassed models, which Keras cannot
+        Returns another model like it, which becomes the program's own. Needed for subclassed models, which Keras cannot
         make from their configuration.
     takes_hyperparameters : bool, default=False
-        Whether it is for models that differ in what `hyperparameters_of` gives, too: its states have them. The results
-        are the same up to rounding only, so that it is not the default.
+        Whether it is for models that also differ in what `hyperparameters_of` returns, which its states then hold.
+        Results are the same only up to rounding, so this is not the default.
 
     Raises
     ------
@@ -86,7 +85,7 @@ def get_program(
 
 
 def load_data(X: Array, y: Array, sample_weight: Array | None = None) -> Data:
-    """Data for `Program.run`: floats in Keras' ``floatx``; on the device where X is small enough, else on the host.
+    """Data for `Program.run`: floats in Keras' ``floatx``; on the device if X is small enough, otherwise on the host.
 
     Calling it once and passing the result to every `Program.run` saves a copy per call.
 
@@ -104,12 +103,13 @@ def stack(values: Sequence[Array]) -> Array:
     backend, _ = _find_backend()
     if backend is None:
         return keras.ops.stack(values)
-    # In one operation: Keras converts each value anew, which takes longer than the prediction of small networks.
+    # In one operation: Keras would convert each value separately, which takes longer than the prediction of small
+    # networks.
     return backend.stack(values)
 
 
 def may_differ_in_rows(model: keras.Model, n_rows: Sequence[int], batch_size: int, X: Array) -> bool:
-    """Whether members with different numbers of rows train in less time together than by a program for each number.
+    """Whether members with different numbers of rows train faster together than by one program for each number.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ import numpy as np
 from skensemble._engine.records import Array, Data, RunPlan, State, Variables
 from skensemble._numeric.host_rows import as_rows, rows_at_once
 
-#: Values (of the widest layer, all members) that one chunk of `BaseProgram.predict` may hold.
+#: The most values (of the widest layer, all members) that one chunk of `BaseProgram.predict` may hold.
 PREDICT_VALUES = 2**23
 
 
@@ -21,9 +21,9 @@ class BaseProgram(abc.ABC):
     Parameters
     ----------
     member : FunctionalModel
-        That of the backend. Has `widest`, the values of the largest layer output for one row, and `optimizer`, which
-        has `initial` (its variables before training) and `rate_index` (which of them is the learning rate; None where
-        it follows a schedule), and `hyperparameters`, a list of those that are inputs.
+        The backend's own. Has `widest`, the values of the largest layer output for one row, and `optimizer`, which has
+        `initial` (its variables before training) and `rate_index` (which of them is the learning rate; None where it
+        follows a schedule), and `hyperparameters`, a list of those that are inputs.
     n_members : int
     """
 
@@ -45,7 +45,7 @@ class BaseProgram(abc.ABC):
 
     @abc.abstractmethod
     def finalize(self, state: State) -> State:
-        """What Keras does when training ends: with ``use_ema`` the averages take the place of the variables."""
+        """What Keras does when training ends: with ``use_ema`` the averages replace the variables."""
 
     @abc.abstractmethod
     def run(self, state: State, data: Data, plan: RunPlan) -> tuple[State, dict[str, np.ndarray]]:
@@ -55,14 +55,14 @@ class BaseProgram(abc.ABC):
         ----------
         state : State
         data : Data
-            As of `load_data`, or arrays.
+            As returned by `load_data`, or arrays.
         plan : RunPlan
 
         Returns
         -------
         state : State
         logs : dict of str to float64 ndarray of shape (n_epochs, n_members)
-            Keys and order of Keras' ``History.history``. Meaningless for epochs after `epochs_run` of a member that
+            Keys and order of Keras' ``History.history``. Meaningless for epochs after the `epochs_run` of a member that
             stopped.
         """
 
@@ -72,8 +72,8 @@ class BaseProgram(abc.ABC):
         Parameters
         ----------
         states : list of Variables
-            One entry per member, as of `read_state`. `optimizer` may be empty for prediction, or lack the variables
-            that Keras has not built yet.
+            One entry per member, as returned by `read_state`. `optimizer` may be empty for prediction, or lack the
+            variables that Keras has not built yet.
         """
         states = [values._replace(optimizer=self._complete(values.optimizer)) for values in states]
         return self.restore(
@@ -82,7 +82,7 @@ class BaseProgram(abc.ABC):
         )
 
     def _complete(self, values: Sequence[Array]) -> Sequence[Array]:
-        """Add the variables of an optimizer that was not built: they start alike in every member."""
+        """Add the variables of an optimizer that was not built: they start the same in every member."""
         return [*values, *self.member.optimizer.initial[len(values) :]] if values else values
 
     def restore(self, variables: Variables, active: np.ndarray) -> State:
@@ -129,7 +129,7 @@ class BaseProgram(abc.ABC):
             Stacked; those of the optimizer are not needed.
         X : ndarray or HostRows of shape (n_rows, ...)
         chunk_rows : int, optional
-            Rows run at once; by default as many as keep the widest layer within a bounded number of values.
+            Rows per call; by default as many as keep the widest layer within a bounded number of values.
 
         Returns
         -------

@@ -19,15 +19,15 @@ def has_batch_norm(model: keras.Model) -> bool:
 def estimate_statistics(
     model: keras.Model, states: Iterable[Any], X: np.ndarray, batch_size: int
 ) -> list[dict[int, np.ndarray]]:
-    """Means over all batches of what BatchNormalization finds in each batch.
+    """Means over all batches of the statistics that BatchNormalization computes for each batch.
 
-    The rows go once through the network as it is in training, in order; every batch counts as much as any other, as in
-    PyTorch's `update_bn` [1]_. The variance of a batch is Keras' (divided by the number of rows, not by one less).
+    The rows go through the network once, in order and in training mode; all batches count equally, as in PyTorch's
+    `update_bn` [1]_. The variance of a batch is Keras' (divided by the number of rows, not by one less).
 
     Parameters
     ----------
     model : keras.Model
-        Of the architecture of the states; its variables are overwritten.
+        A model with the architecture of the states; its variables are overwritten.
     states : iterable of Variables
     X : ndarray of shape (n_samples, ...)
         As the network takes it.
@@ -36,7 +36,7 @@ def estimate_statistics(
     Returns
     -------
     list of dict of int to ndarray
-        For each state, the statistics by their place among the non-trainable variables.
+        For each state, the statistics by their index among the non-trainable variables.
 
     References
     ----------

@@ -18,7 +18,7 @@ def steps_of(n_rows: int | tuple[int, ...], batch_size: int) -> tuple[list[int],
     Parameters
     ----------
     n_rows : int or tuple of int
-        Of all members, or of each.
+        Of all members together, or of each.
     batch_size : int
 
     Returns
@@ -82,7 +82,7 @@ class Batches:
         return dataclasses.replace(self, order=self.order[epochs], rates=rates)
 
     def padded(self, n_epochs: int) -> "Batches":
-        """With epochs that are not run."""
+        """Padded with epochs that are not run."""
         n_more = n_epochs - len(self.order)
         rates = None if self.rates is None else _with_zeros(self.rates, 0, len(self.rates), n_more)
         return dataclasses.replace(self, order=_with_zeros(self.order, 0, len(self.order), n_more), rates=rates)
@@ -122,6 +122,6 @@ def _with_zeros(array: np.ndarray, axis: int, position: int, n: int) -> np.ndarr
 
 
 def bucket(n: int) -> int:
-    """A number from `n` to about an eighth more: what is padded to it is compiled for few numbers."""
+    """A number from `n` to about an eighth more: what is padded to it is compiled for only a few numbers."""
     size = 1 << max(0, n.bit_length() - 4)
     return -(-n // size) * size

@@ -16,7 +16,7 @@ _BATCH_HOOKS = (
     "on_test_batch_end",
 )
 _PREDICT_HOOKS = ("on_predict_begin", "on_predict_end", "on_predict_batch_begin", "on_predict_batch_end")
-# Callbacks that look at nothing but logs and the learning rate: the other variables need not be in the model for them.
+# Callbacks that read only logs and the learning rate: the other variables need not be in the model for them.
 _LOGS_ONLY = (
     keras.callbacks.ReduceLROnPlateau,
     keras.callbacks.LearningRateScheduler,
@@ -25,7 +25,7 @@ _LOGS_ONLY = (
     keras.callbacks.History,
 )
 
-# All that these callbacks know beside their parameters: with it, new ones go on where others were.
+# Everything that these callbacks know besides their parameters: with it, new ones continue where others were.
 _STATES = {
     keras.callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_weights", "best_epoch"),
     keras.callbacks.ReduceLROnPlateau: ("best", "cooldown_counter", "wait"),
@@ -71,7 +71,7 @@ def stops_on_nan(callbacks: Sequence[keras.callbacks.Callback]) -> bool:
 
 
 def share_reading(watchers: Sequence["MemberCallbacks"]) -> None:
-    """Where one of the members that are trained together needs its variables in its model, all have them there."""
+    """If one of the members that train together needs its variables in its model, put those of all into theirs."""
     reads = any(watcher.reads_variables for watcher in watchers)
     for watcher in watchers:
         watcher.reads_variables = reads
@@ -84,7 +84,7 @@ def _reads_logs_only(callback: keras.callbacks.Callback) -> bool:
 
 
 class MemberCallbacks:
-    """The callbacks of one member around its epochs, called as `Model.fit` calls them.
+    """Calls the callbacks of one member around its epochs, as `Model.fit` does.
 
     Parameters
     ----------
@@ -92,15 +92,15 @@ class MemberCallbacks:
     model : keras.Model
         The member's own.
     epochs, steps : int
-        Epochs of the training, steps of an epoch.
+        Number of epochs of the training, number of steps of an epoch.
     verbose : int, default=0
-        As of `Model.fit`; lines of progress are printed at the ends of epochs only.
+        As in `Model.fit`; lines of progress are printed only at the ends of epochs.
 
     Attributes
     ----------
     callbacks : list of keras.callbacks.Callback
     reads_variables : bool
-        Whether the member's variables must be in the model when the callbacks are called, and be read back after.
+        Whether the member's variables must be in the model when the callbacks are called, and be read back afterwards.
     stops_on_nan : bool
         Whether `TerminateOnNaN` is among the callbacks.
     stopped : bool
@@ -145,7 +145,7 @@ class MemberCallbacks:
         self._list.on_epoch_begin(epoch)
 
     def end_epoch(self, epoch: int, logs: Mapping[str, Any]) -> None:
-        """Call the hooks of the validation, where `logs` holds some, and of the end of the epoch."""
+        """Call the hooks of the validation, if `logs` has validation values, and of the end of the epoch."""
         validation = {name.removeprefix("val_"): value for name, value in logs.items() if name.startswith("val_")}
         if validation:
             self._list.on_test_begin()
@@ -165,7 +165,7 @@ class MemberCallbacks:
         return {"callbacks": known, "history": history.history, "epochs": history.epoch}
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state`; called after `begin`, in place of the epochs that led to it."""
+        """Continue from a `state`; called after `begin`, in place of the epochs that led to it."""
         for callback, known in zip(self.callbacks, state["callbacks"], strict=True):
             vars(callback).update(known)
         self.model.history.history, self.model.history.epoch = state["history"], state["epochs"]

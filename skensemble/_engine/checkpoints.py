@@ -17,7 +17,7 @@ class GroupCheckpoint(Protocol):
         """What the members had reached; None where there is nothing."""
 
     def start(self, n_bytes: int) -> None:
-        """Begin to measure time; the state takes so many bytes."""
+        """Begin to measure time; the state takes `n_bytes`."""
 
     def save(self, make_state: Callable[[], Mapping[str, Any]]) -> None:
         """Write what `make_state` gives if it is time for that."""
@@ -38,10 +38,10 @@ class Checkpoint(Protocol):
         first: int = 0,
         run: Trajectory | StoppingRule | None = None,
     ) -> dict[int, MemberResult]:
-        """Results of the members that were finished, by their numbers; raises where the fit is another one."""
+        """Results of the members that were finished, by their numbers; raises where the fit is a different one."""
 
     def part(self, numbers: Sequence[int]) -> GroupCheckpoint:
         """That of members that are trained together."""
 
     def clean(self, members: Sequence[MemberSpec]) -> None:
-        """Remove what is of no use now that all members are finished."""
+        """Remove what is no longer needed now that all members are finished."""

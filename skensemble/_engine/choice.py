@@ -1,22 +1,23 @@
-"""What pays: one program or Keras' own fit, for how many members at once, and computed in which way.
+"""The choice of what pays: one program or Keras' own fit, for how many members at once, and computed in which way.
 
-Pure functions of numbers that follow from the networks, the parameters and the data: never of measured time, nor of
-what was traced before, so that the same fit chooses the same on every machine. `benchmarks/bench_engine_choice.py`
-measures what follows from them.
+Pure functions of numbers that follow from the networks, the parameters and the data, never from measured time or from
+what was traced before, so that the same fit makes the same choice on every machine. `benchmarks/bench_engine_choice.py`
+measures the result.
 
-Tracing a network takes a program about as long as it takes Keras' `fit`, which traces each member anew, so small
+Tracing a network takes about as long for a program as for Keras' `fit`, which traces each member again, so small
 networks are always fused. Three things do not pay:
 
 - Networks so large that their steps are all arithmetic take as long in a program as in Keras' fit, and more memory.
-- A program is traced for each number of rows. A call of `partial_fit` is but an epoch, and Keras' fit goes on with any
-  number of rows.
+- A program is traced for each number of rows. A call of `partial_fit` is only one epoch, and Keras' fit continues with
+  any number of rows.
 - Mapping a loop over the members (recurrent layers) takes four times as long to trace as the loop itself, although its
   steps are faster then. For few members, the step of one is traced once and called for each.
 """
 
-#: From so many trainable values on, a step of a member takes ten times what Python needs to start it.
+#: With this many trainable values or more, a step of a member takes ten times as long as Python needs to start it.
 LARGE_MEMBER = 2**21
-#: Members train together as long as their variables and activations need no more than this beside what Keras needs.
+#: Members train together as long as their variables and activations need no more than this in addition to what Keras
+#: needs.
 WORKING_BYTES = 128 * 2**20
 #: How often a program holds the variables and slots of a member at most (values before and after a step, gradients,
 #: all in one row for the optimizer), and its activations.
@@ -24,7 +25,7 @@ STATE_COPIES, ACTIVATION_COPIES = 5, 2
 #: Values that an optimizer keeps for each variable, the variable itself included: Adam's.
 VALUES_PER_VARIABLE = 3
 BYTES = 4  # of a float32
-#: From so many members on, mapping the loops of recurrent layers over them pays.
+#: With this many members or more, mapping the loops of recurrent layers over them pays.
 MANY_LOOPS = 6
 
 
@@ -45,7 +46,7 @@ def why_keras(n_values: int) -> str | None:
 
 
 def why_keras_alone(n_values: int, n_epochs: int, n_rows: int, first_rows: int | None = None) -> str | None:
-    """`why_keras` for a network that is trained by itself.
+    """`why_keras` for a network that is trained outside an ensemble.
 
     Parameters
     ----------
@@ -54,11 +55,11 @@ def why_keras_alone(n_values: int, n_epochs: int, n_rows: int, first_rows: int |
     n_epochs, n_rows : int
         Of this call.
     first_rows : int, default=None
-        Where the training goes on: how many rows the network was first trained on.
+        Where the training is continued: how many rows the network was first trained on.
     """
     if first_rows not in (None, n_rows) and n_epochs == 1:
         return (
-            f"the epoch has {n_rows} rows, others than the {first_rows} at first, for which a program would be traced "
+            f"the epoch has {n_rows} rows, not the {first_rows} of the first call, so that a program would be traced "
             "anew (engine='fused' does so all the same)"
         )
     if n_values >= LARGE_MEMBER:
@@ -85,15 +86,15 @@ def working_bytes(n_values: int, n_activations: int, batch_size: int) -> int:
 
 
 def members_at_once(n_members: int, member_bytes: int) -> list[int]:
-    """How many members each part of a group has that is trained together, a list.
+    """Number of members in each part of a group, a list; the members of a part are trained together.
 
-    Parts are of one size where that is possible: parts of another size need a program of their own.
+    Parts have the same size where possible: a part of another size needs its own program.
 
     Parameters
     ----------
     n_members : int
     member_bytes : int
-        As of `working_bytes`.
+        As returned by `working_bytes`.
     """
     most = min(n_members, max(1, WORKING_BYTES // max(1, member_bytes)))
     divisor = max(k for k in range(1, most + 1) if n_members % k == 0)
@@ -104,7 +105,7 @@ def members_at_once(n_members: int, member_bytes: int) -> list[int]:
 
 
 def calls_step_for_each(n_members: int, *, convolves: bool, loops: bool) -> bool:
-    """Whether the step of one member is called for each, and not mapped over them.
+    """Whether the step of one member is called for each member, instead of being mapped over them.
 
     Parameters
     ----------

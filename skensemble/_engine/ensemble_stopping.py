@@ -27,9 +27,9 @@ class StoppingRule:
     n_iter_no_change : int
         Training ends after more epochs than this, one after the other, without an improvement.
     tol : float
-        What the loss must fall by to count as an improvement.
+        How much the loss must fall to count as an improvement.
     combined_by : tuple
-        How members are combined: what else decides when the training ends.
+        How members are combined, which also decides when training ends.
     """
 
     n_iter_no_change: int
@@ -37,12 +37,12 @@ class StoppingRule:
     combined_by: tuple = ()
 
     def facts(self) -> list:
-        """What can be compared with another one."""
+        """What can be compared with another rule."""
         return ["early stopping", self.n_iter_no_change, self.tol, *self.combined_by]
 
 
 class EnsembleStopping:
-    """Follows the training of a group, and keeps the variables of the best epoch.
+    """Follows the training of a group and keeps the variables of the best epoch.
 
     Parameters
     ----------
@@ -71,9 +71,9 @@ class EnsembleStopping:
         Parameters
         ----------
         members : list of StackedMember
-            As they are now.
+            The members as they are now.
         variables : Variables
-            Those of all members, as arrays.
+            Variables of all members, as arrays.
         """
         loss = float(self._loss(FittedMembers(members)))
         best = self.losses[self.best_epoch - 1] if self.best_epoch else math.inf
@@ -94,13 +94,13 @@ class EnsembleStopping:
         return {"losses": self.losses, "epoch": self.best_epoch, "best": best, "n_without": self._n_without}
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state`."""
+        """Continue from a `state`."""
         self.losses, self.best_epoch, self._n_without = list(state["losses"]), state["epoch"], state["n_without"]
         self._best = None if state["best"] is None else Variables(*state["best"])
 
 
 def check_one_program(plan: TrainingPlan) -> None:
-    """Raise where the members are not trained side by side by one program, so that nothing stops them together."""
+    """Raise where the members are not trained together by one program, so that nothing stops them together."""
     if plan.alone:
         raise stopped_by_nothing(plan.reasons.get(plan.alone[0], "members are trained by fits of their own"))
     if len(plan.groups) > 1:

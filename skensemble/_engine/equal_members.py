@@ -1,4 +1,4 @@
-"""Warning of fitted members that are the same several times."""
+"""A warning about fitted members that are the same."""
 
 import pickle
 import warnings
@@ -17,13 +17,13 @@ from skensemble._members.spec import is_frozen, unwrapped
 
 
 def warn_of_equal_members(members: FittedMembers, names: Sequence[str] | None = None) -> None:
-    """Warn where fitted networks, or other estimators that were fitted before, are the same several times.
+    """Warn where the same fitted network, or other fitted estimator, occurs several times.
 
     Parameters
     ----------
     members : FittedMembers
     names : list of str, default=None
-        What the message calls the members; None means their numbers.
+        Names of the members in the message; None means their numbers.
     """
     groups: dict[Any, list[int]] = {}
     entries = members.entries()
@@ -37,14 +37,14 @@ def warn_of_equal_members(members: FittedMembers, names: Sequence[str] | None = 
         if len(same) > 1:
             warnings.warn(
                 f"Members {[i if names is None else names[i] for i in same]} are equal: they count as one with several "
-                "times its weight, and tell nothing of the uncertainty. Train them with different seeds "
+                "times its weight, and say nothing about uncertainty. Train them with different seeds "
                 "(random_state=None draws one for each) or on other rows, or load another file.",
                 stacklevel=find_stacklevel(),
             )
 
 
 def _identity(entry: FittedMember) -> Any:
-    """What equal members share and others hardly do, found without looking at all of them; None for no comparison."""
+    """What equal members share and different ones hardly ever do, found without comparing all; None for no match."""
     fitted = unwrapped(entry)
     if not _has_values(fitted):
         try:

@@ -1,4 +1,4 @@
-"""Execution of a plan in this process: groups by the fused engine, networks by Keras, others by fits of their own."""
+"""Execution of a plan in this process: groups by the fused engine, networks by Keras, others by their own fits."""
 
 from collections.abc import Mapping, Sequence
 
@@ -38,16 +38,16 @@ def fit_here(
     Parameters
     ----------
     members : dict of int to MemberSpec
-        By their numbers in the ensemble.
+        Members by their numbers in the ensemble.
     data : TrainingData
     engine : {"auto", "fused", "keras"}
     task : Task
-        Has not begun. `Task.end` takes what is returned.
+        Must not have begun. `Task.end` takes what is returned.
     recorder : TrajectoryRecorder, default=None
         Follows the run of a single member.
     checkpoint : Checkpoint, default=None
     networks : dict of int to BuiltNetwork, default=None
-        Those of members that were built already.
+        Networks of members that were already built.
     stopping : EnsembleStopping, default=None
         Ends the training of all members together.
 
@@ -62,7 +62,7 @@ def fit_here(
     groups = [count_members(group.members) for group in plan.groups]
     tasks = task.parts([*groups, *(type(members[i].estimator).__name__ for i in plan.alone)])
     of_alone = dict(zip(plan.alone, tasks[len(groups) :], strict=True))
-    # First, since they take less time than networks: what one of them refuses is told soon.
+    # First, since they take less time than networks: an error of one of them comes soon.
     others = [i for i in plan.alone if i not in plan.reasons]
     results = {i: MemberResult(fit_other_member(members[i], data, of_alone[i])) for i in others}
     reasons = dict(plan.reasons)

@@ -31,9 +31,9 @@ from skensemble.exceptions import NotFusableError
 
 
 class MemberPrediction(NamedTuple):
-    """What one member predicts, decoded, and the estimator that tells how it was encoded.
+    """What one member predicts, decoded, and the estimator that knows how it was encoded.
 
-    `scales` are the standard deviations of networks that give them, None of others.
+    `scales` are the standard deviations of networks that predict them, None for others.
     """
 
     estimator: BaseEstimator
@@ -42,7 +42,7 @@ class MemberPrediction(NamedTuple):
 
 
 class FittedMembers(CheckedPickling, Sequence):
-    """Fitted members in order; those of the fused training become scikeras estimators when they are first asked for.
+    """Fitted members in order; those of the fused training become scikeras estimators when they are first used.
 
     Building a small Keras model takes longer than the fused training of a member, and prediction does not need it.
     Compares with lists and adds to them like a list.
@@ -50,7 +50,7 @@ class FittedMembers(CheckedPickling, Sequence):
     Parameters
     ----------
     entries : iterable of fitted estimator or StackedMember
-        A sequence is kept as it is, so that its items may be made when they are asked for.
+        A sequence is kept as it is, so that its items may be made when they are first used.
     """
 
     def __init__(self, entries: Iterable[FittedMember]) -> None:
@@ -61,11 +61,11 @@ class FittedMembers(CheckedPickling, Sequence):
         return {"_entries": [self._current(i) for i in range(len(self))], "_built": {}}
 
     def _current(self, i: int) -> FittedMember:
-        """Member `i`: its estimator where there is one, else what was kept of it."""
+        """Member `i`: its estimator if there is one, otherwise what was kept of it."""
         return self._built[i].estimator if i in self._built else self._entries[i]
 
     def _unbuilt(self, i: int) -> StackedMember | None:
-        """Member `i` where it is a copy that has no model of its own, or still the one it was built with."""
+        """Member `i` if it is a copy without its own model, or still with the one it was built with."""
         entry = self._entries[i]
         if isinstance(entry, StackedMember) and (i not in self._built or self._built[i].is_current()):
             return entry
@@ -113,13 +113,13 @@ class FittedMembers(CheckedPickling, Sequence):
         return other + list(self) if isinstance(other, list) else NotImplemented
 
     def select(self, indices: Sequence[int]) -> "FittedMembers":
-        """Some of the members, those that were not built yet still unbuilt."""
+        """Some of the members; those that were not built yet stay unbuilt."""
         selected = FittedMembers(self._entries[i] for i in indices)
         selected._built = {new: self._built[i] for new, i in enumerate(indices) if i in self._built}
         return selected
 
     def final_losses(self) -> list[float]:
-        """Training loss of each member in its last epoch, 0 for those without epochs or that are no networks."""
+        """Training loss of each member in its last epoch, 0 for members without epochs or that are not networks."""
         losses = []
         for entry in self._entries:
             if isinstance(entry, StackedMember):
@@ -139,7 +139,7 @@ class FittedMembers(CheckedPickling, Sequence):
         return [fit_callbacks(one) if hasattr(one, "_fit_callbacks") else [] for one in self._trained_here()]
 
     def name_features(self, names: np.ndarray | None) -> None:
-        """Let networks that were trained on columns with names know them, as all other estimators do."""
+        """Give networks the names of the columns that they were trained on, as all other estimators have them."""
         for network in self._trained_here():
             if names is not None and isinstance(network, BaseWrapper):
                 network.feature_names_in_ = names
@@ -210,7 +210,7 @@ class FittedMembers(CheckedPickling, Sequence):
 
 
 def _forward_key(fitted: BaseEstimator, i: int) -> Any:
-    """What fitted members that share one forward pass have in common; `i` for a member that shares it with none."""
+    """What fitted members that share one forward pass have in common; `i` for a member that shares it with no other."""
     if not isinstance(fitted, BaseWrapper) or isinstance(fitted, LoadedAnew):
         return i
     if why_not_fusable(fitted.model_) is not None:
@@ -222,7 +222,7 @@ def _forward_key(fitted: BaseEstimator, i: int) -> Any:
 
 
 def _predict_other(fitted: BaseEstimator, X: Any) -> MemberPrediction:
-    """Prediction of a member that is no network, but may be a pipeline that ends in one."""
+    """Prediction of a member that is not a network, but may be a pipeline that ends in one."""
     if has_scales(last_step(fitted)[1]):
         return MemberPrediction(fitted, *predict_distribution(fitted, X))
     return MemberPrediction(fitted, predict_other(fitted, X))
@@ -243,7 +243,7 @@ def _decode_by(
     estimators: list[BaseEstimator],
     outputs: Sequence[np.ndarray],
 ) -> Sequence[np.ndarray]:
-    """Decoded outputs, those of copies all at once: decoding takes as long as the networks themselves."""
+    """Decoded outputs; those of copies are decoded together, since decoding takes as long as the networks."""
     if all(estimator is estimators[0] for estimator in estimators):
         rows = np.reshape(outputs, (-1, *outputs[0].shape[1:]))
         decoded: Any = decode(estimators[0], rows)
@@ -276,13 +276,13 @@ def predict_members(members: FittedMembers, X: Any, classes: np.ndarray | None =
             "predictions of regressors as they are."
         )
     proba = [align_classes(one.values, known_labels(one.estimator, classes), classes) for one in predictions]
-    # Networks compute in float32: beside others, rows sum to 1 no more exactly than that can say.
+    # Networks compute in float32: together with other members, rows sum to 1 only as exactly as float32 allows.
     least_exact = min((one.dtype for one in proba), key=lambda dtype: dtype.itemsize)
     return np.stack([one.astype(least_exact, copy=False) for one in proba])
 
 
 def predict_distributions(members: FittedMembers, X: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    """Means that fitted regressors predict for X, and their standard deviations where they give them.
+    """Means that fitted regressors predict for X, and their standard deviations if they predict them.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from skensemble._engine.initial_values import KEPT
 from skensemble._engine.records import Array, Variables
 from skensemble._numeric.host_rows import rows_at_once
 
-# Rows that go through a network at once where it is called by itself: bounds the memory of the activations.
+# Rows that go through a network at once where it is called alone; this bounds the memory of the activations.
 PREDICTION_ROWS = 1024
 
 
@@ -28,10 +28,10 @@ def forward(
         Stacked: arrays of shape (n_members, ...). Those of the optimizer are not needed.
     X : ndarray or HostRows of shape (n_samples, ...)
     rebuild : callable, default=None
-        As of `get_program`.
+        As in `get_program`.
     """
     n_members = len((variables.trainable or variables.non_trainable)[0])
-    # In a search the networks of many fits predict, which differ in what does not matter here.
+    # In a search the networks of many fits predict, which differ in ways that do not matter here.
     shares = KEPT.get() is not None
     return get_program(model, n_members, rebuild, shares).predict(variables, X)
 
@@ -39,8 +39,8 @@ def forward(
 def forward_alone(model: keras.Model, X: Any) -> np.ndarray:
     """Outputs of one model, in chunks; calls the model itself, since `Model.predict` costs 70 ms a call.
 
-    What layers assign to their variables (counters, states of random numbers) lasts until the end of the call: a
-    prediction changes nothing. X may be a list or dict of inputs, as an encoder of the user's makes it.
+    What layers assign to their variables (counters, states of random numbers) lasts only until the end of the call: a
+    prediction changes nothing. X may be a list or dict of inputs, made by the user's own encoder.
     """
     inputs = keras.tree.flatten(X)
     n_rows = min(rows_at_once(one, PREDICTION_ROWS) for one in inputs)

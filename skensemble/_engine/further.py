@@ -1,4 +1,4 @@
-"""Training that goes on: from fitted members to where they start, and the histories of both."""
+"""Continued training: from fitted members to where they start, and the histories of both."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ from skensemble._members.start import Start
 
 
 def start_of(member: FittedMember, classes: np.ndarray | None) -> Start:
-    """Where a fitted member has come to.
+    """What a fitted member has reached.
 
     Parameters
     ----------
     member : fitted scikeras estimator or StackedMember
     classes : ndarray of shape (n_classes,) or None
-        As of `Start`.
+        As in `Start`.
     """
     estimator = estimator_of(member)
     model = estimator.model_
@@ -43,7 +43,7 @@ def started(model: keras.Model, state: Variables, start: Start | None) -> Variab
     model : keras.Model
         New, compiled.
     state : Variables
-        Its own, as of `read_state`.
+        Its own values, as returned by `read_state`.
     start : Start or None
 
     Raises
@@ -56,8 +56,8 @@ def started(model: keras.Model, state: Variables, start: Start | None) -> Variab
     shapes = [value.shape for value in start.values]
     if shapes != [tuple(variable.shape) for variable in model.variables]:
         raise ValueError(
-            "Training goes on with networks that have the variables of those before: the function that builds them "
-            f"now gives others. Before they had the shapes {shapes}. Which of them are trained may change."
+            "Training continues with networks that have the variables of those before: the function that builds them "
+            f"now gives others. Before, they had the shapes {shapes}. Which of them are trained may change."
         )
     values = dict(zip(map(id, model.variables), start.values, strict=True))
     goes_on = bool(start.optimizer) and _phase(model) == start.phase
@@ -86,11 +86,11 @@ def put_history_before(member: FittedMember, before: History) -> None:
 
 
 def epochs_parameter(estimator: BaseEstimator) -> str:
-    """The parameter of a network that says how many epochs it is trained for."""
+    """Name of the parameter that says for how many epochs a network is trained."""
     return "fit__epochs" if hasattr(estimator, "fit__epochs") else "epochs"
 
 
 def put_epochs_back(member: FittedMember, given: BaseEstimator) -> None:
-    """Give a member that was trained for some epochs only the number that the user set."""
+    """Give a member that was trained for only some epochs the number of epochs that the user set."""
     name = epochs_parameter(given)
     estimator_of(member).set_params(**{name: getattr(given, name)})

@@ -22,7 +22,7 @@ def why_not_setup(model: keras.Model) -> str | None:
 
 
 def why_not_methods(model: keras.Model, names: Sequence[str]) -> str | None:
-    """The reason where a model has one of these methods of its own, or None."""
+    """The reason where a model overrides one of these methods, or None."""
     for name in names:
         if name in vars(model) or getattr(type(model), name) is not getattr(keras.Model, name):
             return f"the model has its own {name}"

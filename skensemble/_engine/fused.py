@@ -16,11 +16,11 @@ from skensemble._engine.trajectory import TrajectoryRecorder
 from skensemble._engine.watched import run_watched
 from skensemble._members.inputs import TrainingData
 
-# Row orders that are drawn at once take at most so many bytes.
+# Row orders that are drawn at once take at most this many bytes.
 _ORDER_BYTES = 32 * 2**20
-# Lines of progress, about, of a training that nothing else interrupts.
+# Approximate number of progress lines for a training that nothing else interrupts.
 _REPORTS = 10
-# With a checkpoint, Python looks at least so often (seconds), but for epochs that take longer.
+# With a checkpoint, Python takes over at least this often (in seconds), except for longer epochs.
 _LOOK_SECONDS = 0.5
 
 
@@ -43,9 +43,9 @@ def run_fused(
     recorder : TrajectoryRecorder, default=None
         Follows the run of a single member.
     checkpoint : GroupCheckpoint, default=None
-        Where the members go on from what they had reached.
+        Where the members continue from what they had reached.
     stopping : EnsembleStopping, default=None
-        Ends the training, of members without Keras callbacks.
+        Ends the training; only for members without Keras callbacks.
     """
     run = GroupRun(group.members, group_fit(group.members, data), recorder)
     saved = None
@@ -96,9 +96,9 @@ def _run_unwatched(
 
 
 def segments(run: GroupRun, n_reports: int = 1, look_seconds: float | None = None) -> Iterator[int]:
-    """Number of epochs in each of the segments in which Python need not look, `n_reports` of them or more.
+    """Number of epochs in each segment in which Python is not needed, `n_reports` of them or more.
 
-    With `look_seconds` they are as short as to take about that time, in steps of 1, 2, 4, ... epochs.
+    With `look_seconds` each takes at most about that time, in steps of 1, 2, 4, ... epochs.
     """
     fit = run.fit
     longest = max(1, min(_ORDER_BYTES // max(1, fit.indices.nbytes), -(-fit.epochs // n_reports)))

@@ -22,7 +22,7 @@ class GroupFit:
     Attributes
     ----------
     prototypes : list of scikeras estimator
-        One for each member; they differ in what is no part of the program.
+        One for each member; they differ only in what is not part of the program.
     seeds : list of int
     arguments : FitArguments
         Common to all members.
@@ -117,7 +117,7 @@ def _side_by_side(indices: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _weights(members: Sequence[ReadyMember], data: TrainingData) -> np.ndarray | None:
-    """Weights of the rows, (n_samples,) where all members have the same, else (n_members, n_samples); None without."""
+    """Weights of the rows, (n_samples,) where all members have the same, otherwise (n_members, n_samples), or None."""
     first = members[0]
     sample_weight = first.spec.weights(data.sample_weight)
     if sample_weight is None and all(getattr(one.prototype, "class_weight", None) is None for one in members):
@@ -130,7 +130,7 @@ def _weights(members: Sequence[ReadyMember], data: TrainingData) -> np.ndarray |
 
 
 def _validation(members: Sequence[ReadyMember], data: Data, n_rows: int) -> ValidationData | None:
-    """What is evaluated after an epoch: rows of the members' own, or data that the user gave."""
+    """What is evaluated after an epoch: rows of each member, or data that the user gave."""
     prototype, arguments = members[0].prototype, members[0].arguments
     batch_size = arguments.evaluation_batch_size(n_rows)
     own = [member.indices.validation for member in members if member.indices.validation is not None]

@@ -1,4 +1,4 @@
-"""The training of a group by one program: the state that changes from epoch to epoch, and what is saved of it."""
+"""The training of a group by one program: the state that changes from epoch to epoch, and what of it is saved."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -42,9 +42,9 @@ class GroupRun:
     epoch : int
         Number of the next epoch.
     rebuild : callable
-        As of `get_program`.
+        As in `get_program`.
     member_bytes : int
-        As of `working_bytes`.
+        As returned by `working_bytes`.
     expected_steps : int
         Steps of the whole training.
     """
@@ -63,7 +63,7 @@ class GroupRun:
             recorder.start(fit.prototype.model_, callbacks, members[0].indices.training, fit.batch_size)
         self.rebuild: Callable[[], keras.Model] = partial(rebuild_model, fit.prototype, fit.seeds[0])
         self.member_bytes = bytes_in_training(members[0], fit.indices.shape[1])
-        # Elsewhere the program holds them as constants, as Keras does.
+        # Otherwise the program holds them as constants, as Keras does.
         differ = KEPT.get() is not None or len({signature(one.model_) for one in fit.prototypes}) > 1
         self.program = get_program(fit.prototype.model_, len(members), self.rebuild, differ)
         self.state = self.program.stack([member.variables for member in members])
@@ -88,7 +88,7 @@ class GroupRun:
         return logs
 
     def plan(self, first: int, n_epochs: int, *, stop_on_nan: bool) -> RunPlan:
-        """What a program is told of the next epochs, the number of the first one being `first`; draws their rows."""
+        """What a program is told about the next epochs, beginning with epoch `first`; draws their rows."""
         fit, recorder = self.fit, self.recorder
         return RunPlan(
             fit.orders(self._generators, n_epochs),
@@ -107,14 +107,14 @@ class GroupRun:
             self.recorder.record(self.epoch - 1, variables, callbacks)
 
     def variables(self) -> Variables:
-        """Those of all members as if the training ended now, as arrays."""
+        """Variables of all members as if training ended now, as arrays."""
         variables = self.program.finalize(self.state).variables._replace(hyperparameters=())
         return Variables(*([np.asarray(v) for v in part] for part in variables))
 
     def members(
         self, histories: Sequence[Mapping[str, list]], variables: Variables | None = None
     ) -> list[StackedMember]:
-        """The members as if the training ended now, or with the `variables` that they had; `histories` are Keras'."""
+        """The members as if training ended now, or with the given `variables`; `histories` are Keras'."""
         arrays = self.variables() if variables is None else variables
         prototypes, seeds = self.fit.prototypes, self.fit.seeds
         trained: dict[int, StackedMember] = {}
@@ -128,7 +128,7 @@ class GroupRun:
         return [trained[k] for k in range(len(prototypes))]
 
     def saved(self, **more: Any) -> dict[str, Any]:
-        """What is to be known to go on from here, `more` included, as plain data and arrays."""
+        """What is needed to continue from here, including `more`, as plain data and arrays."""
         return {
             "epoch": self.epoch,
             "variables": [[np.asarray(v) for v in part] for part in self.state.variables],
@@ -139,7 +139,7 @@ class GroupRun:
         }
 
     def resume(self, saved: Mapping[str, Any]) -> None:
-        """Go on from what `saved` gave."""
+        """Continue from what `saved` returned."""
         for generator, state in zip(self._generators, saved["generators"], strict=True):
             generator.bit_generator.state = state
         if self.recorder is not None:
@@ -149,7 +149,7 @@ class GroupRun:
 
 
 def log_values(values: np.ndarray) -> list:
-    """What Keras logs in each epoch: a float, or an array where a metric has several values (`F1Score`).
+    """What Keras logs for each epoch: a float, or an array where a metric has several values (`F1Score`).
 
     Parameters
     ----------

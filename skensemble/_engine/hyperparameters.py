@@ -1,8 +1,8 @@
 """Float hyperparameters of networks as inputs of a program, so that networks that differ in them share one.
 
 Keras keeps dropout rates, regularisation factors and the constants of an optimizer as Python floats, which a program
-would hold as constants. In the private copy from which a program is traced they are replaced by objects that stand for
-the values of a member: Keras' own code computes with them.
+would hold as constants. In the private copy from which a program is traced they are replaced by objects that represent
+the values of a member, with which Keras' own code computes.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def _names_of_optimizers() -> dict[type, tuple[str, ...]]:
 
 
 class Hyperparameter:
-    """Stands for a Python float in Keras' code: positive where it is compared, else the value that it is `bound` to.
+    """Replaces a Python float in Keras' code: positive where it is compared, otherwise the value that it is `bound` to.
 
     Attributes
     ----------
     value, complement : array
-        What it is bound to, and 1 less that, which in float32 is not what it is among Python's floats. NaN at first, so
-        that nothing is computed with them unnoticed.
+        What it is bound to, and 1 minus that, which in float32 differs from the result with Python floats. NaN at
+        first, so that nothing is computed with them unnoticed.
     dtype : str
         Keras asks for it.
     """
@@ -77,7 +77,7 @@ class Hyperparameter:
 
 
 def hyperparameters_of(model: keras.Model) -> np.ndarray:
-    """Values and their differences to 1, (n_hyperparameters, 2), of all that can be inputs of a program.
+    """Values and their differences from 1, (n_hyperparameters, 2), of all that can be inputs of a program.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def hyperparameters_of(model: keras.Model) -> np.ndarray:
 
 @remembered
 def free_signature(model: keras.Model) -> Any:
-    """`signature` without the values of what `hyperparameters_of` gives."""
+    """`signature` without the values that `hyperparameters_of` returns."""
     places = _places(model, model.optimizer)
     if not places:
         return signature(model)
@@ -118,7 +118,7 @@ def make_inputs(
 
 @contextmanager
 def bound(inputs: Sequence[Hyperparameter], values: Sequence[Array]) -> Iterator[None]:
-    """Let the inputs be values of shape (..., n_hyperparameters, 2), the only entry of a list; of none, they stay."""
+    """Bind the inputs to values of shape (..., n_hyperparameters, 2), the only entry of a list, which may be empty."""
     for one, i in zip(inputs, range(len(inputs)) if values else (), strict=bool(values)):
         one.value, one.complement = values[0][..., i, 0], values[0][..., i, 1]
     try:
@@ -146,12 +146,12 @@ def _places(
 
 
 def _is_plain(layer: keras.layers.Layer) -> bool:
-    """Whether it is Keras' own, so that nobody else reads what it holds."""
+    """Whether it is Keras' own, so that no other code reads what it holds."""
     if isinstance(layer, keras.Model):
         return type(layer) in (keras.Sequential, Functional)
     return type(layer).__module__.split(".")[0] == "keras"
 
 
 def _is_used(value: Any) -> bool:
-    """Whether Keras computes with it: with 0, None and a rate of 1 it does something else."""
+    """Whether Keras computes with it: for 0, None and a rate of 1 it does something else."""
     return not isinstance(value, bool | None) and not isinstance(value, int) and 0 < float(value) < 1

@@ -1,9 +1,9 @@
 """Starting values of many copies of a network, drawn from its initializers without building each copy.
 
 Building a small Keras model takes 15 to 20 ms, drawing its values one. Keras draws the seed of each initializer and of
-each `SeedGenerator` from Python's global generator, in the order of construction. So it can be worked out what the
-builder would give under another seed. That is checked against a second model which really is built; where anything
-differs (values set by the builder, random architectures, initializers that Keras does not know), every copy is built.
+each `SeedGenerator` from Python's global generator, in the order of construction. So what the builder would give under
+another seed can be computed. This is checked against a second model that is actually built. If anything differs (values
+set by the builder, random architectures, initializers that Keras does not know), every copy is built.
 """
 
 import copy
@@ -26,7 +26,7 @@ from skensemble._members.architecture import signature
 from skensemble._members.output_check import initialize_checked
 from skensemble.exceptions import NotFusableError
 
-# Starting values that are kept of copies of one network take about so many bytes at most.
+# Starting values that are kept for copies of one network take at most about this many bytes.
 _KEPT_BYTES = 64 * 2**20
 _LARGEST_SEED = 10**9  # keras.src.random.seed_generator.make_default_seed draws randint(1, 1e9)
 
@@ -41,11 +41,11 @@ class BuiltNetwork:
         Initialized, not trained.
     seed : int
     initializers : dict of int to Initializer
-        As of `recorded_initializers`.
+        As in `recorded_initializers`.
     drawn : list of int
         Seeds that Keras drew.
     is_keras_alone : bool
-        Whether nothing else drew random numbers.
+        Whether nothing else has drawn random numbers.
     """
 
     estimator: BaseWrapper
@@ -69,10 +69,10 @@ def build_network(estimator: BaseWrapper, seed: int, X: Any, y: np.ndarray) -> B
 
 
 class KeptNetworks:
-    """Networks of the fits of a search: those that are built alike on data of one shape are built once.
+    """Networks of the fits of a search: those that would be built alike, on data of one shape, are built once.
 
-    Each fit has an estimator of its own, with what it has learned and its own parameters, and the model in common with
-    others, which none of them changes.
+    Each fit has its own estimator, with its own parameters and what it has learned. It shares the model with others,
+    and none of them changes it.
     """
 
     def __init__(self) -> None:
@@ -80,9 +80,9 @@ class KeptNetworks:
         self._of_builder: dict[Hashable, StartingValues] = {}
 
     def starting_values(self, estimator: BaseWrapper, seed: int, X: Any, y: np.ndarray) -> "StartingValues | None":
-        """Initialize `estimator`, a clone, and tell the starting values of its copies; None where none is built alike.
+        """Initialize `estimator`, a clone, and return the starting values of its copies; None if none is built alike.
 
-        The estimator is not initialized then.
+        The estimator is then not initialized.
         """
         key, builder = network_keys(estimator, X, y)
         if key is None:
@@ -99,7 +99,7 @@ class KeptNetworks:
         return values
 
 
-#: The networks of the search that is going on; None where there is none.
+#: The networks of the current search; None where there is none.
 KEPT: ContextVar[KeptNetworks | None] = ContextVar("kept", default=None)
 
 
@@ -111,7 +111,7 @@ def initialize_members(
     check: Callable[[], None] | None = None,
     built: BuiltNetwork | None = None,
 ) -> list[Variables]:
-    """Initialize `estimator` under the first seed and give the starting values of a member for each seed.
+    """Initialize `estimator` under the first seed and return the starting values of a member for each seed.
 
     Parameters
     ----------
@@ -121,15 +121,15 @@ def initialize_members(
     X, y : ndarray
         What the estimator is initialized with.
     check : callable, optional
-        Called when the estimator is initialized, before anything is drawn for the others; may raise.
+        Called once the estimator is initialized, before anything is drawn for the others; may raise.
     built : BuiltNetwork, optional
-        The estimator, built under the first seed already.
+        The estimator, if it was already built under the first seed.
 
     Returns
     -------
     list of Variables
-        As of `read_state`, equal bit for bit to those of models built under each seed; `optimizer` lacks what Keras has
-        not built yet.
+        As returned by `read_state`, equal bit for bit to those of models built under each seed; `optimizer` lacks what
+        Keras has not built yet.
 
     Raises
     ------
@@ -166,7 +166,7 @@ class StartingValues:
         return [self._known[seed] for seed in seeds]
 
     def share(self, other: "StartingValues") -> None:
-        """Take over the values of a network that differs in its optimizer only, where they are the same."""
+        """Use the values of a network that differs only in its optimizer, where they are the same."""
         own = self._known[self.built.seed]
         if other._recipe is None or not _are_equal(other.of([self.built.seed])[0]._replace(optimizer=[]), own):
             return
@@ -174,7 +174,7 @@ class StartingValues:
         self._recipe = other._recipe.with_optimizer(own.optimizer)
 
     def forget(self, most_bytes: int) -> None:
-        """Forget the values of all seeds but that of the network, where they have more bytes."""
+        """Forget the values of all seeds except that of the network, if they take more bytes."""
         one = self._known[self.built.seed]
         if len(self._known) * sum(value.nbytes for part in one[:2] for value in part) > most_bytes:
             self._known = {self.built.seed: one}
@@ -201,7 +201,7 @@ def _are_equal(values: Variables, others: Variables) -> bool:
 
 def _built(estimator: BaseWrapper, seed: int) -> Variables:
     model = rebuild_model(estimator, seed)
-    # The first part is the architecture. The rest may hold names that Keras counts up, for optimizers that read names.
+    # The first part is the architecture. The rest may hold names with Keras' counters, for optimizers that read names.
     if signature(model)[0] != signature(estimator.model_)[0]:
         raise NotFusableError("the builder gives another architecture for another seed")
     return read_state(model)
@@ -226,13 +226,13 @@ class _Recipe:
         self.optimizer = read_state(model).optimizer
 
     def draw(self, seed: int) -> Variables:
-        """Values of the variables, as of `read_state`."""
+        """Values of the variables, as returned by `read_state`."""
         drawn = _default_seeds(seed, self.n_draws)
         trainable, non_trainable = ([rule(drawn) for rule in part] for part in self.rules)
         return Variables(trainable, non_trainable, self.optimizer)
 
     def gives(self, seed: int, state: Variables) -> bool:
-        """Whether the values drawn are those of a model that was built under this seed, bit for bit."""
+        """Whether the drawn values are those of a model that was built under this seed, bit for bit."""
         drawn = self.draw(seed)
         return len(drawn.optimizer) == len(state.optimizer) and _are_equal(drawn, state)
 

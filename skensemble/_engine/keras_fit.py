@@ -53,7 +53,7 @@ def fit_with_keras(
         own_fit = checks_itself(member) or fit_override(member) is not None
         if own_fit and spec.takes_all_data and spec.start is None and recorder is None and not task.is_watched:
             return _fit_itself(member, spec, data)
-        # On all rows, so that the member knows classes which its own rows lack.
+        # On all rows, so that the member knows classes that its own rows lack.
         initialize_checked(member, data.X.floats, data.y)
         put_columns(member.model_, spec.columns)
         if spec.start is not None and spec.start.values is not None:
@@ -71,7 +71,7 @@ def _fit_itself(member: BaseWrapper, spec: MemberSpec, data: TrainingData) -> Ba
     sample_weight = spec.weights(data.sample_weight)
     if sample_weight is not None:
         indices = sample_indices_of(spec, member, FitArguments.of(member), data.y, sample_weight)
-        # A copy each: scikeras 0.13 multiplies class weights into the array it is given.
+        # A copy for each: scikeras 0.13 multiplies class weights into the array it is given.
         sample_weight = with_mean_one(sample_weight, indices.training).copy()
     with plain_transforms(), new_values(member), built_before_checks(member):
         return member.fit(without_rows(data.X.floats), data.y, sample_weight=sample_weight)
@@ -84,7 +84,7 @@ def _own_callbacks(
     task: Task,
     recorder: TrajectoryRecorder | None,
 ) -> list[keras.callbacks.Callback]:
-    """Callbacks that tell the task, and let the recorder follow."""
+    """Callbacks that report to the task and to the recorder."""
     own: list[keras.callbacks.Callback] = []
     if task.is_watched:
         own.append(KerasTask(task, arguments.epochs))

@@ -1,4 +1,4 @@
-"""Networks by themselves in a search: trained on a model that others have in common, built when they are asked for."""
+"""Single networks in a search: trained on a model that they share with others, and built when they are first used."""
 
 import random
 from typing import Any
@@ -19,7 +19,7 @@ _LARGEST_SEED = 2**31 - 1
 
 
 class LentNetwork:
-    """What an estimator has in place of a model of its own: a model that it does not change, and its own values.
+    """What an estimator has in place of its own model: a model that it does not change, and its own values.
 
     Parameters
     ----------
@@ -49,11 +49,11 @@ class LentNetwork:
 
     @property
     def starting_values(self) -> Variables:
-        """With which the training begins."""
+        """Values with which training begins."""
         return self._starting.of([self._own_seed])[0]
 
     def build(self, estimator: BaseWrapper) -> keras.Model:
-        """A model of its own for the estimator, as its training left it."""
+        """A separate model for the estimator, as its training left it."""
         model = rebuild_model(estimator, self._own_seed)
         write_state(model, self.values)
         build_optimizer(model)
@@ -65,13 +65,13 @@ class LentNetwork:
 
 
 def lent_network(estimator: BaseWrapper, X: Any, y: Any) -> LentNetwork | None:
-    """A network for an estimator that is to be fitted in a search; None where it needs one of its own.
+    """A network for an estimator that is to be fitted in a search; None where it needs its own.
 
     Parameters
     ----------
     estimator : scikeras estimator
     X, y : array-like
-        What it is to be fitted to, not validated.
+        The data to fit it to, not validated.
     """
     kept = KEPT.get()
     if kept is None or is_inside_ensemble() or not (isinstance(X, np.ndarray) and isinstance(y, np.ndarray)):

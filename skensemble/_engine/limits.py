@@ -5,9 +5,9 @@ import os
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 #: X of more bytes than this stays on the host (a memory map, say), where batches are gathered.
 RESIDENT_BYTES = 256 * 2**20
-#: Epochs whose row orders are handed over at once: at most so many, and at most so many bytes of orders.
+#: Epochs whose row orders are passed at once: at most this many epochs, and at most this many bytes of orders.
 SEGMENT_EPOCHS, SEGMENT_BYTES = 64, 4 * 2**20
-#: From so many trainable values of all members on, they are shared out to several cores or devices.
+#: With this many trainable values or more in all, members are spread over several cores or devices.
 MIN_SHARED_VALUES = 2 * 10**5
-#: Members with other numbers of rows wait for those with the most; the waiting leaves at least this share of the steps.
+#: Members with fewer rows wait for those with the most; at least this share of the steps must not be waiting.
 MIN_SHARE_OF_ROWS = 0.5

@@ -1,4 +1,4 @@
-"""The fit of one member that is no network."""
+"""The fit of one member that is not a network."""
 
 import time
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from skensemble._members.spec import MemberSpec
 
 
 def fit_other_member(spec: MemberSpec, data: TrainingData, task: Task) -> BaseEstimator:
-    """A member that is no network, after its own `fit`; `task` has not begun."""
+    """A member that is not a network, after its own `fit`; `task` must not have begun."""
     member = seeded_clone(spec.estimator, spec.seed)
     metadata = check_method_params(data.X, spec.metadata or {}, indices=spec.sample_indices)
     y = encoded_labels(data.y, np.unique(data.y)) if spec.encodes_labels else data.y

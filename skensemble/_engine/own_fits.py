@@ -1,4 +1,4 @@
-"""Networks that other estimators train by a fit of their own: pipelines, calibrated classifiers, Keras' wrappers."""
+"""Networks that other estimators train by their own fit: pipelines, calibrated classifiers, Keras' wrappers."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from skensemble.exceptions import NotFusableError
 
 
 def check_own_fits(members: Sequence[MemberSpec], engine: str) -> None:
-    """Raise where `engine="fused"` cannot hold, since a network is trained inside of another estimator.
+    """Raise where `engine="fused"` is not possible, since a network is trained inside another estimator.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def trains_networks(estimator: BaseEstimator) -> bool:
 
 
 def engine_of(estimator: BaseEstimator) -> tuple[str | None, str | None]:
-    """(engine, reason) of networks in a fitted estimator that is none itself; None twice where it trained none."""
+    """(engine, reason) of networks in a fitted estimator that is not a network; (None, None) if it trained none."""
     networks = list(_networks_in(estimator))
     if not networks:
         return None, None
@@ -78,7 +78,7 @@ def _is_ensemble(value: Any) -> bool:
 
 
 def _fitted_in(value: Any, seen: set[int]) -> Iterator[str]:
-    """Engines of the networks in the learned attributes of an estimator, and of objects of scikit-learn in these."""
+    """Engines of the networks in the learned attributes of an estimator, and of scikit-learn objects in these."""
     if id(value) in seen or is_frozen(value):
         return
     seen.add(id(value))

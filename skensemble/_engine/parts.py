@@ -1,13 +1,13 @@
-"""What pays: how many parts the members of a fit are split into for workers, and which member goes into which part.
+"""The choice of how many parts the members of a fit are split into for workers, and of which member goes where.
 
-Pure functions of numbers that follow from the networks, the parameters and the data, as in `choice.py`: never of the
-number of cores, of measured time, nor of which members are finished already. `benchmarks/bench_workers.py` measures
-what follows from them.
+Pure functions of numbers that follow from the networks, the parameters and the data, as in `choice.py`, never from the
+number of cores, from measured time or from which members are already finished. `benchmarks/bench_workers.py` measures
+the result.
 
-A worker is a process that starts, imports, traces and compiles before it trains; whether it has a machine of its own or
-shares the cores of this one is not known. A part of members is worth a worker where that start is little beside its
-training. A fused program uses all cores, so two workers on one machine share out the same work: there its part must be
-so long that the start is lost in it. A fit of Keras leaves cores idle, and two of them beside each other gain.
+A worker is a process that starts, imports, traces and compiles before it trains; whether it has its own machine or
+shares the cores of this one is not known. A part of members is worth a worker if that start is short compared with its
+training. A fused program uses all cores, so two workers on one machine share the same work: there a part must be so
+long that the start does not matter. Keras' fit leaves cores idle, so two of them at the same time are a gain.
 """
 
 import dataclasses
@@ -16,21 +16,22 @@ from collections.abc import Sequence
 
 #: Seconds that a worker takes before it trains: its start, its imports, a program traced and compiled.
 WORKER_SECONDS = 8.0
-#: A part is worth a worker where its training takes so many times as long: of members that fill the cores, of others.
+#: A part is worth a worker if its training takes this many times as long: for members that use all cores, and for
+#: others.
 TIMES_FILLING, TIMES_IDLE = 10, 2
 
-# Seconds on one machine of two cores, about; only their order of magnitude matters.
-#: Of a multiplication in a forward pass, together with those of the backward pass that it leads to.
+# Approximate seconds on one machine with two cores; only their order of magnitude matters.
+#: For a multiplication in a forward pass, including those of the backward pass that it leads to.
 PRODUCT_SECONDS = 1e-10
-#: Of the update of one variable's value in a step.
+#: For the update of one value of a variable in a step.
 UPDATE_SECONDS = 2e-8
-#: Of Keras' own fit, beside its arithmetic: tracing, an epoch, a step.
+#: For Keras' own fit, in addition to its arithmetic: tracing, an epoch, a step.
 OWN_FIT_SECONDS, OWN_EPOCH_SECONDS, OWN_STEP_SECONDS = 1.0, 0.05, 1e-3
-#: Of a step of a network that is compiled with `run_eagerly=True`.
+#: For a step of a network that is compiled with `run_eagerly=True`.
 EAGER_STEP_SECONDS = 2e-2
-#: A step of so many multiplications fills the cores by itself.
+#: A step with this many multiplications uses all cores by itself.
 FILLING_PRODUCTS = 10**7
-#: An estimator that is no network counts as so many multiplications for each number in its rows.
+#: An estimator that is not a network counts as this many multiplications for each number in its rows.
 OTHER_PRODUCTS = 1000
 
 
@@ -45,7 +46,7 @@ class Work:
     seconds : float
         Of each, about.
     is_fused : bool
-        Whether one program trains them, which parts tear apart.
+        Whether one program trains them, which parts would split.
     fills_cores : bool
         Whether their training uses all cores of a machine.
     """
@@ -86,9 +87,9 @@ def network_work(
     n_rows, epochs, batch_size : int
         Of the training of a member.
     is_fused : bool
-        Whether one program trains all of them; else each has a fit of Keras of its own.
+        Whether one program trains all of them; otherwise Keras fits each separately.
     is_eager : bool
-        Whether Keras' fit runs each operation of a step from Python.
+        Whether Keras runs each operation of a step from Python.
     """
     n_steps = epochs * -(-n_rows // max(1, batch_size))
     seconds = PRODUCT_SECONDS * row_products * n_rows * epochs + UPDATE_SECONDS * n_values * n_steps
@@ -109,16 +110,16 @@ def other_work(number: int, *, n_numbers: int, has_network: bool) -> Work:
     n_numbers : int
         Numbers in the rows that it is trained on.
     has_network : bool
-        Whether it trains networks by a fit of its own, as a pipeline does that ends in one.
+        Whether it trains networks by its own fit, as a pipeline that ends in one does.
     """
     seconds = PRODUCT_SECONDS * OTHER_PRODUCTS * n_numbers + (OWN_FIT_SECONDS if has_network else 0.0)
     return Work((number,), seconds, is_fused=False, fills_cores=False)
 
 
 def split(works: Sequence[Work], n_workers: int) -> list[list[int]]:
-    """Numbers of the members in each part, in order; a part for each worker that pays, at most `n_workers`.
+    """Numbers of the members in each part, in order; one part for each worker that pays, at most `n_workers`.
 
-    Members of one program stay together where tearing them apart does not pay.
+    Members of one program stay together where splitting them does not pay.
 
     Parameters
     ----------
@@ -138,7 +139,7 @@ def split(works: Sequence[Work], n_workers: int) -> list[list[int]]:
 
 
 def _pieces(works: Sequence[Work], n_parts: int) -> list[Work]:
-    """The members that go together into a part, whichever it is."""
+    """The members that go into the same part."""
     pieces = []
     for work in works:
         n_members = len(work.numbers)

@@ -59,7 +59,7 @@ class ReadyMember:
 
     @property
     def is_watched(self) -> bool:
-        """Whether it has Keras callbacks of its own, and is a scikeras estimator right after the training."""
+        """Whether it has its own Keras callbacks, and so is a scikeras estimator right after training."""
         return self.spec.callbacks is not None and any(self.spec.callbacks)
 
     @property
@@ -84,7 +84,7 @@ class TrainingPlan:
     ----------
     groups : list of FusedGroup
     alone : list of int
-        Numbers of the other members, each trained by a fit of its own.
+        Numbers of the other members, each trained by its own fit.
     reasons : dict of int to str
         Why Keras' own fit trains those of `alone` that are networks.
     """
@@ -105,12 +105,12 @@ def plan_training(
     Parameters
     ----------
     members : dict of int to MemberSpec
-        By their numbers in the ensemble, with callbacks of their own (`with_callbacks`); none is frozen.
+        Members by their numbers in the ensemble, with their own callbacks (`with_callbacks`); none is frozen.
     data : TrainingData
     engine : {"auto", "fused", "keras"}
         With "auto", networks for which a program does not pay are trained by Keras, too.
     networks : dict of int to BuiltNetwork, default=None
-        Those of members that were built already.
+        Networks of members that were already built.
 
     Raises
     ------
@@ -136,14 +136,14 @@ def plan_training(
 
 
 def reason_for_keras(engine: str, error: NotFusableError) -> str:
-    """Why Keras' own fit is used where the program is not possible; an error where only the program was asked for."""
+    """Why Keras' own fit is used where the program is not possible; raises if only the program was asked for."""
     if engine == "fused":
         raise NotFusableError(f"engine='fused' is not possible: {error}. Use engine='auto' or 'keras'.") from error
     return f"Keras' own fit, because {error}"
 
 
 def families(members: Mapping[int, MemberSpec]) -> list[list[int]]:
-    """Numbers of the members to train, those whose estimators differ at most in the seed together."""
+    """Numbers of the members to train, grouped by estimators that differ at most in the seed."""
     found: list[list[int]] = []
     for i, member in members.items():
         if is_frozen(member.estimator):
@@ -194,7 +194,7 @@ def _prepare_family(
 
 
 def check_fusable_estimator(estimator: BaseWrapper, arguments: FitArguments) -> None:
-    """Raise `NotFusableError` where an estimator, which is not built yet, trains in a way that no program knows."""
+    """Raise `NotFusableError` where an estimator, which need not be built, trains in a way that no program knows."""
     override = fit_override(estimator)
     if override is not None:
         raise NotFusableError(f"{override} trains in a way of its own")
@@ -212,7 +212,7 @@ def check_fusable_arguments(arguments: FitArguments) -> None:
 
 
 def check_fusable_network(prototype: BaseWrapper, specs: Sequence[MemberSpec], X: Any, engine: str) -> None:
-    """Raise `NotFusableError` where the network of members is not to be trained by a program."""
+    """Raise `NotFusableError` where the network of members should not be trained by a program."""
     callbacks = [callback for spec in specs if spec.callbacks is not None for callback in spec.callbacks.fit]
     reason = why_not_fusable(prototype.model_) or why_not_per_epoch(callbacks)
     if reason is None and isinstance(encode_features(prototype, X[:1]), list | tuple | dict):
@@ -230,7 +230,7 @@ def count_values(model: keras.Model) -> int:
 
 
 def _group_by_program(members: Mapping[int, ReadyMember], data: TrainingData) -> Iterator[list[int]]:
-    """Numbers of the members that are trained together, in groups: no more than fit into memory easily."""
+    """Numbers of the members that are trained together, in groups that easily fit into memory."""
     for group in _group_by_steps(members, data):
         first = 0
         for size in members_at_once(len(group), bytes_in_training(members[group[0]], len(data.X))):
@@ -239,21 +239,21 @@ def _group_by_program(members: Mapping[int, ReadyMember], data: TrainingData) ->
 
 
 def bytes_in_training(member: ReadyMember, n_rows: int) -> int:
-    """Bytes that a program needs at most for a member that is trained on so many rows."""
+    """Bytes that a program needs at most for a member that is trained on `n_rows`."""
     shapes = layer_output_shapes(member.prototype.model_)
     n_activations = sum(math.prod(d or 1 for d in shape[1:]) for shape in shapes)
     return working_bytes(member.n_values, n_activations, member.arguments.train_batch_size(n_rows))
 
 
 def _group_by_steps(members: Mapping[int, ReadyMember], data: TrainingData) -> Iterator[list[int]]:
-    """Numbers of the members whose steps can be taken in common, in groups."""
+    """Numbers of the members whose steps can be done together, in groups."""
     groups: dict[Any, list[int]] = {}
     for i, member in members.items():
         groups.setdefault(_program_key(member, data), []).append(i)
     n_rows = {i: len(member.indices.training) for i, member in members.items()}
     for group in groups.values():
         if _may_differ_in_rows(members[group[0]], [n_rows[i] for i in group], data):
-            # One program for the same numbers in another order.
+            # One program for the same numbers in any order.
             yield sorted(group, key=lambda i: n_rows[i], reverse=True)
             continue
         for n in dict.fromkeys(n_rows[i] for i in group):
@@ -261,7 +261,7 @@ def _group_by_steps(members: Mapping[int, ReadyMember], data: TrainingData) -> I
 
 
 def _may_differ_in_rows(member: ReadyMember, n_rows: list[int], data: TrainingData) -> bool:
-    """Whether members like this one, with so many rows each, are to be trained together."""
+    """Whether members like this one, with `n_rows` each, should be trained together."""
     arguments = member.arguments
     if _is_alone(member) or -1 in (arguments.batch_size, arguments.validation_batch_size):
         return False
@@ -284,6 +284,6 @@ def _program_key(member: ReadyMember, data: TrainingData) -> Any:
 
 
 def _is_alone(member: ReadyMember) -> bool:
-    """Whether copies of an estimator are trained with no others, and all on as many rows."""
+    """Whether copies of an estimator are trained without others, and all on the same number of rows."""
     given = member.arguments.validation_data
     return member.is_watched or has_own_encoders(member.prototype) or given is not None

@@ -14,7 +14,7 @@ _PROGRAMS: OrderedDict[Hashable, Any] = OrderedDict()
 
 
 def cached_program(key: Hashable, make: Callable[[], Any]) -> Any:
-    """The program that `make` gave for this key, made now if it was not kept.
+    """The program that `make` returned for this key, made now if it was not kept.
 
     Raises
     ------
@@ -28,7 +28,7 @@ def cached_program(key: Hashable, make: Callable[[], Any]) -> Any:
             except NotFusableError:
                 raise
             except Exception as error:  # whatever a user's from_config raises
-                # The last line is the cause, its first sentence the fact; the rest is advice on loading files.
+                # The last line is the cause, and its first sentence the fact; the rest is advice on loading files.
                 cause = str(error).strip().split("\n")[-1].partition(". ")[0].removesuffix(".")
                 raise NotFusableError(f"the model cannot be copied from its configuration ({cause})") from error
             while len(_PROGRAMS) > CACHE_SIZE:

@@ -1,4 +1,4 @@
-"""What a fit tells while it runs, to scikit-learn's callbacks (`sklearn.callback`, since version 1.9)."""
+"""What a fit reports while it runs, to scikit-learn's callbacks (`sklearn.callback`, since version 1.9)."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
@@ -33,7 +33,7 @@ def print_progress(what: str, history: Mapping[str, Any]) -> None:
 
 
 def fitted_as(estimator: BaseEstimator, learn: Callable[[BaseEstimator, Any], None], trained: Any) -> dict[str, Any]:
-    """Attributes of `estimator` after `learn(estimator, trained)`, which is done to a copy."""
+    """Attributes that `estimator` would have after `learn(estimator, trained)`, which is called on a copy."""
     fitted = copy.copy(estimator)
     learn(fitted, trained)
     return vars(fitted)
@@ -45,7 +45,7 @@ class Task:
     Parameters
     ----------
     context : sklearn.callback.CallbackContext, default=None
-        None where no callback listens: then the methods do nothing.
+        None where no callback listens; the methods then do nothing.
     estimator : estimator, default=None
         The ensemble.
     verbose : int, default=0
@@ -60,13 +60,13 @@ class Task:
 
     @property
     def is_watched(self) -> bool:
-        """Whether callbacks listen, so that each epoch is told."""
+        """Whether callbacks listen, so that each epoch is reported."""
         return self._context is not None
 
     def set_data(
         self, X: Any, y: np.ndarray, sample_weight: np.ndarray | None, to_attributes: Callable[[Any], Any] | None = None
     ) -> None:
-        """Name what is trained on, and how what `end` is given becomes the attributes of a fitted ensemble.
+        """Set the training data, and how what `end` is given becomes the attributes of a fitted ensemble.
 
         Parameters
         ----------
@@ -80,13 +80,13 @@ class Task:
         self._data, self._to_attributes = {"X": X, "y": y, "metadata": metadata}, to_attributes
 
     def without_data(self) -> "Task":
-        """The same task on its way to a worker, without what is trained on: that travels once for all tasks."""
+        """The same task on its way to a worker, without the data, which are sent once for all tasks."""
         bare = copy.copy(self)
         bare._data, bare._to_attributes = {}, None
         return bare
 
     def mapped(self, function: Callable[[Any], Any]) -> "Task":
-        """The same task, `end` of which takes what `function` makes into what it took before."""
+        """The same task, whose `end` applies `function` to what it is given."""
         mapped = copy.copy(self)
         outer = self._to_attributes
         if outer is not None:
@@ -94,13 +94,13 @@ class Task:
         return mapped
 
     def begin(self, n_subtasks: int) -> None:
-        """Tell that the task begins and consists of so many others."""
+        """Report that the task begins and consists of `n_subtasks`."""
         if self.is_watched:
             self._context.max_subtasks = n_subtasks
             self._context.call_on_fit_task_begin(estimator=self._estimator, **self._data)
 
     def parts(self, names: Sequence[str]) -> list["Task"]:
-        """Tasks of the parts of this one, which begins. A single part is the task itself, which has not begun yet."""
+        """Tasks of the parts of this one, which begins. A single part is the task itself, which then has not begun."""
         if len(names) == 1:
             return [self]
         self.begin(len(names))
@@ -125,12 +125,12 @@ class Task:
         return subtask
 
     def end(self, make_fitted: Callable[[], Any] | None = None) -> bool:
-        """Tell that the task ends; returns whether a callback asks that no other of its kind is begun.
+        """Report that the task ends; returns whether a callback asks that no other of its kind is begun.
 
         Parameters
         ----------
         make_fitted : callable, default=None
-            Returns what the function of `set_data` takes; called where a callback wants the ensemble as it is now.
+            Returns what the function of `set_data` takes; called if a callback wants the ensemble as it is now.
         """
         to_attributes = self._to_attributes
         if make_fitted is None or to_attributes is None:
@@ -146,7 +146,7 @@ class Task:
 
     @contextmanager
     def fit_of(self, estimator: BaseEstimator) -> Iterator[None]:
-        """Block in which an estimator is fitted that is a part of this task and may tell the callbacks itself."""
+        """Block in which an estimator is fitted that is part of this task and may itself report to the callbacks."""
         if not self.is_watched:
             yield
             return
@@ -170,7 +170,7 @@ class _Fit(Task):
 
 
 class KerasTask(keras.callbacks.Callback):
-    """Tells the epochs of Keras' own `fit`.
+    """Reports the epochs of Keras' own `fit`.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ LOCK = threading.RLock()
 
 
 def make_prototype(model: keras.Model, rebuild: Callable[[], keras.Model] | None = None) -> keras.Model:
-    """A private copy of a compiled `model` whose variables nobody else reads or writes.
+    """A private copy of a compiled `model` whose variables no other code reads or writes.
 
     Metrics and losses that the user gave as objects are shared with `model`: they are only ever used inside a
     ``StatelessScope``. `rebuild` is that of `get_program`.
@@ -42,7 +42,7 @@ def make_prototype(model: keras.Model, rebuild: Callable[[], keras.Model] | None
 
 
 def _has_own_model(model: keras.Model) -> bool:
-    """Whether a model, or one in it, is of a class of the user's, whose attributes no configuration need tell."""
+    """Whether a model, or one in it, is of the user's own class, whose attributes need not be in its configuration."""
     return any(isinstance(layer, keras.Model) and not _is_keras(layer) for layer in all_layers(model))
 
 
@@ -57,7 +57,7 @@ def _copy_from_configuration(model: keras.Model) -> keras.Model:
 
 
 def _copy_model(model: keras.Model) -> keras.Model:
-    """Keras' `clone_model` without compiling: it would look the user's losses and metrics up by name."""
+    """Keras' `clone_model` without compiling, which would look up the user's losses and metrics by name."""
     if type(model) is keras.Sequential:
         inputs = keras.Input(batch_shape=model.inputs[0].shape, dtype=model.inputs[0].dtype)
         return keras.Sequential([inputs, *map(_copy_layer, model.layers)])
@@ -72,7 +72,7 @@ def _copy_model(model: keras.Model) -> keras.Model:
 
 
 def _copy_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """A layer like this one. Functions and objects of the user's are taken over: Keras would look them up by name."""
+    """A layer like this one, with the user's own functions and objects, which Keras would look up by name."""
     if isinstance(layer, keras.Model):
         return _copy_model(layer)
     with warnings.catch_warnings():
@@ -92,7 +92,7 @@ def _is_keras(value: object) -> bool:
 
 
 def compile_alike(copy: keras.Model, model: keras.Model, optimizer: keras.optimizers.Optimizer | None = None) -> None:
-    """Compile `copy` as `model` is; with the same optimizer unless another one is given."""
+    """Compile `copy` as `model` is compiled, with the same optimizer unless another one is given."""
     loss, metrics = given_losses_and_metrics(model)
     loss, loss_weights = (None, None) if loss is None else loss
     metrics, weighted_metrics = (None, None) if metrics is None else metrics
@@ -119,10 +119,10 @@ def widest_output(model: keras.Model) -> int:
 
 @contextmanager
 def refuse_global_random_numbers() -> Iterator[None]:
-    """Raise where the block draws from the global generators of Python or NumPy; their states stay as they were.
+    """Raise where the block draws from the global generators of Python or NumPy; their states are unchanged afterwards.
 
-    Keras' own graphs keep such numbers as well, but draw them anew for each network. Other threads of the process, such
-    as those of a server or of a Dask worker, may draw at any time.
+    Keras' own graphs keep such numbers as well, but draw them again for each network. Other threads of the process,
+    such as those of a server or of a Dask worker, may draw at any time.
     """
     of_python, of_numpy = random.getstate(), np.random.get_state()
     try:

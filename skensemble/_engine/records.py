@@ -1,4 +1,4 @@
-"""What travels between the engine and a backend: variables, data and what a run is told, by name."""
+"""Records that are passed between the engine and a backend: variables, data and the plan of a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Variables(NamedTuple):
     optimizer : list of array of shape (...) or (n_members, ...)
         Empty where the values serve prediction only. Those that Keras has not built yet are missing at the end.
     hyperparameters : list of array of shape (n_hyperparameters, 2) or (n_members, n_hyperparameters, 2)
-        One, as of `hyperparameters_of`, while a program trains that takes them as inputs; else empty.
+        One, as returned by `hyperparameters_of`, while a program trains that takes them as inputs; otherwise empty.
     """
 
     trainable: list[Array]
@@ -40,10 +40,10 @@ class State:
     variables : Variables
         Stacked: arrays of shape (n_members, ...).
     active : bool ndarray of shape (n_members,)
-        Members that `Program.run` trains; the others stay as they are. ``stop_on_nan`` switches members off, a caller
-        may too.
+        Members that `Program.run` trains; the others stay as they are. ``stop_on_nan`` switches members off, and a
+        caller may do so, too.
     epochs_run : int ndarray of shape (n_members,)
-        Epochs that each member trained in the last `Program.run`, the one in which it stopped included.
+        Epochs that each member trained in the last `Program.run`, including the one in which it stopped.
     """
 
     variables: Variables
@@ -102,8 +102,8 @@ class RunPlan:
         Keras' ``TerminateOnNaN`` for each member: after a step that leaves the epoch's running loss NaN or infinite,
         the member stays as it is.
     expected_steps : None or int
-        Steps of the whole training where it is split over several runs: decides what pays to be compiled. Pass the
-        same number to all of them.
+        Steps of the whole training, if it is split over several runs: this decides what to compile. Pass the same
+        number to all of them.
     """
 
     orders: np.ndarray

@@ -13,13 +13,13 @@ from skensemble._engine.trajectory import EpochStates
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MemberResult:
-    """What training one member gave.
+    """The result of training one member.
 
     Attributes
     ----------
     member : fitted estimator or StackedMember
     engine, reason : str or None
-        As in `TrainedMembers`; None for a member that is no network.
+        As in `TrainedMembers`; None for a member that is not a network.
     recorded : dict or None
         Of a run that was read from a checkpoint: the state of its recorder.
     """
@@ -38,9 +38,10 @@ class TrainedMembers(NamedTuple):
     estimators : FittedMembers
         In the order of the members.
     engine : str
-        "fused", "keras", "fused and keras", or "none" where no network was trained; networks in other estimators count.
+        "fused", "keras", "fused and keras", or "none" where no network was trained; networks in other estimators count,
+        too.
     reason : str
-        Why this engine.
+        Why this engine was used.
     """
 
     estimators: FittedMembers

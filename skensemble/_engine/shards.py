@@ -1,4 +1,4 @@
-"""Members in shards of equal size, each trained by a program of its own size in a thread of its own."""
+"""Members in shards of equal size, each trained in its own thread by a program of that size."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ def run_in_shards(
     data: Data,
     plan: RunPlan,
 ) -> tuple[State, dict[str, np.ndarray]]:
-    """As `BaseProgram.run` for many times as many members as `shard` trains.
+    """Like `BaseProgram.run`, for a multiple of the members that `shard` trains.
 
     Parameters
     ----------

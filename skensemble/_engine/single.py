@@ -1,4 +1,4 @@
-"""A network by itself: trained and run by a program for one member, in place of `Model.fit` and `Model.predict`."""
+"""A network outside an ensemble: trained and run by a program for one member, not by Keras' `fit` and `predict`."""
 
 import dataclasses
 from collections.abc import Callable
@@ -39,12 +39,12 @@ _ANY_SEED = 0
 
 
 class SingleFit(NamedTuple):
-    """How a network is trained by itself.
+    """How a network outside an ensemble was trained.
 
     Attributes
     ----------
     logs : dict of str to list, or None
-        Keras' history of the training; None where Keras' own fit is left to do it.
+        Keras' history of the training; None where it is left to Keras' own fit.
     engine, reason : str
         As `engine_` and `engine_reason_`.
     """
@@ -66,7 +66,7 @@ def fit_single(
 ) -> SingleFit:
     """Train the model of an initialized estimator from where it is, as its `fit` does with these arguments.
 
-    Rows are visited in the orders that Keras would draw under the same seed, so that the result is Keras' to rounding.
+    Rows are visited in the orders that Keras would draw under the same seed, so the result is Keras' up to rounding.
 
     Parameters
     ----------
@@ -75,14 +75,14 @@ def fit_single(
     data : Data
         Encoded, as for `Model.fit`.
     arguments : FitArguments
-        With `epochs` as `Model.fit` counts them, those before `initial_epoch` included.
+        With `epochs` as `Model.fit` counts them, including those before `initial_epoch`.
     seed : int or None
         Of the order of the rows; None follows the generators of the process, as Keras does.
     engine : {"auto", "fused", "keras"}
     verbose : int or str
         Keras'.
     lent : LentNetwork, default=None
-        The model of the estimator is this one, which is not changed: it gets the values.
+        The model of the estimator is lent by this network and is not changed; this gets the values.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def fit_single(
 
 
 def predict_single(estimator: BaseWrapper, X: Any) -> np.ndarray | None:
-    """Outputs of the model of a fitted estimator, (n_samples, ...); None where no program can tell them.
+    """Outputs of the model of a fitted estimator, (n_samples, ...); None where no program can compute them.
 
     Parameters
     ----------
@@ -126,12 +126,12 @@ def predict_single(estimator: BaseWrapper, X: Any) -> np.ndarray | None:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _KerasOrders(GroupFit):
-    """What a network is trained on, its rows in the orders that Keras draws.
+    """What a network is trained on, with its rows in the orders that Keras draws.
 
     Attributes
     ----------
     draw_orders : callable
-        As of `row_orders`.
+        As returned by `row_orders`.
     """
 
     draw_orders: Callable[[int], np.ndarray]
@@ -144,7 +144,7 @@ class _KerasOrders(GroupFit):
 
 
 def _with_all_rows(arguments: FitArguments, n_rows: int) -> FitArguments:
-    """Arguments with the number of rows for -1, as scikeras counts them: those for validation included."""
+    """Arguments with -1 replaced by the number of rows, as scikeras counts them, including those for validation."""
     sizes: dict[str, Any] = {
         name: n_rows for name in ("batch_size", "validation_batch_size") if getattr(arguments, name) == -1
     }
@@ -152,7 +152,7 @@ def _with_all_rows(arguments: FitArguments, n_rows: int) -> FitArguments:
 
 
 def _check_fusable(estimator: BaseWrapper, data: Data, arguments: FitArguments, engine: str, verbose: Any) -> None:
-    """Raise `NotFusableError` where the program is not to train a network."""
+    """Raise `NotFusableError` where the program should not train a network."""
     check_fusable_arguments(arguments)
     model = estimator.model_
     reason = why_not_fusable(model) or why_not_per_epoch(fit_callbacks(estimator))
@@ -171,7 +171,7 @@ def _check_fusable(estimator: BaseWrapper, data: Data, arguments: FitArguments, 
 
 
 def _why_keras(estimator: BaseWrapper, n_rows: int, arguments: FitArguments) -> str | None:
-    """Why Keras' own fit pays, in words; None where the program does."""
+    """Why Keras' own fit pays, in words; None where the program pays."""
     first_epoch = arguments.initial_epoch or 0
     first_rows = estimator.X_shape_[0] if first_epoch else None
     return why_keras_alone(count_values(estimator.model_), arguments.epochs - first_epoch, n_rows, first_rows)
@@ -188,7 +188,7 @@ def _is_validation(given: Any) -> bool:
 
 
 def _is_limited() -> bool:
-    """Whether Keras was told to train for no more epochs or steps than so many."""
+    """Whether Keras was told to limit the number of epochs or steps."""
     limits = (getattr(keras.config, name, None) for name in ("max_epochs", "max_steps_per_epoch"))  # Keras >= 3.10
     return any(limit is not None and limit() is not None for limit in limits)
 
@@ -196,7 +196,7 @@ def _is_limited() -> bool:
 def _train(
     estimator: BaseWrapper, data: Data, arguments: FitArguments, seed: int | None, verbose: int
 ) -> dict[str, list]:
-    """Keras' history of the training of the model, whose values are then those at its end."""
+    """Keras' history of the training of the model, which then has the values at its end."""
     model, callbacks = estimator.model_, fit_callbacks(estimator)
     run = _run_of(estimator, data, arguments, seed, read_state(model))
     if callbacks or verbose:
@@ -211,7 +211,7 @@ def _train(
 
 
 def _train_lent(lent: LentNetwork, data: Data, arguments: FitArguments, seed: int | None) -> dict[str, list]:
-    """Keras' history of a training after which the network that was lent has the values at its end."""
+    """Keras' history of a training, after which the lent network has the values at its end."""
     run = _run_of(lent.prototype, data, arguments, seed, lent.starting_values)
     logs: dict[str, list] = {}
     for n_epochs in segments(run):
@@ -248,7 +248,7 @@ def _fit_of(
 
 
 def _run_to_the_end(run: GroupRun, model: keras.Model) -> None:
-    """Train without looking between epochs, and leave the model and its history as `Model.fit` does."""
+    """Train without stopping between epochs, and leave the model and its history as `Model.fit` does."""
     watcher = MemberCallbacks([], model, run.fit.epochs, run.fit.n_steps)
     watcher.begin()
     for n_epochs in segments(run):

@@ -1,4 +1,4 @@
-"""Members that were trained together: their variables stacked, each built as an estimator when it is asked for."""
+"""Members that were trained together: their variables stacked, each built as an estimator when it is first used."""
 
 import dataclasses
 import itertools
@@ -28,8 +28,8 @@ class StackedMembers(CheckedPickling):
     Attributes
     ----------
     prototype : scikeras estimator
-        Initialized; its model stands for the architecture, its values are not those of any member. None on the way from
-        a worker to where it is known.
+        Initialized; its model represents the architecture, and its values are not those of any member. None on the way
+        from a worker to a process that has it.
     seeds : list of int
     variables : Variables
         Stacked: arrays of shape (n_copies, ...).
@@ -65,7 +65,7 @@ class StackedMembers(CheckedPickling):
         ----------
         copies : list of int
         built : list of BuiltMember or None
-            Copies that were built have their values in their models, where they may have been trained further.
+            Copies that were built have their values in their models, in which they may have been trained further.
         X : ndarray of shape (n_samples, ...)
         """
         values = self.variables._replace(optimizer=[])
@@ -98,7 +98,7 @@ class StackedMember:
     ----------
     stack : StackedMembers
     index : int
-        Its place in the stack.
+        Its index in the stack.
     """
 
     stack: StackedMembers
@@ -123,7 +123,7 @@ FittedMember: TypeAlias = BaseEstimator | StackedMember
 
 
 class BuiltMember:
-    """A copy that was built, and the variables that the forward pass reads: finding them takes longer than reading."""
+    """A copy that was built, and the variables that the forward pass reads; finding them takes longer than reading."""
 
     def __init__(self, estimator: BaseEstimator) -> None:
         self.estimator, self.model = estimator, estimator.model_
@@ -139,7 +139,7 @@ class BuiltMember:
         return self.estimator.model_ is self.model
 
     def is_unchanged(self, member: StackedMember) -> bool:
-        """Whether the estimator is still what `member.build()` gives."""
+        """Whether the estimator is still what `member.build()` returns."""
         if not self.is_current() or self.estimator.history_ != member.history:
             return False
         params = {**member.stack.prototype.get_params(), "random_state": member.stack.seeds[member.index]}
@@ -153,12 +153,12 @@ class BuiltMember:
 
 
 def _is_same(value: Any, other: Any) -> bool:
-    """Whether two parameters are equal; objects that do not say so count as equal when they are of one class."""
+    """Whether two parameters are equal; objects that cannot be compared count as equal if they have the same class."""
     if value is other or type(value).__eq__ is object.__eq__:
         return type(value) is type(other)
     return type(value) is type(other) and repr(value) == repr(other)
 
 
 def estimator_of(member: FittedMember) -> BaseEstimator:
-    """The estimator that a fitted member is: the prototype of a copy that was not built, what a frozen one holds."""
+    """The estimator of a fitted member: the prototype for a copy that was not built, what a frozen one holds."""
     return member.stack.prototype if isinstance(member, StackedMember) else unwrapped(member)

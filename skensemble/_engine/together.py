@@ -1,4 +1,4 @@
-"""Runs of several fits that go on beside each other, as those of a search do, trained by common programs."""
+"""Runs of several fits at the same time, such as those of a search, trained by common programs."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from skensemble._engine.records import Data, RunPlan, State, ValidationData, Var
 from skensemble._numeric.host_rows import HostRows
 
 Logs = dict[str, np.ndarray]
-#: The state of a run after the epochs that it asked for, and their logs; or what was raised instead.
+#: The state of a run after the epochs that it asked for, and their logs; or the exception that was raised instead.
 Answer = tuple[State, Logs] | Exception
 
-#: Row orders of all runs that are drawn at once take at most so many bytes.
+#: Row orders of all runs that are drawn at once take at most this many bytes.
 _ORDER_BYTES = 128 * 2**20
-#: Runs take a program for more members, the last of which are thrown away, up to so many times as many: one for their
-#: own number would have to be traced.
+#: Runs use a program for up to this many times as many members, and the additional ones are thrown away: a program for
+#: their own number would have to be traced.
 _MOST_PADDING = 4
 
 
@@ -50,7 +50,7 @@ class Run(Protocol):
         """Bytes of the variables of all members."""
 
     def plan(self, first: int, n_epochs: int, *, stop_on_nan: bool) -> RunPlan:
-        """What a program is told of the next epochs."""
+        """What a program is told about the next epochs."""
 
 
 class Advance:
@@ -65,7 +65,7 @@ class Advance:
     Attributes
     ----------
     seconds : float
-        What its training took, or its share of what it took all together.
+        The time that its training took, or its share of the time for all.
     """
 
     def __init__(self, run: Run, n_epochs: int, *, stop_on_nan: bool) -> None:
@@ -74,7 +74,7 @@ class Advance:
         self._first: RunPlan | None = None
 
     def plan(self, first: int, n_epochs: int) -> RunPlan:
-        """What a program is told of some of the epochs, in turn: drawing the order of their rows draws them once."""
+        """What a program is told about some of the epochs; called in order, since it draws the orders of their rows."""
         plan = self.run.plan(self.run.epoch + first, n_epochs, stop_on_nan=self.stop_on_nan)
         if first == 0:
             self._first = plan
@@ -109,9 +109,9 @@ def advance(run: Run, n_epochs: int, *, stop_on_nan: bool) -> tuple[State, Logs]
 
 
 class CommonPrograms:
-    """Trains runs that ask at the same time, those that can by one program.
+    """Trains runs that ask at the same time, by one program where possible.
 
-    What they have in common is kept from one time to the next: data on the device, and how many members the program is
+    What they have in common is kept from one call to the next: data on the device, and how many members the program is
     for.
     """
 
@@ -145,13 +145,13 @@ class CommonPrograms:
             trained, failure = None, error
         if trained is not None:
             return list(trained)
-        # Where one of them is the cause of a failure, that shows here.
+        # If one of them is the cause of a failure, that shows here.
         answers = [_alone(request) for request in requests]
         if failure is not None and not any(isinstance(answer, Exception) for answer in answers):
             warnings.warn(
                 f"{len(requests)} fits could not be trained together, and each was trained by itself, which takes "
-                f"longer: {type(failure).__name__}: {failure}. Let fewer wait for each other, by `pre_dispatch` of the "
-                "search, where the memory was too small.",
+                f"longer: {type(failure).__name__}: {failure}. If memory was too small, let fewer wait for each other, "
+                "with `pre_dispatch` of the search.",
                 RuntimeWarning,
                 stacklevel=find_stacklevel(),
             )
@@ -159,7 +159,7 @@ class CommonPrograms:
 
 
 def _share_out(seconds: float, requests: Sequence[Advance]) -> None:
-    """Tell the requests their shares of a time, by the numbers of members."""
+    """Give the requests their shares of a time, by their numbers of members."""
     n_members = [len(request.run.fit.seeds) for request in requests]
     for request, n in zip(requests, n_members, strict=True):
         request.seconds = seconds * n / sum(n_members)
@@ -191,7 +191,7 @@ def _common_key(request: Advance) -> Hashable:
 
 
 def _is_on_host(data: Data) -> bool:
-    """Whether X is never in memory whole, or each member has weights of its own for all rows."""
+    """Whether X is never in memory as a whole, or each member has its own weights for all rows."""
     X = data.X
     large = isinstance(X, HostRows | np.memmap) or _n_bytes(X) > limits.RESIDENT_BYTES
     return large or (data.sample_weight is not None and len(data.sample_weight.shape) > 1)
@@ -206,7 +206,7 @@ def _kind_of(data: Data) -> Hashable:
 
 
 def _at_once(requests: Sequence[Advance], numbers: Sequence[int]) -> Iterator[list[int]]:
-    """Numbers of the requests that are answered at once: no more than fit into memory easily."""
+    """Numbers of the requests that are answered at once: no more than easily fit into memory."""
     most = max(len(request.run.fit.seeds) for request in requests)
     member_bytes = max(request.run.member_bytes for request in requests)
     remaining = iter(numbers)
@@ -271,7 +271,7 @@ class _Common:
         return _split(runs, state, logs, places)
 
     def _train_by_count(self, requests: Sequence[Advance]) -> list[tuple[State, Logs]] | None:
-        """`train` for those with the same numbers of rows together."""
+        """`train`, separately for requests with different numbers of rows."""
         groups: dict[Hashable, list[int]] = {}
         for i, request in enumerate(requests):
             groups.setdefault(tuple(sorted(_counts(request.run))), []).append(i)
@@ -294,9 +294,9 @@ class _Common:
         return answers
 
     def _place(self, runs: Sequence[Run]) -> list[tuple[int, int]] | None:
-        """Where the data of each run, and those that it is validated on, begin in the common data; None if too large.
+        """Where the data of each run, and its validation data, begin in the common data; None if they are too large.
 
-        Data of earlier runs are left out where there are too many.
+        Data of earlier runs are left out if there are too many.
         """
         for _ in range(2):
             starts = self._placed(runs)
@@ -333,9 +333,9 @@ class _Common:
         places: np.ndarray,
         layout: tuple[int, ...],
     ) -> RunPlan:
-        """The plans of all runs as one of the program."""
+        """The plans of all runs as one plan for the program."""
         first = plans[0]
-        # Members that are thrown away read any rows.
+        # It does not matter which rows the members read that are thrown away.
         orders = np.broadcast_to(np.arange(max(layout), dtype="int32") % self._rows.n_rows, (1, 1, max(layout)))
         orders = np.repeat(np.repeat(orders, len(first.orders), 0), len(layout), 1)
         member = itertools.count()
@@ -368,7 +368,7 @@ class _Common:
 
 
 class _Rows:
-    """Data of several fits one below the other, equal ones once."""
+    """Data of several fits, concatenated; equal data only once."""
 
     def __init__(self) -> None:
         self._parts: list[tuple[Data, Data]] = []
@@ -376,7 +376,7 @@ class _Rows:
         self.n_rows = self.n_bytes = 0
 
     def place(self, data: Data) -> int:
-        """Number of the row with which these data begin."""
+        """Number of the row at which these data begin."""
         start = 0
         for given, known in self._parts:
             if given is data or _are_equal(known, data):
@@ -389,14 +389,14 @@ class _Rows:
         return start
 
     def joined(self) -> Data:
-        """All of them, where programs read them."""
+        """All of them, loaded for programs."""
         if self._joined is None:
             parts = zip(*(known for _, known in self._parts), strict=True)
             self._joined = load_data(*(None if part[0] is None else np.concatenate(part) for part in parts))
         return self._joined
 
 
-#: So many rows tell most data apart before all are compared.
+#: This many rows distinguish most data, before all rows are compared.
 _N_COMPARED = 16
 
 
@@ -416,7 +416,7 @@ def _are_equal(known: Data, other: Data) -> bool:
 
 
 def _stages(n_epochs: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
-    """(first, stop) of epochs in which the same requests are trained, those of so many epochs; `most` in a stage."""
+    """(first, stop) of epochs in which the same requests are trained, by their numbers of epochs; `most` per stage."""
     first = 0
     for end in sorted(set(n_epochs)):
         while first < end:
@@ -431,7 +431,7 @@ def _counts(run: Run) -> tuple[int, ...]:
 
 
 def _places(counts: Sequence[int], layout: tuple[int, ...]) -> np.ndarray:
-    """The place in the layout of each member, which has as many rows."""
+    """The place of each member in the layout, with the same number of rows."""
     free: dict[int, list[int]] = {}
     for place, count in enumerate(layout):
         free.setdefault(count, []).append(place)

@@ -43,15 +43,15 @@ def fit_members(
     engine : {"auto", "fused", "keras"}, default="auto"
         "auto" falls back to "keras" where the fused program cannot give Keras' result; "fused" raises then.
     n_jobs : int, default=None
-        Number of joblib workers at most; fewer where more do not pay.
+        Largest number of joblib workers; fewer where more do not pay.
     task : Task, default=None
-        What tells how far the training is; it has not begun. `Task.end` takes `TrainedMembers`.
+        Reports progress; must not have begun. `Task.end` takes `TrainedMembers`.
     checkpoint : Checkpoint, default=None
         Where the state of the fit is kept, and taken from.
     first : int, default=0
-        Position of the first of `members` in the ensemble; for the checkpoint, and the number that callbacks get.
+        Position of the first of `members` in the ensemble, for the checkpoint and the numbers that callbacks get.
     stopping : EnsembleStopping, default=None
-        Ends the training of all members together; they are trained in this process then.
+        Ends the training of all members together; they are then trained in this process.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def fit_trajectory(
     task: Task | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> TrainedRun:
-    """Train one member and keep states of it on the way.
+    """Train one member and keep some of its states on the way.
 
     Parameters
     ----------

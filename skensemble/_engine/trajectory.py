@@ -25,15 +25,15 @@ class Trajectory:
     Attributes
     ----------
     n_kept : int
-        States that are kept, the last ones.
+        How many of the last states are kept.
     ends : tuple of int, default=None
-        Epochs, counted from 0 and ascending, at whose ends the state is kept; None means every epoch, and then a run
-        whose best variables are restored (`EarlyStopping`) counts as ended with its best epoch.
+        Epochs, counted from 0 and ascending, at whose ends the state is kept; None means every epoch; a run whose best
+        variables are restored (`EarlyStopping`) then counts as ended with its best epoch.
     rates : callable, default=None
         `rates(learning_rate, n_steps)` returns the learning rate of each step, (n_epochs, n_steps), from that of the
         optimizer; None leaves the optimizer alone.
     keeps_optimizer : bool, default=False
-        Whether the optimizer's variables are kept for every state, not for the newest only.
+        Whether the optimizer's variables are kept for every state, not only for the newest.
     """
 
     n_kept: int
@@ -42,7 +42,7 @@ class Trajectory:
     keeps_optimizer: bool = False
 
     def facts(self) -> list:
-        """What can be compared with another one; the learning rates by what they are for a made-up run."""
+        """What can be compared with another trajectory; learning rates by their values for an example run."""
         rates = None if self.rates is None else self.rates(1.0, 7)
         return [self.n_kept, self.ends, self.keeps_optimizer, rates]
 
@@ -72,7 +72,7 @@ class TrajectoryRecorder:
         sample_indices: np.ndarray,
         batch_size: int,
     ) -> None:
-        """Work out the learning rates; called before the first step.
+        """Compute the learning rates; called before the first step.
 
         Parameters
         ----------
@@ -105,7 +105,7 @@ class TrajectoryRecorder:
         return self.trajectory.ends is None or epoch in self.trajectory.ends
 
     def record(self, epoch: int, values: Variables, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
-        """Keep `values`, as of `read_state`, at the end of an epoch after the callbacks were called."""
+        """Keep `values`, as returned by `read_state`, at the end of an epoch after the callbacks were called."""
         if self._kept and not self.trajectory.keeps_optimizer:
             newest, before = self._kept[-1]
             self._kept[-1] = newest, Variables(before[0], before[1], [])
@@ -114,7 +114,7 @@ class TrajectoryRecorder:
             self._best = list(self._kept)
 
     def state(self) -> dict[str, Any]:
-        """All that was learned since the start, as plain data and arrays."""
+        """Everything that was learned since the start, as plain data and arrays."""
         return {
             "rates": self.rates,
             "rows": self.sample_indices,
@@ -124,7 +124,7 @@ class TrajectoryRecorder:
         }
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state`, in place of `start` and what came after it."""
+        """Continue from a `state`, in place of `start` and what came after it."""
         self.rates, self.sample_indices, self.batch_size = state["rates"], state["rows"], state["batch_size"]
         self._kept.clear()
         self._kept.extend(state["kept"])
@@ -163,7 +163,7 @@ def _history_until(history: History, n_epochs: int, arguments: FitArguments) -> 
 def _check_free_rate(model: keras.Model, callbacks: Sequence[keras.callbacks.Callback]) -> None:
     if follows_schedule(model.optimizer):
         raise ValueError(
-            "The optimizer of `estimator` must have a number as its learning rate, which `schedule` takes over: got "
+            "The optimizer of `estimator` must have a number as its learning rate, which `schedule` controls: got "
             "a LearningRateSchedule. Give its optimizer a number, and the form of the cycles as `schedule`."
         )
     for callback in callbacks:
@@ -193,7 +193,7 @@ class EpochStates(StackedMembers):
     Attributes
     ----------
     epochs : list of int
-        At whose ends they were taken, counted from 0.
+        Epochs at whose ends they were taken, counted from 0.
     """
 
     epochs: list[int]
@@ -243,7 +243,7 @@ class KerasTrajectoryRecorder(keras.callbacks.Callback):
         self._rates: np.ndarray | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Refuse what leaves some steps without a rate."""
+        """Refuse settings that leave some steps without a learning rate."""
         rates = self._recorder.rates
         if rates is None:
             return
@@ -270,7 +270,7 @@ class KerasTrajectoryRecorder(keras.callbacks.Callback):
 
 
 def _finalized_state(model: keras.Model) -> Variables:
-    """The variables as if the training ended here: with `use_ema`, Keras puts the averages in place then."""
+    """The variables as if training ended here: with `use_ema`, Keras then replaces them by the averages."""
     if not model.optimizer.use_ema:
         return read_state(model)
     variables = model.trainable_variables

@@ -1,4 +1,4 @@
-"""What goes to a worker and what comes back: data once, rows in few bytes, trained members as stacked arrays."""
+"""What is sent to a worker and what comes back: data once, rows in few bytes, trained members as stacked arrays."""
 
 import dataclasses
 import pickle
@@ -28,14 +28,14 @@ _INDICES = "sample_indices", "validation_indices", "columns"
 
 
 class MappedArray:
-    """A memory map on its way to a worker, which opens the same file: the rows do not travel.
+    """A memory map on its way to a worker, which opens the same file: the rows are not sent.
 
     Parameters
     ----------
     array : ndarray
         The map, or a part of it.
     opening : (callable, tuple)
-        As of `open_memmap`.
+        As returned by `open_memmap`.
     """
 
     def __init__(self, array: np.ndarray, opening: tuple[Callable[..., np.ndarray], tuple]) -> None:
@@ -48,7 +48,7 @@ class MappedArray:
         Raises
         ------
         FileNotFoundError
-            Where the worker does not see the file, or sees another one of that name.
+            Where the worker does not see the file, or sees a different one with that name.
         """
         try:
             array = self._open(*self._arguments)
@@ -122,7 +122,7 @@ def _check_travels(rows: LazyRows) -> None:
     except Exception as error:  # as many types as there are packages
         kind = type(rows.array)
         raise TypeError(
-            f"With `n_jobs` above 1 each worker opens X by itself, so X must be what can be pickled: got "
+            f"With `n_jobs` above 1 each worker opens X by itself, so X must be something that can be pickled: got "
             f"{kind.__module__}.{kind.__qualname__}, which cannot ({error}). Use n_jobs=None, or give X as a memory "
             "map (`numpy.load(path, mmap_mode='r')`), which workers open by its name."
         ) from error
@@ -146,7 +146,7 @@ class PackedIndices(NamedTuple):
     Attributes
     ----------
     values : ndarray of unsigned int
-        The indices; or a bit for each of `n_bits` numbers from 0, whether it is among them.
+        The indices; or a bit for each of `n_bits` numbers from 0, which says whether it is among them.
     n_bits : int or None
         None where `values` are the indices.
     """
@@ -205,9 +205,9 @@ def _with_indices(members: Mapping[int, MemberSpec], change: Callable[[Any], Any
 def without_networks(
     results: Mapping[int, MemberResult], members: Mapping[int, MemberSpec], known: frozenset[int]
 ) -> dict[int, MemberResult]:
-    """Results on the way back: stacked arrays alone of those members whose networks are `known` where they go.
+    """Results on the way back: only stacked arrays for members whose networks are `known` where they go.
 
-    Values of optimizers are left out of members that only predict.
+    Values of optimizers are left out for members that only predict.
     """
     stacks: dict[Any, list[int]] = {}
     for i, result in results.items():
@@ -227,7 +227,7 @@ def without_networks(
 
 
 def with_networks(results: Mapping[int, MemberResult], networks: Mapping[int, BuiltNetwork]) -> None:
-    """Give stacked arrays that came without their network the one that is here, in place."""
+    """Give stacked arrays that came without their network the network of this process, in place."""
     for i, result in results.items():
         if isinstance(result.member, StackedMember) and result.member.stack.prototype is None:
             result.member.stack.prototype = networks[i].estimator

@@ -48,13 +48,13 @@ def read_state(model: keras.Model) -> Variables:
 
 
 def write_state(model: keras.Model, values: Sequence[Sequence[Array]]) -> None:
-    """Put values, as of `read_state` or `Program.unstack`, into a model, building its optimizer if need be.
+    """Put values, as returned by `read_state` or `Program.unstack`, into a model, building its optimizer if need be.
 
     Parameters
     ----------
     model : keras.Model
     values : Variables
-        Those without optimizer variables leave the optimizer as it is.
+        Values without optimizer variables leave the optimizer as it is.
     """
     values = Variables(*map(list, values))
     optimizer = getattr(model, "optimizer", None)
@@ -69,6 +69,6 @@ def write_state(model: keras.Model, values: Sequence[Sequence[Array]]) -> None:
 
 
 def adapted_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """Layers that compute with constants made of their variables, anew at each `finalize_state`."""
+    """Layers that compute with constants made from their variables, again at each `finalize_state`."""
     layers = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.Normalization)]
     return [layer for layer in layers if layer.input_mean is None]

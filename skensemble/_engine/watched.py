@@ -27,7 +27,7 @@ def run_watched(
     checkpoint: GroupCheckpoint | None,
     saved: Mapping[str, Any] | None,
 ) -> list[FittedMember]:
-    """Train members each of which has Keras callbacks of its own; see `run_fused`."""
+    """Train members with their own Keras callbacks; see `run_fused`."""
     watched = WatchedRun(run, [_build(run.fit.prototype, spec) for spec in specs])
     if saved is not None:
         watched.resume(saved)
@@ -45,7 +45,7 @@ def run_watched(
 
 
 class WatchedRun:
-    """The models of the members of a group, which their callbacks see, beside the run of the program.
+    """The models of the members of a group, which their callbacks see, next to the run of the program.
 
     Parameters
     ----------
@@ -98,17 +98,17 @@ class WatchedRun:
                 self.running.remove(k)
 
     def members_now(self, running: Sequence[int]) -> list[FittedMember]:
-        """Members of which some still run, as if these ended now."""
+        """The members as if those that are still running ended now."""
         now = self.run.members([model.history.history for model in self.models])
         return [one if k in running else self.members[k] for k, one in enumerate(now)]
 
     @property
     def can_be_saved(self) -> bool:
-        """Whether all that the callbacks know can be saved."""
+        """Whether everything that the callbacks know can be saved."""
         return all(watcher.has_state for watcher in self.watchers)
 
     def saved(self) -> dict[str, Any]:
-        """What is to be known to go on from here: of the run, the callbacks, and the members that have ended."""
+        """What is needed to continue from here: of the run, the callbacks, and the members that have ended."""
         self.run.state = self._state_of_models()
         ended = {
             str(k): {"values": read_state(self.models[k]), "history": member.history_}
@@ -118,7 +118,7 @@ class WatchedRun:
         return self.run.saved(watchers={str(k): self.watchers[k].state() for k in self.running}, ended=ended)
 
     def resume(self, saved: Mapping[str, Any]) -> None:
-        """Put the members where `saved` had them; the run has resumed already."""
+        """Put the members where `saved` had them; the run must have been resumed already."""
         for k, ended in saved["ended"].items():
             write_state(self.models[int(k)], ended["values"])
             self.members[int(k)].history_ = history_of(ended["history"])
@@ -146,7 +146,7 @@ def _build(prototype: BaseWrapper, spec: MemberSpec) -> BaseWrapper:
 
 
 def _build_metrics(model: keras.Model, data: Data) -> None:
-    """Let Keras choose the metrics by one row: callbacks ask them whether more is better."""
+    """Let Keras choose the metrics from one row: callbacks ask them whether more is better."""
     x, y = np.asarray(data.X[:1]), np.asarray(data.y[:1])
     model.compute_metrics(x, y, model(x))
     model.reset_metrics()

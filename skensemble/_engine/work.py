@@ -1,4 +1,4 @@
-"""What the training of members takes, counted on one network of each estimator, which is built and not trained."""
+"""The work of training members, estimated from one network of each estimator, which is built and not trained."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,19 +25,19 @@ from skensemble.exceptions import NotFusableError
 def count_work(
     members: Mapping[int, MemberSpec], data: TrainingData, engine: str
 ) -> tuple[list[Work], dict[int, BuiltNetwork]]:
-    """What the members take, and the networks that were built to tell.
+    """The work of the members, and the networks that were built to estimate it.
 
     Parameters
     ----------
     members : dict of int to MemberSpec
-        By their numbers in the ensemble.
+        Members by their numbers in the ensemble.
     data : TrainingData
     engine : {"auto", "fused", "keras"}
 
     Returns
     -------
     works : list of Work
-        Of the members of each estimator that is to be trained.
+        For the members of each estimator that is to be trained.
     networks : dict of int to BuiltNetwork
         One for all copies of an estimator that may be trained by a program, by their numbers.
 
@@ -78,7 +78,7 @@ def count_work(
 def _build(
     prototype: BaseWrapper, arguments: FitArguments, specs: Sequence[MemberSpec], data: TrainingData, engine: str
 ) -> tuple[BuiltNetwork | None, bool]:
-    """The network of an estimator, None where its own `fit` has to build it; and whether a program may train it."""
+    """The network of an estimator (None where its own `fit` has to build it), and whether a program may train it."""
     try:
         check_fusable_estimator(prototype, arguments)
         may_be_fused = True

@@ -30,9 +30,9 @@ from skensemble._members.functions import Registered, put_functions_back
 from skensemble._members.inputs import TrainingData
 from skensemble._members.spec import MemberSpec
 
-# An error names so many members at most.
+# An error names at most this many members.
 _MOST_NAMES = 10
-# How often parts are sent out where data were lost with a Dask worker that died.
+# How often parts are sent if data were lost with a Dask worker that died.
 _ATTEMPTS = 3
 
 
@@ -44,9 +44,9 @@ class Parts(NamedTuple):
     unfinished : list of dict of int to MemberSpec
         The members of each part that are not finished, by their numbers; parts without any are left out.
     n_workers : int
-        How many parts there are when none is finished. One is trained in this process.
+        How many parts there are if none is finished. A single one is trained in this process.
     networks : dict of int to BuiltNetwork
-        As of `count_work`.
+        As returned by `count_work`.
     """
 
     unfinished: list[dict[int, MemberSpec]]
@@ -56,14 +56,14 @@ class Parts(NamedTuple):
 
 @dataclass(frozen=True)
 class SentPart:
-    """The small things that a worker gets; joblib's backends send large arrays once only where they stand beside it.
+    """The small things that a worker gets; joblib's backends send large arrays once only as separate arguments.
 
     Attributes
     ----------
     number : int
         Of the part.
     members : dict of int to MemberSpec
-        As of `pack`.
+        As returned by `pack`.
     names : ndarray of str or None
         Those of the columns of X.
     engine : {"auto", "fused", "keras"}
@@ -71,7 +71,7 @@ class SentPart:
         Without data.
     checkpoint : Checkpoint or None
     known : frozenset of int
-        Members whose networks are known where the results go.
+        Members whose networks are known where the results are sent.
     """
 
     number: int
@@ -95,9 +95,9 @@ def check_backend(n_jobs: int | None) -> None:
 def parts_of(
     members: Mapping[int, MemberSpec], data: TrainingData, engine: str, finished: Results, n_jobs: int | None
 ) -> Parts:
-    """Members to train in a part for each worker that pays.
+    """Members to train, in one part for each worker that pays.
 
-    Parts do not depend on which members are `finished`: the others must form the groups in which they were.
+    Parts do not depend on which members are `finished`: the others must form the same groups as before.
     """
     to_train = [i for family in families(members) for i in family]
     if all(i in finished for i in to_train):
@@ -113,7 +113,7 @@ def parts_of(
 
 
 def fit_parts(parts: Parts, data: TrainingData, engine: str, task: Task, checkpoint: Checkpoint | None) -> Results:
-    """Fit parts of members, as of `parts_of`, each in a worker; where there is one part, in this process."""
+    """Fit parts of members, from `parts_of`, each in a worker; a single part in this process."""
     if not parts.unfinished:
         task.begin(0)
         return {}
@@ -180,7 +180,7 @@ def _fit_part(
     sample_weight: np.ndarray | None,
     part: SentPart,
 ) -> tuple[int, Results]:
-    """Fit a part in a worker, whose share of the cores is set and what was `registered` is known; with its number."""
+    """Fit a part in a worker, where the share of the cores is set and `registered` is known; with its number."""
     data = Arguments(*map(received, (floats, given, y, sample_weight))).data(part.names)
     part.task.set_data(data.X.given, data.y, data.sample_weight)
     results = fit_here(unpack(part.members), data, part.engine, part.task, None, part.checkpoint)
@@ -190,7 +190,7 @@ def _fit_part(
 class ShareOfCores:
     """Unpickled in a worker, lets it use its share of the cores.
 
-    As the first argument of a task it comes before those with which TensorFlow starts its threads.
+    As the first argument of a task, it is unpickled before those with which TensorFlow starts its threads.
     """
 
     def __reduce__(self) -> Any:

@@ -27,7 +27,7 @@ def read_arrays(data, name, error=ValueError):
     ----------
     data : bytes
     name : str
-        What the message calls it.
+        Its name in messages.
     error : type, default=ValueError
         Of the error.
 
@@ -38,4 +38,4 @@ def read_arrays(data, name, error=ValueError):
     try:
         return {name: array if array.flags.writeable else array.copy() for name, array in load(data).items()}
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as reason:
-        raise error(f"{name} must be safetensors: {reason}.") from reason
+        raise error(f"{name} must be in the safetensors format: {reason}.") from reason

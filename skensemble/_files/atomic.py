@@ -9,7 +9,7 @@ from pathlib import Path
 
 _PREFIX = ".skensemble-"
 _TEMPORARY = re.compile(rf"{re.escape(_PREFIX)}(\d+)-\w+\.tmp")
-# The process may run on another machine, where a directory is shared: it is given an hour.
+# The process may run on another machine that shares the directory, so it is given an hour.
 _SECONDS_BEFORE_SWEEP = 3600
 
 

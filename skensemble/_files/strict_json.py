@@ -4,11 +4,11 @@ import json
 import math
 import re
 
-#: Deepest nesting that is read; Python's own parser gives up with a RecursionError somewhere above it.
+#: Deepest nesting that is read; Python's own parser gives up with a RecursionError somewhere beyond it.
 MAX_DEPTH = 64
 #: Integers of more digits must be written as text.
 MAX_DIGITS = 20
-#: Text may lack its end here, which makes no match twice, however long; the parser refuses it.
+#: Matches text without an end, too, so that nothing is scanned twice, however long; the parser refuses such text.
 _BRACKET_OR_TEXT = re.compile(r'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 
 
@@ -34,7 +34,7 @@ def read_json(data, name, error=ValueError):
     ----------
     data : bytes
     name : str
-        What the message calls it.
+        Its name in messages.
     error : type, default=ValueError
         Of the error.
 

@@ -1,4 +1,4 @@
-"""Which estimators build the same network, told before it is built, so that it is built once."""
+"""Which estimators build the same network, decided before it is built, so that it is built only once."""
 
 import inspect
 from collections.abc import Hashable
@@ -21,7 +21,7 @@ from skensemble._members.frozen import freeze
 from skensemble._members.named_inputs import check_whole_numbers
 from skensemble._members.output_check import check_output
 
-# Parameters by which networks do not differ when they are built and compiled.
+# Parameters that make no difference when networks are built and compiled.
 _OF_FIT = {
     "batch_size",
     "callbacks",
@@ -39,17 +39,17 @@ _OF_FIT_PREFIXES = ("callbacks__", "fit__", "predict__")
 
 
 def network_keys(estimator: BaseWrapper, X: Any, y: np.ndarray) -> tuple[Hashable | None, Hashable | None]:
-    """Two keys: equal where estimators build the same network, and where it is the same but for its optimizer.
+    """Two keys: equal where estimators build the same network, and where it is the same except for its optimizer.
 
-    Functions and objects of the user's count as the same where `signature` takes them for the same, so that nothing
-    that might build another network is equal. None where it cannot be told.
+    The user's functions and objects count as the same where `signature` takes them for the same, so that nothing that
+    might build another network is equal. None where that cannot be decided.
 
     Parameters
     ----------
     estimator : scikeras estimator
         A clone, not initialized.
     X, y : ndarray
-        What it is to be initialized with.
+        The data to initialize it with.
     """
     is_known = isinstance(X, np.ndarray) and given_model(estimator) is None and not has_own_encoders(estimator)
     if not is_known or any(isinstance(value, keras.Layer) for value in vars(estimator).values()):
@@ -70,7 +70,7 @@ def network_keys(estimator: BaseWrapper, X: Any, y: np.ndarray) -> tuple[Hashabl
 
 
 def _sees_parameters(estimator: BaseWrapper) -> bool:
-    """Whether the function that builds the network is told all parameters, or its own way of taking them is unknown."""
+    """Whether the function that builds the network is given all parameters, or how it takes them is unknown."""
     build = estimator.build_fn if estimator.model is None else estimator.model
     if build is None:
         return own_build_function(estimator) is not None
@@ -79,7 +79,7 @@ def _sees_parameters(estimator: BaseWrapper) -> bool:
 
 
 def take_over(estimator: BaseWrapper, initialized: BaseWrapper, X: np.ndarray, y: np.ndarray) -> None:
-    """Initialize an estimator as another one with the same key was, by its model."""
+    """Initialize an estimator like another one with the same key, from its model."""
     initialize_like(estimator, initialized)
     check_whole_numbers(estimator.model_, X)
     check_output(estimator, encode_target(estimator, y))

@@ -1,7 +1,7 @@
 """The architecture of a compiled Keras model as a hashable, equal for two models that may share one program.
 
-All that a program depends on is described, and nothing that is state: values of variables, seeds, a float learning rate
-and the names that Keras counts up (``dense_3``) are left out.
+It describes everything that a program depends on, and no state: values of variables, seeds, a float learning rate and
+the names that Keras counts up (``dense_3``) are left out.
 """
 
 import functools
@@ -50,9 +50,8 @@ def remembered(describe: Any) -> Any:
 def signature(model: keras.Model) -> Any:
     """A hashable that is equal for two compiled models which may share one program.
 
-    Functions and classes of the user enter as themselves (not by name) and are kept alive by it. A function defined
-    anew by the same code with the
-    same defaults and closure counts as the same.
+    The user's functions and classes enter as themselves (not by name) and are kept alive by it. A function defined
+    again by the same code, with the same defaults and closure, counts as the same.
 
     Parameters
     ----------
@@ -90,7 +89,7 @@ def _is_subclassed(layer: keras.Layer) -> bool:
 
 
 class _Bare(keras.Model):
-    """A model without anything of the user's."""
+    """A model without anything that the user added."""
 
 
 @functools.cache
@@ -110,7 +109,7 @@ def _known_attributes_of_described() -> Any:
 
 
 class _BareLayer(keras.Layer):
-    """A layer without anything of the user's."""
+    """A layer without anything that the user added."""
 
     def call(self, x: Any) -> Any:
         return x
@@ -124,7 +123,7 @@ def _known_attributes_of_layers() -> Any:
 
 
 def _plain_attributes(layer: keras.Layer) -> Any:
-    """Numbers, texts and arrays that a layer of the user's holds, whose configuration need not tell them."""
+    """Numbers, texts and arrays that the user's layer holds, which need not be in its configuration."""
     known = _known_attributes_of_layers()
     own = {name: value for name, value in vars(layer).items() if name not in known and not name.startswith("_self_")}
     return {name: value for name, value in own.items() if is_plain(value) and "seed" not in name}
@@ -137,11 +136,11 @@ def _own_attributes(model: keras.Model) -> Any:
 
 
 def described(model: keras.Model) -> Any:
-    """What the configuration of a model does not tell.
+    """What is missing from the configuration of a model.
 
-    That is the configuration of layers which layers or models of the user's own hold, and the attributes of models of
-    the user's own classes, whose configuration Keras 3.8 to 3.15 makes of the defaults of their arguments, or of their
-    layers alone, whatever was given.
+    That is the configuration of layers inside the user's own layers or models, and the attributes of models of the
+    user's own classes. Keras 3.8 to 3.15 makes the configuration of the latter from the defaults of their arguments, or
+    only from their layers, whatever was given.
     """
     layers = all_layers(model)
     if all(is_keras(layer) for layer in layers):
@@ -185,7 +184,7 @@ def why_not_from_configuration(model: keras.Model) -> str | None:
 
 
 def _names(model: keras.Model) -> Any:
-    """Names of layers and operations, which Keras counts up, to others that it does not."""
+    """Maps names of layers and operations, which Keras counts up, to names without a counter."""
     layers = all_layers(model)
     functions = [
         one for layer in layers for one in getattr(layer, "operations", ()) if not isinstance(one, keras.Layer)
@@ -194,7 +193,7 @@ def _names(model: keras.Model) -> Any:
 
 
 def _without_state(config: Any, names: Any, is_name: Any = False) -> Any:
-    """A layer's configuration without what is state: initializers, seeds, names (only where a string is a name)."""
+    """A layer's configuration without state: initializers, seeds, names (only where a string is a name)."""
     if isinstance(config, dict):
         module = config.get("module", "keras")
         ours = isinstance(module, str) and module.startswith("keras")
@@ -211,7 +210,7 @@ def _without_state(config: Any, names: Any, is_name: Any = False) -> Any:
 
 
 def _uncounted_paths(model: keras.Model) -> Any:
-    """Paths of the trainable variables, the counter left out of names that Keras gave (`dense_3/kernel`)."""
+    """Paths of the trainable variables, without the counters in names that Keras gave (`dense_3/kernel`)."""
     uncounted = {}
     for layer in all_layers(model):
         base = re.sub(r"_\d+$", "", layer.name)
@@ -226,7 +225,7 @@ def _compilation(model: keras.Model) -> Any:
     if isinstance(config.get("learning_rate"), float):  # LossScaleOptimizer has none of its own
         del config["learning_rate"]
     pattern = excluded_from_weight_decay(optimizer)
-    # Muon and an exclusion by name choose by the names of variables.
+    # Muon and exclusions by name choose by the names of variables.
     names = _uncounted_paths(model) if pattern or "exclude_layers" in config else None
     return (
         *(None if given is None else tuple(map(freeze, given)) for given in given_losses_and_metrics(model)),

@@ -36,7 +36,7 @@ def own_callbacks(estimator: BaseEstimator, number: int, *, copies: bool = True)
     Parameters
     ----------
     estimator : scikeras estimator
-        Left as it is. Functions among its callbacks are called; `{member}` in paths becomes the number.
+        Not changed. Functions among its callbacks are called; `{member}` in paths becomes the number.
     number : int
     copies : bool, default=True
         Whether callbacks that are given as instances are copied.
@@ -66,7 +66,7 @@ def _is_factory(value: Any) -> bool:
 
 
 def _prepared(value: Any, number: int, copies: bool) -> Any:
-    """The value of a parameter with what its functions make in their places; classes are left to scikeras."""
+    """The value of a parameter with its functions replaced by what they make; classes are left to scikeras."""
     if isinstance(value, Mapping):
         return {name: _prepared(one, number, copies) for name, one in value.items()}
     if isinstance(value, list | tuple):
@@ -90,7 +90,7 @@ def _made(factory: Any, number: int) -> Any:
 
 
 def _call(factory: Any, number: int) -> Any:
-    """Call with the number where there is a parameter without a default, or one named `member`; else with nothing."""
+    """Call with the number if there is a parameter without a default, or one named `member`; otherwise with nothing."""
     try:
         parameters = inspect.signature(factory).parameters.values()
     except ValueError:  # functions that are not written in Python
@@ -132,7 +132,7 @@ def check_paths(callbacks: Mapping[int, list[keras.callbacks.Callback]]) -> None
     Parameters
     ----------
     callbacks : dict of int to list of keras.callbacks.Callback
-        By the number of the member.
+        Callbacks by the number of the member.
     """
     owners: dict[str, int] = {}
     for number, own in callbacks.items():
@@ -144,7 +144,7 @@ def check_paths(callbacks: Mapping[int, list[keras.callbacks.Callback]]) -> None
                 owner = owners.setdefault(os.path.abspath(path), number)
                 if owner != number:
                     raise ValueError(
-                        f"`callbacks` of several members must not write to one path: members {owner} and {number} "
+                        f"`callbacks` of several members must not write to the same path: members {owner} and {number} "
                         f"share {name}={os.fspath(path)!r} of {type(callback).__name__}. Put {{member}} into the path, "
                         "which becomes the number of the member, or give a function of that number that makes the "
                         "callback."

@@ -1,4 +1,4 @@
-"""What a member must be: a network of the kind of the ensemble, and where it is fitted already, on data like these."""
+"""What a member must be: a network of the ensemble's kind and, if it is already fitted, fitted on data like these."""
 
 import inspect
 from typing import Any
@@ -51,7 +51,7 @@ def check_member(
     classifier : bool
         Whether the ensemble is a classifier.
     name : str, default="estimator"
-        What the message calls it.
+        Its name in messages.
     pipelines : bool, default=False
         Whether it may be a pipeline that ends in a scikeras estimator.
     """
@@ -74,7 +74,7 @@ def check_takes_columns(estimator: Any) -> None:
     Parameters
     ----------
     estimator : object
-        As the user gave it; None stands for the default network.
+        As the user gave it; None means the default network.
     """
     way_out = "Set max_features=1.0, so that members take all columns."
     if isinstance(estimator, list) or is_frozen(estimator):
@@ -127,7 +127,7 @@ def _described(value: Any) -> str:
 
 
 def _how_to_wrap(value: Any, classifier: bool) -> str:
-    """What to do with something that is no estimator."""
+    """What to do with something that is not an estimator."""
     wrapper = "KerasClassifier" if classifier else "KerasRegressor"
     if _is_builder(value):
         return f"Wrap it: {wrapper}({getattr(value, '__name__', 'build')})."

@@ -1,4 +1,4 @@
-"""What a value is, as text that another process gives too: estimators by their parameters, functions by their code."""
+"""What a value is, as text that is the same in each process: estimators by parameters, functions by their code."""
 
 import functools
 import hashlib
@@ -16,9 +16,9 @@ from skensemble._compat.scikeras import BaseWrapper, draws_new_values
 from skensemble._members.frozen import cell_content, names_in, underlying
 from skensemble._members.spec import is_frozen
 
-# Rows of the data that are hashed at once hold about so many bytes: X may be a file larger than the memory.
+# Rows of the data that are hashed at once hold about this many bytes: X may be a file larger than the memory.
 _CHUNK_BYTES = 16 * 2**20
-# Packages whose versions tell what their code does; that of others is told by itself.
+# Packages whose version identifies their code; the code of others is described itself.
 PACKAGES = ("keras", "numpy", "scikeras", "sklearn", keras.backend.backend())
 _LIBRARIES = {"builtins", "functools", "joblib", "scipy", "skensemble", *PACKAGES}
 # Parameters of members that their training does not depend on, or that the ensemble sets.
@@ -46,7 +46,7 @@ def digest_array(array: np.ndarray) -> str:
 
 
 def describe_parameters(estimator: BaseEstimator) -> dict[str, str]:
-    """Text of the type and of each parameter of an estimator; a fitted one that is not trained is but its type."""
+    """Text of the type and of each parameter of an estimator; for a fitted one that is not trained, only the type."""
     texts = {"estimator": describe(type(estimator))}
     if is_frozen(estimator):
         return texts
@@ -59,19 +59,19 @@ def describe_parameters(estimator: BaseEstimator) -> dict[str, str]:
 
 
 class _Architecture:
-    """A Keras model without the values that are drawn anew."""
+    """A Keras model without the values that are drawn again."""
 
     def __init__(self, model: keras.Model) -> None:
         self.model = model
 
 
 def describe(value: Any) -> str:
-    """What a value is, as text that another process gives too: functions by their code, objects by what they hold."""
+    """What a value is, as text that is the same in each process: functions by their code, objects by what they hold."""
     return _Description().of(value)
 
 
 class _Description:
-    """Text of one value; what occurs a second time is named by its number, so that cycles end."""
+    """Text of one value; what occurs a second time is represented by its number, so that cycles end."""
 
     def __init__(self) -> None:
         self._seen: dict[int, tuple[int, Any]] = {}
@@ -183,7 +183,8 @@ def _is_library(module: str | None) -> bool:
 def _renumbered(text: str, *classes: type) -> str:
     """Names that Keras counts up in a process ("dense", "dense_7"), counted from their first use in the text.
 
-    The first of a process has no number. It is known by its class: one of `classes`, or one that the text names.
+    The first one in a process has no number. It is recognized by its class: one of `classes`, or one that the text
+    names.
     """
     bases = {_in_snake_case(name) for name in (*(cls.__name__ for cls in classes), *_CLASS_NAME.findall(text))}
     names: dict[str, str] = {}
@@ -198,6 +199,6 @@ def _renumbered(text: str, *classes: type) -> str:
 
 
 def _in_snake_case(name: str) -> str:
-    """How Keras makes a name of that of a class."""
+    """The name that Keras makes from the name of a class."""
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()

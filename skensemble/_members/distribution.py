@@ -1,4 +1,4 @@
-"""Networks that predict a distribution, and the rule that all members of an ensemble do or none does."""
+"""Networks that predict a distribution, and the rule that either all members of an ensemble do or none."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,14 +13,14 @@ N_UNITS = {None: 1, "normal": 2}
 
 
 def check_distribution(estimator: BaseEstimator) -> None:
-    """Raise where the `distribution` of a regressor is none that its network can predict."""
+    """Raise where the `distribution` of a regressor is not one that its network can predict."""
     distribution = estimator.distribution
     if not isinstance(distribution, str | None) or distribution not in N_UNITS:
         raise ValueError(f"`distribution` must be 'normal' or None: got {distribution!r}.")
     if distribution is not None and has_own_target_encoder(estimator):
         raise ValueError(
             f"`distribution` needs targets that the network sees as they are: {type(estimator).__name__} has a "
-            "target_encoder of its own, which says nothing of standard deviations. Scale y before fit, or pass "
+            "target_encoder of its own, which cannot handle standard deviations. Scale y before fit, or pass "
             "distribution=None."
         )
 
@@ -36,7 +36,7 @@ def check_all_or_none(predicts: Sequence[bool]) -> None:
         without = [i for i, one in enumerate(predicts) if not one]
         raise ValueError(
             "All members must predict a distribution, or none of them: the noise of a mixture is not known where a "
-            f"member does not tell it. Of {len(predicts)} members, {without} (counted from 0) have none. Give them "
+            f"member does not predict it. Of {len(predicts)} members, {without} (counted from 0) have none. Give them "
             "distribution='normal', or leave them out."
         )
 

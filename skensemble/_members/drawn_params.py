@@ -9,7 +9,7 @@ from sklearn.model_selection import ParameterSampler
 
 from skensemble._members.spec import is_frozen
 
-# What the ensemble gives to each member.
+# Parameters that the ensemble sets for each member.
 _OF_ENSEMBLE = "random_state"
 
 
@@ -19,7 +19,7 @@ def check_distributions(estimator: Any, distributions: Any) -> None:
     Parameters
     ----------
     estimator : estimator, list or None
-        As an averaging ensemble is given it.
+        As given to an averaging ensemble.
     distributions : dict, list of dict or None
     """
     if distributions is None:
@@ -32,7 +32,7 @@ def check_distributions(estimator: Any, distributions: Any) -> None:
     parts = distributions if isinstance(distributions, list) else [distributions]
     names = [name for part in parts for name in part]
     if not names:
-        raise ValueError("`param_distributions` must name a parameter or more: got none. None draws nothing.")
+        raise ValueError("`param_distributions` must name at least one parameter: got none. None draws nothing.")
     if any(name.split("__")[-1] == _OF_ENSEMBLE for name in names):
         raise ValueError(
             "`param_distributions` must not draw `random_state`: each member has a seed of its own, which follows from "
@@ -46,12 +46,12 @@ def draw_params(entropy: int, n_members: int, distributions: Any) -> list[dict[s
     Parameters
     ----------
     entropy : int
-        As of `draw_entropy`.
+        As returned by `draw_entropy`.
     n_members : int
     distributions : dict or list of dict
-        As of scikit-learn's `ParameterSampler`.
+        As in scikit-learn's `ParameterSampler`.
     """
-    # Children of the sequences that give the members' seeds, beside those that give their columns.
+    # Children of the sequences that give the members' seeds, separate from those that give their columns.
     sequences = [np.random.SeedSequence(entropy, spawn_key=(i, 1)) for i in range(n_members)]
     states = [np.random.RandomState(int(sequence.generate_state(1)[0])) for sequence in sequences]
     drawn = [next(iter(ParameterSampler(distributions, 1, random_state=state))) for state in states]

@@ -1,4 +1,4 @@
-"""Rows and columns that each member draws of its own: how many, which, and which rows it leaves out."""
+"""Rows and columns that each member draws: how many, which, and which rows it leaves out."""
 
 import numbers
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ def count_rows(max_samples: int | float, n_samples: int, *, replace: bool) -> in
     Raises
     ------
     ValueError
-        Where without replacement there are not so many.
+        Where, without replacement, there are fewer rows.
     """
     is_count = isinstance(max_samples, numbers.Integral)
     n_drawn = int(max_samples) if is_count else max(1, int(max_samples * n_samples))
@@ -29,7 +29,7 @@ def count_columns(max_features: int | float, row_shape: tuple[int, ...]) -> int 
     Raises
     ------
     ValueError
-        Where there are no columns to draw, or not so many.
+        Where there are no columns to draw, or fewer.
     """
     is_count = isinstance(max_features, numbers.Integral)
     if not is_count and max_features == 1:
@@ -52,7 +52,7 @@ def count_columns(max_features: int | float, row_shape: tuple[int, ...]) -> int 
 
 def draw_rows(seeds: Sequence[int], n_samples: int, n_drawn: int, *, replace: bool) -> list[np.ndarray]:
     """Rows of each member, in ascending order."""
-    # Generators of their own: the seed itself gives the order in which the rows are visited.
+    # Separate generators: the seed itself gives the order in which the rows are visited.
     generators = [np.random.default_rng([seed, n_samples]) for seed in seeds]
     return [np.sort(generator.choice(n_samples, n_drawn, replace=replace)) for generator in generators]
 
@@ -66,7 +66,7 @@ def rows_left_out(rows: Sequence[np.ndarray], n_samples: int) -> np.ndarray:
 
 
 def validation_rows(left_out: np.ndarray) -> list[np.ndarray]:
-    """Rows on which each member is validated: as many for each, so that they train together, spread over all it has."""
+    """Rows on which each member is validated: the same number for each, so that they train together, evenly spread."""
     n_rows = left_out.sum(axis=1).min()
     if n_rows == 0:
         raise ValueError("`oob_validation` needs rows that every member leaves out: one of them drew all rows.")

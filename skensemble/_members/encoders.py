@@ -11,7 +11,7 @@ from skensemble._compat.scikeras import is_categorical_crossentropy, is_one_hot_
 
 
 class Unchanged(BaseEstimator):
-    """Stands for an encoder where there is nothing to encode."""
+    """Used as an encoder where there is nothing to encode."""
 
     def fit(self, values: Any) -> Any:
         """Return itself."""
@@ -25,7 +25,7 @@ class Unchanged(BaseEstimator):
 
 
 class _Numbers(BaseEstimator):
-    """Labels, one a row, as numbers of their classes in a column."""
+    """Labels, one per row, as a column of class numbers."""
 
     def __init__(self, classes: np.ndarray) -> None:
         self.classes = classes
@@ -54,7 +54,7 @@ class _Numbers(BaseEstimator):
 
 
 class _Indicators(_Numbers):
-    """Labels, one a row, as a row of zeros with a one for the class."""
+    """Labels, one per row, as a row of zeros with a one for the class."""
 
     def transform(self, y: np.ndarray) -> Any:
         """A row of zeros and a one for each label."""
@@ -66,7 +66,7 @@ class _Indicators(_Numbers):
 
 
 class _IndicatorsOfTwo(_Indicators):
-    """`_Indicators` of two classes, of which scikeras gives the predictions back as numbers."""
+    """`_Indicators` of two classes, for which scikeras returns predictions as numbers."""
 
     def inverse_transform(self, indicators: Any) -> Any:
         """Labels of a column of numbers."""
@@ -76,10 +76,11 @@ class _IndicatorsOfTwo(_Indicators):
 class LabelEncoder(ClassifierLabelEncoder):
     """scikeras' encoder of labels, made of parts that no tool watches.
 
-    Its results are the same, but for two classes with categorical cross-entropy, which scikeras does not make one-hot.
+    Its results are the same, except for two classes with categorical cross-entropy, which scikeras does not make
+    one-hot.
 
-    mlflow's autologging takes any fit of one of scikit-learn's own estimators that no other one has called for the
-    training of the user's model. With `transform_output="pandas"` they would return tables, too.
+    mlflow's autologging takes any fit of a scikit-learn estimator that is not called by another one for the training of
+    the user's model. With `transform_output="pandas"`, scikit-learn's encoders would also return tables.
     """
 
     def fit(self, y: np.ndarray) -> Any:

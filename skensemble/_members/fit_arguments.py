@@ -14,14 +14,14 @@ DEFAULT_BATCH_SIZE = 32  # of `Model.fit`
 
 @dataclasses.dataclass(frozen=True)
 class FitArguments:
-    """Arguments of `Model.fit`, but for `callbacks` and `verbose`; see Keras.
+    """Arguments of `Model.fit`, except `callbacks` and `verbose`; see Keras.
 
     Attributes
     ----------
     batch_size, validation_batch_size : int or None
         -1 means all rows.
     others : dict
-        Arguments without a field of their own, those that are None left out.
+        Arguments without their own field, except those that are None.
     """
 
     epochs: int
@@ -36,7 +36,7 @@ class FitArguments:
 
     @classmethod
     def of(cls, estimator: BaseWrapper, **given: Any) -> "FitArguments":
-        """Arguments that a scikeras estimator hands to `Model.fit`; those that are `given` stand in for its own."""
+        """Arguments that a scikeras estimator passes to `Model.fit`; those that are `given` replace its own."""
         arguments = fit_arguments(estimator) | given
         fields = {field.name for field in dataclasses.fields(cls)} - {"others"}
         others = {name: value for name, value in arguments.items() if name not in {*fields, "verbose"}}
@@ -47,15 +47,15 @@ class FitArguments:
 
     @property
     def key(self) -> str:
-        """Equal for arguments by which members can be trained together, but for the data they are validated on."""
+        """Equal for arguments with which members can be trained together, apart from the data they are validated on."""
         return repr(dataclasses.replace(self, validation_data=None, others={}))
 
     def train_batch_size(self, n_rows: int) -> int:
-        """Rows in a batch of the training on `n_rows` rows."""
+        """Rows in a training batch, when training on `n_rows` rows."""
         return _given_or(self.batch_size, n_rows, DEFAULT_BATCH_SIZE)
 
     def evaluation_batch_size(self, n_rows: int) -> int:
-        """Rows in a batch of the validation of a training on `n_rows` rows."""
+        """Rows in a validation batch, when training on `n_rows` rows."""
         return _given_or(self.validation_batch_size, n_rows, self.train_batch_size(n_rows))
 
     def evaluates(self, epoch: int) -> bool:

@@ -1,7 +1,7 @@
-"""Values as hashables, equal for values that may be taken for the same.
+"""Values as hashables that are equal for values that can be treated as the same.
 
-Functions, classes and objects of the user's enter with all that their code reads: defaults, closures, globals and
-attributes. Any of these may change from one fit to the next, as in a notebook whose cells run again.
+The user's functions, classes and objects enter with everything that their code reads: defaults, closures, globals and
+attributes. Any of these may change from one fit to the next, as in a notebook whose cells are run again.
 """
 
 import argparse
@@ -20,9 +20,9 @@ import numpy as np
 #: Where packages are installed, whose globals and classes stay as they are.
 _INSTALLED = ("site-packages", "dist-packages")
 _PLAIN = (str, bool, int, float, types.NoneType, types.FunctionType)
-#: Methods that Keras wraps anew in every layer, and those that its `fit` and `predict` make for a model.
+#: Methods that Keras wraps in every new layer, and those that its `fit` and `predict` make for a model.
 WRAPPED = ("build", "quantize", "call", "quantized_build", "train_function", "test_function", "predict_function")
-#: Larger arrays are told by their digest.
+#: Larger arrays are represented by their digest.
 _DIGESTED_BYTES = 1024
 _N_REMEMBERED = 1024
 
@@ -46,7 +46,7 @@ def freeze(value: Any) -> Any:
 
 
 class _Freezing:
-    """A hashable of one value; what occurs a second time is named by its number, so that cycles end."""
+    """A hashable of one value; what occurs a second time is represented by its number, so that cycles end."""
 
     def __init__(self) -> None:
         self._seen: dict[int, tuple[int, Any]] = {}
@@ -77,7 +77,7 @@ class _Freezing:
         return rule(self, value)
 
     def _held(self, value: Any) -> Any:
-        """What code reads, of which layers and variables are told by which they are."""
+        """What code reads; layers and variables in it are represented by their identity."""
         return (Same(value), _constants(value)) if isinstance(value, keras.Layer | keras.Variable) else self.of(value)
 
     def _partial(self, value: functools.partial) -> Any:
@@ -130,7 +130,7 @@ class _Freezing:
 
 
 def _is_library(module: str | None) -> bool:
-    """Whether a module is one of Python, of this package or of an installed one."""
+    """Whether a module belongs to Python, to this package or to an installed one."""
     if not isinstance(module, str | None):  # of a class in compiled code
         return True
     package = (module or "").partition(".")[0]
@@ -146,7 +146,7 @@ def _digest(array: np.ndarray) -> bytes:
 
 
 def _constants(value: keras.Layer | keras.Variable) -> tuple[bytes, ...]:
-    """What becomes a part of a program: JAX takes variables that are not the model's by the values that they have."""
+    """What becomes a constant of a program: JAX takes the current values of variables that are not the model's."""
     if keras.backend.backend() == "tensorflow":  # which reads them in each step
         return ()
     variables = value.variables if isinstance(value, keras.Layer) else [value]
@@ -154,7 +154,7 @@ def _constants(value: keras.Layer | keras.Variable) -> tuple[bytes, ...]:
 
 
 def cell_content(cell: types.CellType) -> Any:
-    """What a closure holds; None where it was not assigned yet."""
+    """What a closure holds; None where it has not been assigned yet."""
     try:
         return cell.cell_contents
     except ValueError:  # not assigned yet
@@ -187,14 +187,14 @@ def freeze_object(value: Any) -> Any:
     config = dict(value.get_config())
     name = config.pop("name", None)
     if isinstance(value, keras.metrics.Metric):
-        # Keras counts up the names it gives; a name of the user's is a key of the logs.
+        # Keras counts up the names it gives; a name that the user gave is a key of the logs.
         own = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", type(value).__name__)).lower()
         config["name"] = own if re.fullmatch(rf"{re.escape(own)}(_\d+)?", name or own) else name
     return freeze(type(value)), freeze(config), attributes(value), own_state(value)
 
 
 def attributes(value: Any) -> Any:
-    """Functions and objects of the user's that an object holds: its configuration knows them by name only."""
+    """The user's functions and objects that an object holds: its configuration has only their names."""
     found = []
     for name, attribute in sorted(vars(value).items()):
         if name in WRAPPED or "initializer" in name:
@@ -209,7 +209,7 @@ def attributes(value: Any) -> Any:
 
 
 def freeze_attribute(value: Any, position: Any) -> Any:
-    """`freeze` where layers are told by their position, and variables by their shape."""
+    """`freeze` where layers are represented by their position, and variables by their shape."""
     if isinstance(value, keras.Layer):
         return "layer", position.get(id(value))
     if isinstance(value, keras.Variable):
@@ -225,16 +225,16 @@ def freeze_attribute(value: Any, position: Any) -> Any:
 
 @functools.cache
 def _attributes_of_bases() -> dict[type, set[str]]:
-    """What Keras' base classes hold, which the configuration tells."""
+    """What Keras' base classes hold, and is in the configuration."""
     bases = (keras.losses.Loss(), keras.metrics.Metric(), keras.optimizers.SGD())
     kinds = (keras.losses.Loss, keras.metrics.Metric, keras.optimizers.Optimizer)
     return {kind: set(vars(base)) for kind, base in zip(kinds, bases, strict=True)}
 
 
 def own_state(value: Any) -> Any:
-    """What an object of the user's own class holds beside what Keras gave it.
+    """What an object of the user's own class holds in addition to what Keras gave it.
 
-    Without a `get_config` of its own, that of Keras' base class tells nothing of it.
+    Without its own `get_config`, that of Keras' base class says nothing about it.
     """
     if is_keras(value):
         return ()
@@ -246,7 +246,7 @@ def own_state(value: Any) -> Any:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a value is a number, a text, an array, or made of such."""
+    """Whether a value is a number, a text, an array, or consists of these."""
     if isinstance(value, list | tuple):
         return all(map(is_plain, value))
     if isinstance(value, dict):

@@ -17,7 +17,7 @@ from skensemble._members.description import describe
 
 
 def by_name(value: Any) -> Any:
-    """A value whose functions are those that their names lead to now, where these have the same code.
+    """A value whose functions are replaced by those that their names lead to now, if these have the same code.
 
     pickle stores a function's name and refuses a function that its name does not lead to.
 
@@ -58,7 +58,7 @@ def _key(function: Any) -> Any:
 
 
 def _replaced(value: Any, find: Any, in_place: Any) -> Any:
-    """A value with `find(function)` for each function in it; estimators are changed `in_place`, or left alone."""
+    """A value with each function in it replaced by `find(function)`; estimators are changed `in_place`, or not."""
     if isinstance(value, types.FunctionType):
         return find(value)
     if type(value) in (list, tuple):
@@ -103,8 +103,8 @@ def _found_by_name(function: Any) -> Any:
 class Registered:
     """What a script or notebook registered with Keras, for worker processes, which do not run it.
 
-    Unpickling it registers the same there. As the first argument of what workers call, it comes before those arguments
-    that Keras looks up.
+    Unpickling it registers the same objects there. As the first argument of what workers call, it comes before the
+    arguments that Keras looks up.
     """
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ def _register(objects: Any) -> Any:
 
 
 def _is_typed(value: Any) -> bool:
-    """Whether cloudpickle stores the code of a function or class, since no import leads to it."""
+    """Whether cloudpickle stores the code of a function or class, since it cannot be imported."""
     return getattr(value, "__module__", None) == "__main__" or "<locals>" in getattr(value, "__qualname__", "")
 
 

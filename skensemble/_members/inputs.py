@@ -1,4 +1,4 @@
-"""X in two forms: as the user gave it, for members that are no networks, and as numbers, for networks."""
+"""X in two forms: as the user gave it, for members that are not networks, and as numbers, for networks."""
 
 import dataclasses
 import sys
@@ -53,7 +53,7 @@ class Inputs:
     names : ndarray of str of shape (n_features,)
         Names of the columns; None where X has none.
     n_categories : tuple of int
-        As of `count_categories`.
+        As returned by `count_categories`.
     """
 
     given: Any
@@ -86,7 +86,7 @@ class Inputs:
         return dataclasses.replace(self, given=given, floats=take_rows(self.floats, rows))
 
     def forms(self, *, given: bool, floats: bool) -> "Inputs":
-        """The same without the form that is not needed, which then is not sent to other processes either."""
+        """The same without the form that is not needed, so that it is not sent to other processes."""
         return dataclasses.replace(self, given=self.given if given else None, floats=self.floats if floats else None)
 
 
@@ -128,20 +128,20 @@ def as_given(X: Any) -> Any:
 
 
 def lazily_or_read(X: Any, name: BaseEstimator | str, *, networks_only: bool) -> Any:
-    """`LazyRows` of an array of HDF5, Zarr or alike where it is large, else all of it as an array; others as they are.
+    """`LazyRows` of a large HDF5, Zarr or similar array, all of a small one as an array; others as they are.
 
     Parameters
     ----------
     X : object
     name : estimator or str
-        What messages call the one that is given X.
+        Name in messages of what is given X.
     networks_only : bool
-        Whether all who take X are networks: others need all of it.
+        Whether everything that takes X is a network: others need all of it.
 
     Raises
     ------
     TypeError, ValueError
-        Where the values are no numbers; or are missing or infinite, for which all rows are read once, some at a time,
+        Where values are not numbers, or are missing or infinite. To find these, all rows are read once, some at a time,
         unless scikit-learn is told to assume that they are finite.
     """
     if not is_lazily_indexed(X):
@@ -155,7 +155,7 @@ def lazily_or_read(X: Any, name: BaseEstimator | str, *, networks_only: bool) ->
 def _check_numbers(X: LazyRows, name: BaseEstimator | str) -> None:
     dtype = np.asarray(X.array[:1]).dtype
     if dtype.kind not in _KINDS_OF_NUMBERS:
-        raise TypeError(f"Networks take X as numbers: got an array of type {dtype}. Write it with a type of numbers.")
+        raise TypeError(f"Networks take X as numbers: got an array of type {dtype}. Convert it to numbers.")
     if get_config()["assume_finite"]:
         return
     for chunk in chunks_of(X):
@@ -191,12 +191,12 @@ def shortened(values: list) -> str:
 
 
 def refuse_other_types(X: Any) -> None:
-    """Raise where NumPy would make numbers of something else in a table or an array, and not say so.
+    """Raise where NumPy would silently turn something else in a table or an array into numbers.
 
     Raises
     ------
     TypeError
-        With the column. Texts are refused where they are no numbers, categories of pandas by `count_categories`.
+        With the column. Texts that are not numbers are refused elsewhere, pandas categories by `count_categories`.
     """
     for name, dtype in _types_of(X):
         if getattr(dtype, "kind", None) in _KINDS_OF_TIMES or _is_time_or_category_of_polars(dtype):
@@ -205,7 +205,7 @@ def refuse_other_types(X: Any) -> None:
 
 
 def _types_of(X: Any) -> list[tuple[Any, Any]]:
-    """The columns of a table and their types; one type, of no column, of an array."""
+    """The columns of a table and their types; for an array one type, without a column."""
     if hasattr(X, "get_column"):  # polars
         return list(X.schema.items())
     if hasattr(X, "iloc") and hasattr(X, "columns"):
@@ -226,7 +226,7 @@ _TABLE_ENCODER = (
 
 @contextmanager
 def texts_refused(name: str) -> Iterator[None]:
-    """Say in words what a network does not take where X turns out to hold texts; `name` is what messages call it."""
+    """Raise a clear error where X turns out to hold texts; `name` is the name of the network in messages."""
     try:
         yield
     except ValueError as error:
@@ -236,7 +236,7 @@ def texts_refused(name: str) -> Iterator[None]:
 
 
 def refuse_streams(X: Any) -> None:
-    """Raise where X gives its rows one after the other, or not yet: rows are shuffled, drawn and split by numbers."""
+    """Raise where X yields its rows one by one, or only later: rows are shuffled, drawn and split by number."""
     refuse_lazy_frame(X)
     tensorflow = sys.modules.get("tensorflow")  # who has a Dataset has imported it
     if isinstance(X, keras.utils.PyDataset | Iterator) or (
@@ -245,5 +245,5 @@ def refuse_streams(X: Any) -> None:
         raise TypeError(
             f"X must be an array, whose rows can be read in any order: got {type(X).__name__}. Give X and y as arrays; "
             "where X is larger than the memory, as a memory map (`numpy.load(path, mmap_mode='r')`) or an array of "
-            'HDF5 or Zarr: the guide, under "Data", writes a Dataset or a folder of images into one in five lines.'
+            'HDF5 or Zarr: the guide, under "Data", shows how to write a Dataset or a folder of images into one.'
         )

@@ -1,4 +1,4 @@
-"""Whether a network is being fitted as a member of an ensemble, which then decides what a network decides by itself."""
+"""Whether a network is being fitted as a member of an ensemble, which then makes the decisions of the network."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ _INSIDE_ENSEMBLE = ContextVar("inside_ensemble", default=False)
 
 @contextmanager
 def inside_ensemble() -> Iterator[Any]:
-    """Block in which members are fitted: the ensemble has told the user of their y, and has chosen the engine."""
+    """Block in which members are fitted: the ensemble has given the warnings about y and has chosen the engine."""
     token = _INSIDE_ENSEMBLE.set(True)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Fitted networks that stay in their files: each is loaded when it is used, so that one at a time is in memory."""
+"""Fitted networks that stay in their files: each is loaded when it is used, so that only one is in memory at a time."""
 
 import gc
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from skensemble._compat.scikeras import compiled, replace_model
 
 
 class LoadedAnew:
-    """A fitted network whose model is not kept; stands left of a scikeras estimator.
+    """A fitted network whose model is not kept; comes left of a scikeras estimator.
 
-    Set by `without_model`: `_load`, a function that gives the model, and `_kind`, the class that the network has in
+    `without_model` sets `_load`, a function that returns the model, and `_kind`, the class that the network has in
     memory.
     """
 
@@ -24,7 +24,7 @@ class LoadedAnew:
 
     @property
     def model_(self) -> keras.Model:
-        """The trained network, read from its file whenever it is asked for."""
+        """The trained network, read from its file whenever it is used."""
         gc.collect()  # models are circles of objects: the one before may still be in memory
         return self._load()
 
@@ -52,7 +52,7 @@ def without_model(fitted: BaseEstimator, kind: type, load: Callable[[], keras.Mo
     kind : type
         A subclass of `LoadedAnew` and of the class of `fitted`.
     load : callable
-        Gives the model.
+        Returns the model.
     """
     unloaded = kind(**fitted.get_params(deep=False))
     vars(unloaded).update({name: value for name, value in vars(fitted).items() if name != "model_"})
@@ -61,5 +61,5 @@ def without_model(fitted: BaseEstimator, kind: type, load: Callable[[], keras.Mo
 
 
 def in_memory(fitted: Any) -> Any:
-    """A fitted member with its model in memory; others than those of `LoadedAnew` as they are."""
+    """A fitted member with its model in memory; members other than `LoadedAnew` as they are."""
     return fitted.loaded() if isinstance(fitted, LoadedAnew) else fitted

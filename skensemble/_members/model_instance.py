@@ -23,7 +23,7 @@ from skensemble._members.spec import MemberSpec
 
 
 def check_models(members: Sequence[MemberSpec], n_samples: int) -> None:
-    """Raise where members would start from a trained model and nothing was said; warn where they would be alike.
+    """Raise where members would start from a trained model and `reinitialize` is None; warn where they would be equal.
 
     Parameters
     ----------
@@ -55,20 +55,20 @@ def _refuse_trained(model: keras.Model, has_parameter: bool) -> None:
     if reason is None:
         return
     ways_out = (
-        "say what is meant: reinitialize=False keeps the values, to train them further, reinitialize=True draws others."
+        "say what is meant: reinitialize=False keeps the values to train further, reinitialize=True draws new ones."
         if has_parameter
         else "use skensemble's KerasClassifier or KerasRegressor, whose parameter `reinitialize` says what is meant."
     )
     raise ValueError(
-        f"A Keras model as `model` of a member must not be trained already: of {model.name!r}, {reason}. Pass a "
+        f"A Keras model as `model` of a member must not be trained already: in {model.name!r}, {reason}. Pass a "
         f"function that builds the model, so that each member starts from values of its own; or {ways_out}"
     )
 
 
 def why_trained(model: keras.Model) -> str | None:
-    """In words, what tells that a model has other values than it started from; None where it has not.
+    """In words, why a model must have other values than it started from; None where it does not.
 
-    Initializers keep their seed, so that each gives the starting value again, bit for bit.
+    Initializers keep their seed, so each gives the starting value again, bit for bit.
     """
     optimizer = getattr(model, "optimizer", None)
     if optimizer is not None and int(optimizer.iterations) > 0:
@@ -86,7 +86,7 @@ def why_trained(model: keras.Model) -> str | None:
 
 
 def _initial_value(layer: keras.Layer, twin: keras.Layer, k: int, record: dict[int, Any]) -> np.ndarray:
-    """What variable `k` of a layer started from, by what made that of its twin: not always one of its attributes."""
+    """What variable `k` of a layer started from, by what made its twin's: that is not always one of its attributes."""
     variable = own_variables(twin)[k]
     initializer: Any = record.get(id(variable))
     seeds = {getattr(value, "seed", None): name for name, value in vars(twin).items() if _is_initializer(value)}
@@ -98,7 +98,7 @@ def _initial_value(layer: keras.Layer, twin: keras.Layer, k: int, record: dict[i
 
 
 def _not_initial(layer: keras.Layer) -> Iterator[int]:
-    """Indices of a layer's own variables that training changes, and that none of its initializers gives."""
+    """Indices of a layer's own variables that training changes and whose values none of its initializers gives."""
     trained = {id(variable) for variable in layer.trainable_variables}
     if layer in batch_norm_layers(layer):
         trained |= {id(variable) for variable in layer.non_trainable_variables}
@@ -137,7 +137,7 @@ def _are_alike(copies: Sequence[MemberSpec], model: keras.Model, n_samples: int)
 
 
 def initializer_seeds(model: keras.Model) -> list[dict[str, int]]:
-    """Seeds of the initializers of all layers, a list of dicts; copies of Keras models are given others."""
+    """Seeds of the initializers of all layers, a list of dicts; copies of Keras models have other seeds."""
     return [
         {
             name: value.seed
@@ -149,7 +149,7 @@ def initializer_seeds(model: keras.Model) -> list[dict[str, int]]:
 
 
 def set_initializer_seeds(model: keras.Model, seeds: list[dict[str, int]]) -> None:
-    """Give the initializers of a copy the seeds of the original, as of `initializer_seeds`."""
+    """Give the initializers of a copy the seeds of the original, from `initializer_seeds`."""
     for layer, own in zip(all_layers(model), seeds, strict=True):
         for name, seed in own.items():
             vars(layer)[name].seed = seed

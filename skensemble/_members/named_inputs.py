@@ -13,7 +13,7 @@ from skensemble._members.inputs import shortened
 from skensemble._numeric.host_rows import HostRows, chunks_of
 from skensemble._table_layers import InputColumns, filled_shape, with_one_input
 
-# Layers of Keras' own for which numbers are names.
+# Keras' own layers for which numbers are identifiers.
 _TAKE_CODES = (
     keras.layers.Embedding,
     keras.layers.CategoryEncoding,
@@ -26,25 +26,25 @@ _TAKE_CODES = (
 def on_one_input(
     model: keras.Model, inputs: Any, row_shape: tuple[int, ...], names: np.ndarray | None, *, encodes: bool
 ) -> keras.Model:
-    """A network on the columns of X whose inputs take some of them each; the same one where it has one already.
+    """A network on all columns of X, from one whose inputs each take some of them; one with one input as it is.
 
     Parameters
     ----------
     model : keras.Model
         As the user built it; its layers, and its optimizer where it is compiled, become those of the new one.
     inputs : dict or None
-        As of `KerasClassifier`.
+        As in `KerasClassifier`.
     row_shape : tuple of int
         Shape of a row of X.
     names : ndarray of str or None
         Names of the columns of X.
     encodes : bool
-        Whether an encoder of the user's makes the inputs of X.
+        Whether the user's own encoder makes the inputs from X.
 
     Raises
     ------
     TypeError, ValueError
-        Where model, `inputs` and X do not go together.
+        Where model, `inputs` and X do not match.
     """
     if inputs is None:
         if not encodes:
@@ -78,7 +78,7 @@ def on_one_input(
 
 
 def check_whole_numbers(model: keras.Model, X: Any) -> None:
-    """Raise where an input that takes whole numbers would get others, which would be cut off or rounded."""
+    """Raise where an input that takes whole numbers would get other numbers, which would be truncated or rounded."""
     if not isinstance(X, np.ndarray | HostRows):
         return
     taken = _whole_number_columns(model, X.ndim)
@@ -111,14 +111,14 @@ def _check_exact(values: np.ndarray, dtype: str, where: str) -> None:
     largest = 2 ** (np.finfo(values.dtype).nmant + 1)  # and the number after it are one
     if (np.abs(values) >= largest).any():
         raise ValueError(
-            f"Networks get X in Keras' float type, {values.dtype}, which tells whole numbers below {largest} apart: "
+            f"Networks get X in Keras' float type, {values.dtype}, which is exact for whole numbers below {largest}: "
             f"got larger ones in {where} for an input of type {dtype}. Encode them as numbers from 0, by "
             "scikit-learn's OrdinalEncoder, or call keras.config.set_floatx('float64')."
         )
 
 
 def warn_of_codes(model: keras.Model, n_categories: Any) -> None:
-    """Warn where columns of X hold numbers of categories, and no layer of a network takes them as such."""
+    """Warn where columns of X hold codes of categories, and no layer of a network takes them as such."""
     layers = all_layers(model)
     own = any(type(layer).__module__.partition(".")[0] != "keras" for layer in layers)  # ours, or one of the user's
     if any(n_categories) and not own and not any(isinstance(layer, _TAKE_CODES) for layer in layers):

@@ -1,4 +1,4 @@
-"""Members that are no networks: the labels, weights and seeds that their own `fit` is given, and what they predict."""
+"""Members that are not networks: the labels, weights and seeds that their own `fit` is given, and what they predict."""
 
 import inspect
 import warnings
@@ -16,7 +16,7 @@ from skensemble._compat.sklearn import is_of_kind, routing_enabled, tags_of
 
 # Classifiers of these packages take labels of any kind.
 _TAKE_ANY_LABELS = {"sklearn", "scikeras", "skensemble"}
-# Parameters that hold the estimator to which a meta-estimator's `fit` hands on what it does not know itself.
+# Parameters that hold the estimator to which a meta-estimator's `fit` passes on arguments that it does not know itself.
 _INNER = ("estimator", "regressor", "classifier", "base_estimator")
 
 
@@ -28,12 +28,12 @@ def fit_other(
     rows: Any = None,
     metadata: Any = None,
 ) -> Any:
-    """Fit an estimator that is no network, and return it.
+    """Fit an estimator that is not a network, and return it.
 
     Parameters
     ----------
     member : estimator
-        As of `seeded_clone`; changed in place.
+        As returned by `seeded_clone`; changed in place.
     X : Inputs
     y, sample_weight : ndarray of shape (n_samples, ...)
         Of all rows; the weights may be None.
@@ -87,7 +87,7 @@ def weight_parameter(estimator: BaseEstimator) -> str | None:
     Parameters
     ----------
     estimator : estimator
-        In a pipeline the last step takes them, in a search or another meta-estimator that hands on what its `fit` is
+        In a pipeline the last step takes them; in a search, or another meta-estimator that passes on what its `fit` is
         given, the estimator in it.
     """
     if has_fit_parameter(estimator, "sample_weight"):
@@ -115,8 +115,8 @@ def takes_any_shape(estimator: BaseEstimator) -> bool:
 def takes_encoded_labels(estimator: BaseEstimator, y: np.ndarray) -> bool:
     """Whether a member is given the labels 0, 1, ..., n_classes - 1 in place of those in y.
 
-    Classifiers of other libraries often take nothing else, and scikit-learn's own ensembles give them these. One that
-    names labels of y in a parameter, such as a dict of class weights, is given them as they are.
+    Classifiers of other libraries often take nothing else, and scikit-learn's own ensembles give them these. A
+    classifier that names labels of y in a parameter, such as a dict of class weights, is given the labels as they are.
     """
     if y.ndim > 1 or not is_of_kind(estimator, classifier=True) or not _is_of_other_library(estimator):
         return False
@@ -157,7 +157,7 @@ def _are_encoded(classes: np.ndarray) -> bool:
 
 
 def _is_of_other_library(estimator: BaseEstimator) -> bool:
-    """Whether an estimator, or a classifier in it, has a `fit` that is not that of a package in `_TAKE_ANY_LABELS`."""
+    """Whether an estimator, or a classifier in it, has a `fit` from a package that is not in `_TAKE_ANY_LABELS`."""
     inner = [one for one in estimator.get_params(deep=True).values() if is_of_kind(one, classifier=True)]
     return not all(map(_takes_any_labels, [estimator, *inner]))
 
@@ -175,7 +175,7 @@ def _names_labels(estimator: BaseEstimator, classes: np.ndarray) -> bool:
 
 @contextmanager
 def unnamed_columns() -> Iterator[Any]:
-    """Silence estimators about names of columns, of which the ensemble has told already."""
+    """Silence estimators about names of columns, about which the ensemble has already warned."""
     with warnings.catch_warnings():
         for message in ("X does not have valid feature names", "X has feature names, but"):
             warnings.filterwarnings("ignore", message, UserWarning)
@@ -183,7 +183,7 @@ def unnamed_columns() -> Iterator[Any]:
 
 
 def predict_other(estimator: BaseEstimator, X: Any) -> np.ndarray:
-    """Prediction of a fitted estimator that is no network, shaped like that of one.
+    """Prediction of a fitted estimator that is not a network, shaped like that of a network.
 
     Parameters
     ----------
@@ -214,7 +214,7 @@ def predict_other(estimator: BaseEstimator, X: Any) -> np.ndarray:
 
 
 def predict_distribution(estimator: BaseEstimator, X: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Means and standard deviations of a fitted pipeline that ends in a network which gives both.
+    """Means and standard deviations from a fitted pipeline that ends in a network that predicts both.
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ def predict_distribution(estimator: BaseEstimator, X: Any) -> tuple[np.ndarray, 
 
 
 def _present(proba: list[np.ndarray], classes: list[np.ndarray]) -> np.ndarray:
-    """Probability of each label, where forests and neighbours give an array with a column for each value of it.
+    """Probability of each label, where forests and neighbours return an array with a column for each of its values.
 
     A label that was always or never there in training has one column.
     """

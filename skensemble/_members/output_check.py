@@ -21,7 +21,7 @@ from skensemble._losses import NormalNLL
 from skensemble._members.named_inputs import check_whole_numbers
 from skensemble._numeric.host_rows import HostRows
 
-# Keras' activations by what their outputs are. Of others nothing is known, and nothing is said.
+# Keras' activations by what their outputs are. Nothing is known about others, and they are not checked.
 _SUM_TO_ONE = {"softmax", "sparsemax"}
 _FROM_ZERO_TO_ONE = {"sigmoid", "hard_sigmoid", "sparse_sigmoid"}
 _NO_PROBABILITIES = {
@@ -60,7 +60,7 @@ def checks_itself(estimator: BaseEstimator) -> bool:
 
 
 def initialize_checked(estimator: BaseEstimator, X: Any, y: np.ndarray) -> BaseEstimator:
-    """Build and compile the model of a member, with values of its own, and raise where its output does not fit y."""
+    """Build and compile the model of a member, with its own values, and raise where its output does not fit y."""
     with new_values(estimator):
         initialize(estimator, X, y)
     if isinstance(X, HostRows):
@@ -93,7 +93,7 @@ def check_output(estimator: BaseEstimator, y: np.ndarray) -> None:
     one_line = set(shape[1:-1]) <= {1}
     if not one_line or (len(shape) > 2 and shape[-1] > 1 and not isinstance(estimator, ScikerasClassifier)):
         raise ValueError(
-            f"The output of `model` must be one line of numbers for each row: got the shape {shape}. Put "
+            f"The output of `model` must be one vector of numbers for each row: got the shape {shape}. Put "
             "keras.layers.Flatten() or a pooling layer before the output layer, or let the last recurrent layer "
             "return no sequences."
         )
@@ -227,13 +227,13 @@ def _check_probabilities(activation: str | None, loss: Any, layer: str) -> None:
     what = "without an activation" if activation == "linear" else f"with the activation {activation!r}"
     logits = " and leave out `from_logits=True`" if getattr(loss, "from_logits", False) else ""
     raise ValueError(
-        f"The outputs of a classifier must be probabilities: those of an output layer {what} are none. Use "
+        f"The outputs of a classifier must be probabilities: those of an output layer {what} are not. Use "
         f"{layer}{logits}."
     )
 
 
 def _activation(layer: keras.Layer) -> str | None:
-    """Name of what Keras' own output layer ends with; None where that cannot be told."""
+    """Name of the activation that Keras' own output layer ends with; None where that is not known."""
     if type(layer) in _LAYERS_AS_ACTIVATIONS:
         return _LAYERS_AS_ACTIVATIONS[type(layer)]
     if type(layer) not in _WITH_ACTIVATION or not inspect.isfunction(layer.activation):
@@ -243,7 +243,7 @@ def _activation(layer: keras.Layer) -> str | None:
 
 
 def _loss_name(loss: Any) -> str | None:
-    """Name of a loss of Keras without underscores, the same for function and class; None for one of the user's."""
+    """Name of a Keras loss without underscores, the same for function and class; None for the user's own losses."""
     if isinstance(loss, str):
         loss = keras.losses.get(loss)
     kind = loss if inspect.isroutine(loss) or isinstance(loss, type) else type(loss)

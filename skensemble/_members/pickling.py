@@ -14,12 +14,12 @@ from skensemble._compat.scikeras import BaseWrapper
 from skensemble._members.architecture import why_not_from_configuration
 from skensemble._members.functions import by_name
 
-# Keras writes their names alone, and looks them up when the pickle is loaded.
+# Keras writes only their names, and looks them up when the pickle is loaded.
 _BY_NAME = keras.Model | keras.Loss | keras.Metric | keras.Optimizer
 
 
 class PickledByName:
-    """Base of what holds functions of the user's, which pickle stores as names; stands left of the other bases."""
+    """Base of what holds the user's functions, which pickle stores as names; comes left of the other bases."""
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         new = copyreg.__newobj__  # type: ignore[attr-defined]  # not in the stubs
@@ -30,13 +30,13 @@ class PickledByName:
         if any(name.endswith("_") for name in vars(self)):
             raise TypeError(
                 f"skops.io cannot save {type(self).__name__}, which has Keras networks in it. Use skensemble.io.dump, "
-                "which does without pickle too, or joblib."
+                "which also does without pickle, or joblib."
             )
         return super().__reduce__()
 
 
 class CheckedPickling(PickledByName):
-    """Base of what refuses to be pickled where it could not be loaded; copies in this process need no names."""
+    """Base of what refuses to be pickled where it could not be loaded; copies within this process need no names."""
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         check_loadable(self.__getstate__())
@@ -66,7 +66,7 @@ def check_loadable(value: Any) -> None:
     Parameters
     ----------
     value : object
-        A Keras object or an estimator of scikeras; lists, tuples and dicts of any are looked into.
+        A Keras object or a scikeras estimator; lists, tuples and dicts are searched for them.
 
     Raises
     ------

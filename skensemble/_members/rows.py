@@ -9,7 +9,7 @@ from skensemble._compat.scikeras import BaseWrapper
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.spec import MemberSpec
 
-# A mean that differs from 1 by less, which is far below what float32 can tell, is 1.
+# A mean that differs from 1 by less than this, far below the precision of float32, counts as 1.
 _ROUNDING = 1e-9
 
 
@@ -33,7 +33,7 @@ def sample_indices_of(
     ----------
     spec : MemberSpec
     estimator : scikeras estimator
-        Whose `class_weight` counts.
+        Its `class_weight` counts.
     arguments : FitArguments
         Of the estimator.
     y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
@@ -57,13 +57,13 @@ def row_weights(
 ) -> np.ndarray | None:
     """Weight of each row of y in the loss of a member; None where all are 1.
 
-    That of the sample, scaled to mean 1 over the rows that the member trains on (not where the training goes on), times
-    that of its class, which is taken as it is.
+    The weight of the sample, scaled to mean 1 over the rows that the member trains on (except where a training
+    continues), times the weight of its class, which is not scaled.
     """
     weights = _class_weights(spec, estimator, y)
     if sample_weight is None:
         return weights
-    # Rows of other calls of `partial_fit` count beside these.
+    # The rows of other calls of `partial_fit` count, too.
     scaled = sample_weight if spec.start is not None else with_mean_one(sample_weight, indices.training)
     return scaled if weights is None else weights * scaled
 
@@ -80,7 +80,7 @@ def _class_weights(spec: MemberSpec, estimator: BaseWrapper, y: np.ndarray) -> n
 def with_mean_one(sample_weight: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Weights scaled so that their mean over `rows` is 1: the scale of weights does not act as a learning rate.
 
-    Weights whose mean is 1 already, up to rounding, come back as they are, and so do those without a positive mean.
+    Weights whose mean is already 1, up to rounding, are returned as they are, and so are those without a positive mean.
     """
     mean = sample_weight[rows].mean() if len(rows) else 0
     if mean <= 0 or abs(mean - 1) < _ROUNDING:

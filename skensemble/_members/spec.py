@@ -22,10 +22,10 @@ class MemberSpec:
     Attributes
     ----------
     estimator : estimator
-        The user's, cloned before it is trained; members with the same one are copies of each other. A FrozenEstimator
-        is fitted already.
+        The user's estimator, cloned before it is trained; members with the same one are copies of each other. A
+        FrozenEstimator is already fitted.
     seed : int
-        Of its starting values, its dropout and the order of its rows.
+        Seed of its starting values, its dropout and the order of its rows.
     sample_indices : ndarray of int of shape (n_rows,), default=None
         Rows of X to train on, some perhaps more than once; None means all.
     validation_indices : ndarray of int of shape (n_validation_rows,), default=None
@@ -37,14 +37,14 @@ class MemberSpec:
     metadata : dict, default=None
         Other arguments of its `fit`; arrays of the length of X have an entry for each of its rows.
     callbacks : OwnCallbacks, default=None
-        None where they were not made yet, and for members that are no networks.
+        None where they have not been made yet, and for members that are not networks.
     name : str, default=None
-        What progress calls it; None means by its number.
+        Its name in progress lines; None means its number.
     start : Start, default=None
-        Where it goes on; None begins a training of its own.
+        Where its training continues; None begins a new training.
     keeps_optimizer : bool, default=True
-        Whether the values of its optimizer are wanted, with which it could be trained on; they are as many as its own
-        or more, and a worker leaves them out of what it sends back.
+        Whether the values of its optimizer are wanted, to train it further; they are at least as many as the network's
+        own, and without this a worker does not send them back.
     table : Columns, default=None
         What the columns of X are, for the function that builds its network.
     """
@@ -76,7 +76,7 @@ class MemberSpec:
 
     @property
     def order_seed(self) -> int:
-        """Seed of the order of its rows, another where a training goes on."""
+        """Seed of the order of its rows; a different one where a training continues."""
         if self.start is None or self.start.epoch == 0:
             return self.seed
         return int(np.random.SeedSequence([self.seed, self.start.epoch]).generate_state(1)[0] >> 1)
@@ -87,7 +87,7 @@ class MemberSpec:
 
     @property
     def takes_all_data(self) -> bool:
-        """Whether it is trained on all rows and columns, but for those that its own arguments hold out."""
+        """Whether it is trained on all rows and columns, except those that its own arguments hold out."""
         return self.sample_indices is None and self.validation_indices is None and self.columns is None
 
     @property
@@ -102,7 +102,7 @@ def unwrapped(estimator: BaseEstimator) -> Any:
 
 
 def draw_entropy(random_state: int | np.random.RandomState | None) -> int:
-    """Number from which all seeds of an ensemble follow; a RandomState is advanced by one draw, None gives another."""
+    """Number from which all seeds of an ensemble follow; a RandomState advances by one draw, None draws a new one."""
     if random_state is None:
         entropy: Any = np.random.SeedSequence().entropy
         return entropy
@@ -117,7 +117,7 @@ def spawn_seeds(entropy: int, n_members: int) -> list[int]:
     Parameters
     ----------
     entropy : int
-        As of `draw_entropy`.
+        As returned by `draw_entropy`.
     n_members : int
 
     Returns
@@ -135,7 +135,7 @@ def draw_columns(entropy: int, n_members: int, n_features: int, n_columns: int) 
     Parameters
     ----------
     entropy : int
-        As of `draw_entropy`.
+        As returned by `draw_entropy`.
     n_members, n_features, n_columns : int
 
     Returns

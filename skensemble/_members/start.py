@@ -1,4 +1,4 @@
-"""Where the training of a member goes on: the values that it has reached."""
+"""Where the training of a member continues: the values that it has reached."""
 
 import dataclasses
 from typing import Any
@@ -13,7 +13,7 @@ class Start:
     Attributes
     ----------
     classes : ndarray of shape (n_classes,) or None
-        All labels there are, of which the rows may lack some; None for regressors and several labels per row.
+        All labels, of which the rows may lack some; None for regressors and several labels per row.
     epoch : int, default=0
         How many epochs it was trained for.
     values : list of ndarray, default=None
@@ -21,7 +21,7 @@ class Start:
     optimizer : list of ndarray, default=None
         Of the variables of its optimizer.
     phase : object, default=None
-        Equal where the optimizer goes on: its configuration, and which variables are trained.
+        Equal where the optimizer continues: its configuration, and which variables are trained.
     """
 
     classes: np.ndarray | None

@@ -1,4 +1,4 @@
-"""Targets that are right, but probably not meant: told once, for the ensemble and not for each member."""
+"""Targets that are valid but probably not intended: one warning for the ensemble, not one for each member."""
 
 import warnings
 
@@ -11,7 +11,7 @@ from skensemble._members.inside import is_inside_ensemble
 
 
 def warn_of_one_hot(y: np.ndarray) -> None:
-    """Tell how labels are understood whose rows all have exactly one 1, which most often are classes."""
+    """Say how labels whose rows all have exactly one 1, which are most often classes, are understood."""
     if is_inside_ensemble() or issparse(y):
         return
     y = np.asarray(y)
@@ -20,7 +20,7 @@ def warn_of_one_hot(y: np.ndarray) -> None:
     if (y.sum(axis=1) == 1).all():
         warnings.warn(
             f"`y` has exactly one 1 in each row, and is taken as {y.shape[1]} labels of which a row could have "
-            "several: networks learn each label by itself, unless their loss says otherwise, and `predict` gives rows "
+            "several: networks learn each label separately, unless their loss says otherwise, and `predict` gives rows "
             "of 0 and 1. If each row has one class, pass the classes: y.argmax(axis=1).",
             DataConversionWarning,
             stacklevel=find_stacklevel(),

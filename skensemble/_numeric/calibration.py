@@ -6,7 +6,7 @@ from scipy.special import expit, logsumexp, softmax
 
 from skensemble._numeric.combination import log_pool_parts
 
-# A temperature is looked for between one hundredth and one hundred.
+# The temperature is searched for between one hundredth and one hundred.
 _LARGEST_LOG = float(np.log(100))
 
 
@@ -30,10 +30,10 @@ def with_temperature(proba, temperature, target):
 
 
 def fit_temperature(proba, y, target, sample_weight=None):
-    """The temperature with the smallest log-loss [1]_; of several labels, one for each.
+    """The temperature with the smallest log-loss [1]_; for several labels, one for each.
 
-    The labels of n rows count as n / (n + 1), and 1 / (n + 1) is shared by all classes, as if there was one more row of
-    unknown label [2]_. So rows that are all predicted right do not make every later probability 1.
+    The labels of n rows count as n / (n + 1), and 1 / (n + 1) is shared by all classes, as if there were one more row
+    with an unknown label [2]_. So rows that are all predicted right do not turn every later probability into 1.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def fit_temperature(proba, y, target, sample_weight=None):
     References
     ----------
     .. [1] Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
-    .. [2] Platt, "Probabilistic outputs for support vector machines", 1999, who smooths labels alike.
+    .. [2] Platt, "Probabilistic outputs for support vector machines", 1999, who smooths labels in the same way.
     """
     logs = log_pool_parts(np.asarray(proba, dtype=np.float64), target)
     if target == "classes":

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit, softmax
 
-# Stands for a probability of 0, which has no logarithm.
+# Used instead of a probability of 0, which has no logarithm.
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).tiny)
-# Weights that sum to a half but for this much are a half, where a median is looked for.
+# Weights whose sum differs from a half by less than this count as a half in a median.
 HALF_TOLERANCE = 1e-6
 
 
@@ -18,7 +18,7 @@ class Combination(NamedTuple):
     ----------
     rule : {"mean", "median", "geometric_mean", "trimmed_mean"}
     trim_fraction : float
-        Of a trimmed mean: the share of members that is left out at each end.
+        For a trimmed mean: the share of members that is left out at each end.
     target : {"values", "classes", "labels"}
         Whether the columns are values, probabilities that sum to 1 in each row, or probabilities of labels.
     """
@@ -74,7 +74,7 @@ def _count(weights):
 
 
 def first_weights(weights, n_members):
-    """Weights of the first `n_members` alone, summing to 1; equal where all of theirs are 0."""
+    """Weights of only the first `n_members`, summing to 1; equal where all of them are 0."""
     weights = weights[:n_members]
     return weights / weights.sum() if weights.any() else np.full(n_members, 1 / n_members)
 
@@ -104,15 +104,15 @@ def combine(predictions, weights, how=MEAN):
     ----------
     predictions : ndarray of shape (n_members, n_samples, ...)
     weights : ndarray of shape (n_members,) or (n_members, n_samples)
-        Must sum to 1 over the members; members of weight 0 do not count. Of a trimmed mean, nothing but which members
-        count. A row without weights, NaN, gets NaN.
+        Must sum to 1 over the members; members of weight 0 do not count. For a trimmed mean they only say which members
+        count. A row whose weights are NaN gets NaN.
     how : Combination
 
     Returns
     -------
     ndarray of shape (n_samples, ...)
-        Probabilities of classes sum to 1, except those of a mean, which sum to what those of the members do. Where the
-        medians or trimmed means of all classes are 0 (each member is certain of another class), the mean counts.
+        Probabilities of classes sum to 1, except those of a mean, which sum to the same as those of the members. Where
+        the medians or trimmed means of all classes are 0 (each member is certain of another class), the mean is used.
     """
     predictions = np.asarray(predictions, dtype=np.float64)
     shares = weights.reshape(*weights.shape, *[1] * (predictions.ndim - weights.ndim))
@@ -136,7 +136,7 @@ def combine(predictions, weights, how=MEAN):
 def combine_where(predictions, valid, weights, how=MEAN):
     """Combine the members that may be judged on each row, NaN where there is none.
 
-    Members of weight 0 count only on rows that no other may be judged on, equally.
+    Members of weight 0 count, equally, only on rows on which no other member may be judged.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def weighted_median(predictions, shares):
 
 
 def trimmed_mean(predictions, counted, trim_fraction):
-    """Mean of the members that count without the smallest and the largest values, as `scipy.stats.trim_mean`.
+    """Mean of the members that count without the smallest and the largest values, as in `scipy.stats.trim_mean`.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ def checkpoint_weights(weights, n_checkpoints, decay):
     Parameters
     ----------
     weights : {"uniform", "linear", "exponential"} or array-like of at least n_checkpoints
-        "linear" falls as n, n - 1, ..., 1, "exponential" as exp(-i / decay). Of an array, the first entries count.
+        "linear" falls as n, n - 1, ..., 1, "exponential" as exp(-i / decay). The first entries of an array count.
     n_checkpoints : int
     decay : float
     """
@@ -240,12 +240,12 @@ def checkpoint_weights(weights, n_checkpoints, decay):
 
 
 def average_variables(values, weights):
-    """Weighted mean of one variable over checkpoints, worked out in float64 and given in its own type.
+    """Weighted mean of one variable over checkpoints, computed in float64 and returned in its own type.
 
     Parameters
     ----------
     values : ndarray of shape (n_checkpoints, ...)
-        Newest first. Integers (counters, seeds) have no mean: the newest is taken.
+        Newest first. For integers (counters, seeds), which have no mean, the newest is taken.
     weights : ndarray of shape (n_checkpoints,)
         Must sum to 1.
     """
@@ -269,7 +269,7 @@ def majority_vote(votes, weights, n_classes):
     ndarray of int of shape (n_samples,) or (n_samples, n_outputs)
     """
     counts = np.stack([weighted_mean(votes == k, weights) for k in range(n_classes)])
-    # Sums of equal weights in another order differ by rounding: without it a tie would go to either class.
+    # Sums of equal weights in another order differ by rounding: without this, a tie could go to either class.
     return np.argmax(np.round(counts, decimals=12), axis=0)
 
 
@@ -300,7 +300,7 @@ def split_entropy(proba, weights, multilabel=False):
     proba : ndarray of shape (n_members, n_samples, n_classes)
     weights : ndarray of shape (n_members,)
     multilabel : bool, default=False
-        Whether each column is the probability of a label of its own.
+        Whether each column is the probability of a separate label.
 
     Returns
     -------

@@ -5,7 +5,7 @@ import numpy as np
 from skensemble._numeric.combination import combine
 from skensemble._numeric.mixture import PredictionInterval
 
-# Numbers that are compared at once: 32 MiB of float64.
+# The most numbers that are compared at once: 32 MiB of float64.
 _AT_ONCE = 2**22
 # Sums of probabilities that differ by rounding are equal.
 _TOLERANCE = 1e-6
@@ -25,14 +25,14 @@ def predict_without_each(predictions, left_out, weights, how):
     Returns
     -------
     groups : ndarray of int of shape (n_samples,)
-        Rows that were left out by the same members share a prediction: which of them each row has.
+        Rows that were left out by the same members share a prediction; this says which one each row has.
     combined : ndarray of shape (n_groups, n_new, ...)
     """
     members, groups = np.unique(left_out.T, axis=0, return_inverse=True)
     combined = []
     for counted in members:
         shares = weights * counted
-        # As of `combine_where`: members of weight 0 count only where there is no other.
+        # As in `combine_where`: members of weight 0 count only where there is no other.
         shares = shares / shares.sum() if shares.any() else counted / counted.sum()
         combined.append(combine(predictions[shares > 0], shares[shares > 0], how))
     return groups.ravel(), np.stack(combined)
@@ -44,7 +44,7 @@ def jackknife_interval(predictions, left_out, weights, how, residuals, coverage)
     Parameters
     ----------
     predictions, left_out, weights, how
-        As of `predict_without_each`.
+        As in `predict_without_each`.
     residuals : ndarray of shape (n_samples, ...)
         Distance of y of each row from its prediction by the members that left it out.
     coverage : float
@@ -64,7 +64,7 @@ def jackknife_interval(predictions, left_out, weights, how, residuals, coverage)
     for rows in _chunks(predictions, n_samples) if rank <= n_samples else ():
         groups, combined = predict_without_each(predictions[:, rows], left_out, weights, how)
         each, distance = combined[groups], residuals[:, np.newaxis]
-        # The k-th largest of the values is minus the k-th smallest of their negatives.
+        # The k-th largest value is minus the k-th smallest of the negative values.
         lower[rows] = -np.partition(distance - each, rank - 1, axis=0)[rank - 1]
         upper[rows] = np.partition(each + distance, rank - 1, axis=0)[rank - 1]
     return PredictionInterval(lower, upper)
@@ -102,12 +102,12 @@ def adaptive_scores(proba):
 
 
 def jackknife_sets(predictions, left_out, weights, how, scores, coverage):
-    """Classes that conform no worse than all rows but a share do; CV+ of Romano et al. (2020), section 2.3.
+    """Classes that conform no worse than all but a share of the rows; CV+ of Romano et al. (2020), section 2.3.
 
     Parameters
     ----------
     predictions, left_out, weights, how
-        As of `predict_without_each`: probabilities.
+        As in `predict_without_each`: probabilities.
     scores : ndarray of shape (n_samples,)
         That of the label of each row, by the members that left it out.
     coverage : float

@@ -6,7 +6,7 @@ import numpy as np
 
 from skensemble._numeric.combination import weighted_mean
 
-# Stands for a probability of 0 in a log-loss, as in greedy weights.
+# Used instead of a probability of 0 in a log-loss, as in greedy weights.
 _SMALLEST = float(np.finfo(np.float32).eps)
 
 
@@ -16,11 +16,11 @@ class Diversity(NamedTuple):
     Attributes
     ----------
     disagreement : ndarray of shape (n_members, n_members)
-        Of classifiers, the share of rows, or of labels, for which two members predict something else; of regressors,
-        the root mean square of the difference of two members.
+        For classifiers, the share of rows, or of labels, for which two members predict something different; for
+        regressors, the root mean square of the difference of two members.
     error_correlation : ndarray of shape (n_members, n_members)
-        Correlation of the errors of two members over the rows; of classifiers, of being wrong. NaN where a member
-        has the same error everywhere, such as none.
+        Correlation of the errors of two members over the rows; for classifiers, of being wrong. NaN where a member has
+        the same error everywhere, such as no error.
     member_loss : float
         Loss of the members, weighted as they are in the ensemble: squared error, or log-loss in nats.
     ensemble_loss : float

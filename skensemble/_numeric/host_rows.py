@@ -1,18 +1,18 @@
-"""Rows of X that are on the host, but no array yet: some at a time become one when they are needed."""
+"""Rows of X that are on the host but not yet an array: some at a time become an array when they are needed."""
 
 import abc
 import math
 
 import numpy as np
 
-#: An X that takes no more bytes than this as an array is made one at once.
+#: An X that takes no more bytes than this is made an array at once.
 DENSE_BYTES = 64 * 2**20
-#: Rows of a larger one that are made an array at once, where nothing else says how many, take about as many as this.
+#: Of a larger X, rows of about this many bytes become an array at a time, where nothing else says how many.
 BYTES_AT_ONCE = 32 * 2**20
 
 
 class HostRows(abc.ABC):
-    """Stands for an array on the host, some rows of which become an ndarray when they are asked for.
+    """Used like an array on the host, whose rows become an ndarray only when they are read.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class HostRows(abc.ABC):
 
     @abc.abstractmethod
     def whole(self):
-        """All rows, for those who take no `HostRows`."""
+        """All rows, for code that does not take `HostRows`."""
 
 
 def row_bytes(X):
@@ -51,7 +51,7 @@ def row_bytes(X):
 
 
 def rows_at_once(X, n_rows):
-    """How many rows of `HostRows` to make an array at once, at most `n_rows`; `n_rows` where X is an array already."""
+    """How many rows of `HostRows` to make an array at a time, at most `n_rows`; `n_rows` if X is already an array."""
     return min(n_rows, _rows_of_chunk(X)) if isinstance(X, HostRows) else n_rows
 
 
@@ -66,7 +66,7 @@ def _rows_of_chunk(X):
 
 
 def without_rows(X):
-    """All rows of `HostRows` as others take them: a sparse matrix or an array; arrays stay as they are."""
+    """All rows of `HostRows` as a sparse matrix or an array, for other code; arrays stay as they are."""
     return X.whole() if isinstance(X, HostRows) else X
 
 
@@ -76,5 +76,5 @@ def take_rows(X, rows):
 
 
 def as_rows(X):
-    """`X` as an object whose rows can be taken: `HostRows` and arrays as they are, else an array."""
+    """`X` as an object whose rows can be taken: `HostRows` and arrays as they are, anything else as an array."""
     return X if isinstance(X, HostRows | np.ndarray) else np.asarray(X)

@@ -6,28 +6,28 @@ from scipy.sparse import issparse
 from skensemble._numeric import host_rows
 from skensemble._numeric.host_rows import HostRows, row_bytes
 
-# A slice of so many times the rows that are needed takes less time than reading these by their numbers.
+# Reading a slice with up to this many times the rows that are needed takes less time than reading them by number.
 _ROWS_FOR_ONE = 8
-# The time that h5py 3 takes for reading rows by their numbers grows with the square of how many they are.
+# The time that h5py 3 takes to read rows by number grows with the square of their number.
 _INDICES_AT_ONCE = 1000
 _OF_ARRAYS = ("shape", "dtype", "ndim", "__getitem__")
-# Of what has its values in memory: tensors and arrays of other packages; tables.
+# Attributes of what has its values in memory: tensors and arrays of other packages; tables.
 _IN_MEMORY = ("__dlpack__", "__array_namespace__", "numpy", "iloc")
 
 
 class LazyRows(HostRows):
     """Rows of an array that is read when it is indexed, cast to one type.
 
-    Rows are read in ascending order, each once, as HDF5 wants them, and put in the order that was asked for. Rows that
-    are close together are read with what is between them, others by their numbers.
+    Rows are read in ascending order, each once, as HDF5 requires, and put into the order that was asked for. Rows that
+    are close together are read with what is between them, others by number.
 
     Parameters
     ----------
     array : object with `shape` and `__getitem__`
-        Which takes slices and ascending arrays of indices, and gives what NumPy makes an array of.
+        An object that takes slices and ascending arrays of indices, and returns what NumPy can convert to an array.
     dtype : dtype
     indices : ndarray of int of shape (n_rows,), default=None
-        The rows of `array` that these are; None for all of them.
+        Which rows of `array` these are; None means all of them.
     """
 
     def __init__(self, array, dtype, indices=None):
@@ -57,14 +57,14 @@ class LazyRows(HostRows):
         return self[:]
 
     def _of_array(self, rows):
-        """The numbers that rows of these have in the array."""
+        """The numbers in the array of some of these rows."""
         rows = np.asarray(rows)
         rows = np.flatnonzero(rows) if rows.dtype.kind == "b" else np.where(rows < 0, rows + len(self), rows)
         rows = rows.astype(np.intp)
         return rows if self.indices is None else self.indices[rows]
 
     def _read(self, ascending):
-        """Array of rows whose numbers ascend."""
+        """Array of rows whose numbers are in ascending order."""
         n_rows = len(ascending)
         if not n_rows:
             return np.empty((0, *self.shape[1:]), self.dtype)
@@ -89,7 +89,7 @@ def is_lazily_indexed(X):
 
 
 def refuse_lazy_frame(X):
-    """Raise where `X` is a table of polars that is not computed yet."""
+    """Raise where `X` is a polars table that has not been computed yet."""
     if hasattr(X, "collect_schema") and not hasattr(X, "shape"):
         raise TypeError(f"X must be a table in memory: got {type(X).__name__}. Give X.collect().")
 
@@ -100,11 +100,11 @@ def read(X):
 
 
 def read_or_rows(X, dtype):
-    """An array that `is_lazily_indexed` as an ndarray as it is, or `LazyRows` of it where that would be large."""
+    """An array that `is_lazily_indexed` as an ndarray, or `LazyRows` of it where that would be large."""
     rows = LazyRows(X, dtype)
     return rows if rows.nbytes > host_rows.DENSE_BYTES else read(X)
 
 
 def placeholder(X):
-    """Zeros of the shape and the type of `LazyRows`, for those who look at these alone; takes no memory."""
+    """Zeros with the shape and type of `LazyRows`, for code that needs only these; takes no memory."""
     return np.broadcast_to(np.zeros((1,) * X.ndim, X.dtype), X.shape)

@@ -8,7 +8,7 @@ from scipy.special import ndtr, ndtri
 
 from skensemble._numeric.combination import Uncertainty, weighted_mean, weighted_std
 
-# Halvings of an interval: what is left is below the rounding of float64.
+# Halvings of an interval, after which what is left is below the rounding of float64.
 _N_HALVINGS = 60
 
 
@@ -25,7 +25,7 @@ class PredictionInterval(NamedTuple):
 
 
 def check_coverage(coverage):
-    """Raise where a coverage is no share between 0 and 1."""
+    """Raise where a coverage is not between 0 and 1."""
     if not isinstance(coverage, numbers.Real) or not 0 < coverage < 1:
         raise ValueError(f"`coverage` must be between 0 and 1, such as 0.9 for 90 %: got {coverage!r}.")
 
@@ -37,7 +37,7 @@ def split_variance(means, scales, weights):
     ----------
     means : ndarray of shape (n_members, n_samples, ...)
     scales : ndarray of the same shape, or None
-        Standard deviations. None where members give none: `total` and `aleatoric` are then NaN.
+        Standard deviations. None where members have none: `total` and `aleatoric` are then NaN.
     weights : ndarray of shape (n_members,)
         Must sum to 1.
 
@@ -54,7 +54,7 @@ def split_variance(means, scales, weights):
 
 
 def deviation(means, scales, weights):
-    """Standard deviation of the mixture, or of the means alone where `scales` is None; as of `split_variance`."""
+    """Standard deviation of the mixture, or of the means alone where `scales` is None; see `split_variance`."""
     return weighted_std(means, weights) if scales is None else np.sqrt(split_variance(means, scales, weights).total)
 
 
@@ -85,7 +85,7 @@ def mixture_quantile(means, scales, weights, level):
 
 
 def mixture_interval(means, scales, weights, coverage):
-    """Interval of a mixture with equal shares below and above it; parameters as of `mixture_quantile`."""
+    """Interval of a mixture with equal shares below and above it; parameters as in `mixture_quantile`."""
     tail = (1 - coverage) / 2
     return PredictionInterval(
         mixture_quantile(means, scales, weights, tail), mixture_quantile(means, scales, weights, 1 - tail)

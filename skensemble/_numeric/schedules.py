@@ -15,7 +15,7 @@ def cosine(progress):
 
 
 def triangular(progress):
-    """Share of the initial rate after a fraction of the cycle: from a quarter straight up to 1 at its half, and back.
+    """Share of the initial rate after a fraction of the cycle: linearly from a quarter up to 1 in the middle, and back.
 
     Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, section 3.
     """
@@ -46,7 +46,7 @@ def cycle_progress(n_epochs, n_cycles, n_steps, update):
     n_steps : int
         Steps of an epoch.
     update : {"batch", "epoch"}
-        Whether it grows from step to step, or from epoch to epoch only.
+        Whether it grows from step to step, or only from epoch to epoch.
     """
     lengths = cycle_lengths(n_epochs, n_cycles)
     epoch = np.concatenate([np.arange(length) for length in lengths])[:, np.newaxis]

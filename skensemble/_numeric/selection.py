@@ -16,10 +16,11 @@ def held_out_rows(y, fraction, seed, *, stratify, sample_weight=None):
     ----------
     y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
     fraction : float
-        Of the rows, held out.
+        Fraction of the rows that is held out.
     seed : int
     stratify : bool
-        Whether both parts keep the shares of the classes in a one-dimensional y; given up where a class has one row.
+        Whether both parts keep the shares of the classes in a one-dimensional y; ignored where a class has only one
+        row.
     sample_weight : ndarray of shape (n_samples,), default=None
 
     Returns
@@ -48,7 +49,7 @@ def check_judged_rows(rows, sample_weight):
     if sample_weight is not None and not sample_weight[rows].any():
         raise ValueError(
             "At least one of the rows that are held out, for weights, calibration or early stopping, must have a "
-            f"`sample_weight` above 0: it is 0 for all {len(rows)} of them. Hold out more rows, weigh other rows, or "
+            f"`sample_weight` above 0: it is 0 for all {len(rows)} of them. Hold out more rows, use other weights, or "
             "pass weights, calibration=None and early_stopping=None."
         )
 
@@ -70,7 +71,7 @@ def greedy_weights(
     again; a member may be added several times, and its weight is its share of all additions [1]_. Of all rounds and the
     equal weights, the best is kept. So the result is never worse than the best single member on these rows. The loss is
     the log-loss for classes, summed over labels for several labels, and the squared error for regression. A member that
-    predicts a value that is not finite, as after a training that diverged, does not count, unless all do.
+    predicts values that are not finite, as after diverging in training, does not count, unless all do.
 
     Parameters
     ----------
@@ -173,11 +174,11 @@ class _GrowingMean:
         self._total, self._count = np.zeros_like(self._sums[0]), np.zeros_like(self._counted[0])
 
     def add(self, member):
-        """Add a member, perhaps not for the first time."""
+        """Add a member, which may have been added before."""
         self._total, self._count = self._total + self._sums[member], self._count + self._counted[member]
 
     def losses_with_each(self):
-        """Loss if a member was added, one number a member."""
+        """Loss if each member were added, one number per member."""
         return self._score(self._total + self._sums, self._count + self._counted)
 
     def loss_of_all(self):
@@ -192,7 +193,7 @@ class _GrowingMean:
 
 
 class _GrowingMedian:
-    """Losses of a median that members are added to; parameters as of `_GrowingMean`, but whole predictions."""
+    """Losses of a median that members are added to; parameters as in `_GrowingMean`, but whole predictions."""
 
     def __init__(self, predictions, loss, valid, row_weights, how):
         self._predictions, self._loss, self._valid = predictions, loss, valid
@@ -200,11 +201,11 @@ class _GrowingMedian:
         self._additions = np.zeros(len(predictions))
 
     def add(self, member):
-        """Add a member, perhaps not for the first time."""
+        """Add a member, which may have been added before."""
         self._additions[member] += 1
 
     def losses_with_each(self):
-        """Loss if a member was added, one number a member."""
+        """Loss if each member were added, one number per member."""
         return np.array([self._score(self._additions + one) for one in np.eye(len(self._predictions))])
 
     def loss_of_all(self):
@@ -217,7 +218,7 @@ class _GrowingMedian:
 
 
 def _linear_parts(predictions, y, *, multilabel, regression):
-    """What of a prediction its loss depends on, linear in the prediction: the mean's part is the mean of the parts."""
+    """What the loss of a prediction depends on, linear in it: for a mean it is the mean over the members."""
     predictions = np.asarray(predictions, dtype=np.float64)
     if regression:
         return predictions - y, np.square
@@ -235,13 +236,13 @@ def _log_pool_parts(proba, y, *, multilabel, regression):
 
 
 def row_losses(prediction, y, *, multilabel=False, regression=False):
-    """Loss of each row, as of `greedy_weights`.
+    """Loss of each row, as in `greedy_weights`.
 
     Parameters
     ----------
     prediction : ndarray of shape (n_samples, n_classes) or (n_samples[, n_outputs])
     y, multilabel, regression
-        As of `greedy_weights`.
+        As in `greedy_weights`.
 
     Returns
     -------

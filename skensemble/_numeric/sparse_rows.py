@@ -7,7 +7,7 @@ from skensemble._numeric.host_rows import HostRows
 
 
 class SparseRows(HostRows):
-    """Sparse matrix that gives its rows as dense arrays; stands for an array of two dimensions on the host.
+    """Sparse matrix that returns its rows as dense arrays; used like an array of two dimensions on the host.
 
     Parameters
     ----------

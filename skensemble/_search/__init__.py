@@ -1,1 +1,1 @@
-"""The fits of a search, which go on together."""
+"""The fits of a search, which are trained together."""

@@ -31,7 +31,7 @@ class _Job:
 
 
 class TogetherBackend(ParallelBackendBase):
-    """Runs all that was handed over when the first result is asked for.
+    """Runs everything that was handed over when the first result is asked for.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class TogetherBackend(ParallelBackendBase):
     Attributes
     ----------
     kept : list of (estimator, ndarray of int) or None
-        Of each fit, in their order: the estimator, and the rows that it was trained on; None where the fit failed.
+        For each fit, in order: the estimator, and the rows that it was trained on; None where the fit failed.
     """
 
     uses_threads = True

@@ -8,7 +8,7 @@ from skensemble._engine.initial_values import KEPT, KeptNetworks
 from skensemble._engine.together import ASKED, CommonPrograms
 from skensemble._search.turns import Turn, Turns
 
-#: Fits that wait to be trained together have at most so many bytes of data and variables.
+#: Fits that wait to be trained together have at most this many bytes of data and variables.
 WAITING_BYTES = 2**30
 
 #: Where a result has the estimator and the rows that it was trained on; None where its fit failed.
@@ -31,7 +31,7 @@ class Fit(Protocol):
 
 
 def run_fits(fits: Sequence[Fit], keeps: bool = False) -> list[list[dict[str, Any]]]:
-    """What the fits return, in their order; with `keeps`, the fitted estimators and their rows are among it."""
+    """What the fits return, in order; with `keeps`, including the fitted estimators and their rows."""
     use_share_of_cores()
     token = KEPT.set(KeptNetworks())
     try:
@@ -42,13 +42,13 @@ def run_fits(fits: Sequence[Fit], keeps: bool = False) -> list[list[dict[str, An
     if keeps:
         for fit, of_fit in zip(fits, results, strict=True):
             for (_, arguments, given), result in zip(fit.items, of_fit, strict=True):
-                if "train" in given:  # else a part of the fit on all rows
+                if "train" in given:  # otherwise a part of the fit on all rows
                     result[KEPT_NETWORK] = None if result.get("fit_error") else (arguments[0], given["train"])
     return results
 
 
 def _with_own_time(turn: Turn) -> list[dict[str, Any]]:
-    """The result of a fit, whose time is its own and its share of the training together, without that of the others."""
+    """The result of a fit, with the time of the fit alone: its own, and its share of the joint training."""
     for result in turn.result:
         if isinstance(result, dict) and "fit_time" in result:
             result["fit_time"] = max(0.0, result["fit_time"] - turn.waited) + turn.answered

@@ -1,4 +1,4 @@
-"""Candidates that are as good as the best one, as far as the rounding of floats can tell."""
+"""Candidates that are as good as the best one, up to rounding."""
 
 import warnings
 from typing import Any
@@ -7,13 +7,13 @@ import numpy as np
 
 from skensemble._compat.python import find_stacklevel
 
-#: Scores that differ by no more, relatively, may be ranked the other way round where fits are trained one by one; those
-#: that differ by less than the second are equal but for the order in which a mean adds them up.
+#: Scores with a relative difference below the first may be ranked the other way round where fits are trained one by
+#: one; those below the second are equal except for the order in which a mean adds them up.
 _LARGEST, _SMALLEST = 1e-6, 1e-12
 
 
 def warn_of_near_ties(search: Any) -> None:
-    """Warn where other scores are those of the best candidate up to rounding, but not the same.
+    """Warn where other scores are those of the best candidate up to rounding, but not exactly.
 
     Parameters
     ----------
@@ -31,8 +31,8 @@ def warn_of_near_ties(search: Any) -> None:
     if is_near.any():
         warnings.warn(
             f"The candidates {np.flatnonzero(is_near).tolist()} have the score of the best one, "
-            f"{int(search.best_index_)}, up to the rounding of floats: {best:.9g}. Which of them is the best, that "
-            "decides. Choose by other reasons, by a function as `refit`.",
+            f"{int(search.best_index_)}, up to the rounding of floats: {best:.9g}. Rounding "
+            "decides which of them is the best. Choose by other criteria, with a function as `refit`.",
             UserWarning,
             stacklevel=find_stacklevel(),
         )

@@ -24,7 +24,7 @@ def networks_of(search: Any, n_samples: int) -> tuple[list[tuple[str, BaseEstima
     if kept is None or rows is None:
         raise ValueError(
             "`search` must have kept its networks: fit a search of skensemble.model_selection with "
-            f"return_estimator=True. Got {type(search).__name__} without."
+            f"return_estimator=True. Got {type(search).__name__} without it."
         )
     named, left_out = [], []
     for candidate, (networks, of_folds) in enumerate(zip(kept, rows, strict=True)):
@@ -42,5 +42,5 @@ def networks_of(search: Any, n_samples: int) -> tuple[list[tuple[str, BaseEstima
             named.append((f"candidate_{candidate}_fold_{fold}", network))
             left_out.append(~np.isin(np.arange(n_samples), trained))
     if not named:
-        raise ValueError("`search` must have fitted a network or more: all of its fits failed.")
+        raise ValueError("`search` must have fitted at least one network: all of its fits failed.")
     return named, np.stack(left_out)

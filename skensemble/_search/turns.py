@@ -1,6 +1,6 @@
-"""Functions that take turns: each runs until it asks for something, and what all have asked for is answered together.
+"""Functions that take turns: each runs until it asks for something, and then all requests are answered together.
 
-Each has a thread of its own, of which only one runs at any time, so that they need not be safe beside each other.
+Each has its own thread, of which only one runs at any time, so the functions need not be thread-safe.
 """
 
 import contextvars
@@ -26,12 +26,12 @@ class Turns:
     Parameters
     ----------
     answer : callable
-        Takes a list of what was asked for, which has `n_bytes` and `seconds`, the time that answering took; gives a
-        list of answers. An answer that is an exception is raised where it was asked for.
+        Takes a list of requests, each with `n_bytes` and with `seconds`, the time that answering took; returns a list
+        of answers. An answer that is an exception is raised where it was asked for.
     asked : ContextVar
-        Has the function by which one of the functions asks, in its own context.
+        Holds the function by which one of the functions asks, in its own context.
     most_bytes : int
-        Functions begin as long as what is asked for has fewer bytes.
+        Functions begin as long as the requests have fewer bytes.
     """
 
     def __init__(self, answer: Callable[[list], Sequence], asked: contextvars.ContextVar, most_bytes: int) -> None:
@@ -43,7 +43,7 @@ class Turns:
         Raises
         ------
         BaseException
-            Of the first function that raises it; the others are then abandoned.
+            From the first function that raises; the others are then abandoned.
         """
         turns = [Turn(function, self._asked) for function in functions]
         fresh, waiting = deque(turns), []
@@ -75,7 +75,7 @@ class Turn:
     result : object
         What it returned.
     waited, answered : float
-        Seconds that it has waited for answers, and those of them that the answers are told to have taken.
+        Seconds that it has waited for answers, and how many of them answering took.
     """
 
     def __init__(self, function: Callable[[], Any], asked: contextvars.ContextVar) -> None:
@@ -92,7 +92,7 @@ class Turn:
         self.waited = self.answered = 0.0
 
     def goes_on(self, answer: Any = None) -> bool:
-        """Let it run until it asks or ends, and tell whether it asks."""
+        """Let it run until it asks or ends, and return whether it asks."""
         ours = warnings.filters, warnings.showwarning
         if self._warnings is not None:
             # `catch_warnings` of this thread has replaced them, which all threads share.
@@ -122,7 +122,7 @@ class Turn:
                 pass  # of a function that is given up
 
     def _wait(self) -> bool:
-        """Wait until it asks or ends; interrupted, it is interrupted, too."""
+        """Wait until it asks or ends; an interrupt is passed on to it."""
         try:
             return self._news.get()
         except BaseException as error:

@@ -1,1 +1,1 @@
-"""What the estimators of `wrappers.py` do in another way than those of scikeras: a question a file, a mixin each."""
+"""What the estimators of `wrappers.py` do differently from scikeras': one question and one mixin per file."""

@@ -25,7 +25,7 @@ _GIVEN_TO_BUILDERS = {"meta", "compile_kwargs", "params"}
 
 
 class BuildingMixin:
-    """Builds, checks and compiles the model; stands left of scikeras' estimators."""
+    """Builds, checks and compiles the model; comes left of scikeras' estimators."""
 
     _builder_parameters = ("hidden_layer_sizes", "activation", "dropout")
     # scikeras 0.13 takes parameters of callbacks as arguments only, not from `set_params` and searches.
@@ -33,7 +33,7 @@ class BuildingMixin:
 
     @property
     def _user_params(self):
-        """Arguments for the builder: those scikeras does not know, and those of the estimator's own that were set."""
+        """Arguments for the builder: those that scikeras does not know, and the estimator's own that were set."""
         names = () if own_build_function(self) else self._builder_parameters  # it reads them itself
         own = {name for name in names if getattr(self, name, None) is not None}
         return vars(self).get("_user_params", set()) | own
@@ -84,7 +84,7 @@ class BuildingMixin:
         super()._ensure_compiled_model()
 
     def _check_model_compatibility(self, y):
-        if hasattr(self.model_, "outputs"):  # else scikeras 0.13 cannot count them
+        if hasattr(self.model_, "outputs"):  # otherwise scikeras 0.13 cannot count them
             super()._check_model_compatibility(y)
         check_output(self, y)
 
@@ -97,7 +97,7 @@ def _check_builder(build, given):
             raise TypeError(
                 f"`model` must be a function whose arguments are known: {_name_of(build)} needs "
                 f"{parameter.name!r}. Give it as `model__{parameter.name}=...`, or give the argument a default. "
-                "`meta`, a dict of what is known of the data, is filled in."
+                "`meta`, a dict that describes the data, is passed automatically."
             )
 
 
@@ -116,16 +116,16 @@ def _check_columns_alike(inputs, n_categories):
         raise ValueError(
             "With `max_features` the columns of X must hold numbers, since each member draws columns of its own: "
             f"{sum(map(bool, n_categories))} columns hold categories. Set max_features=1.0, or "
-            "TableEncoder(max_one_hot=None), which makes numbers of all categories."
+            "TableEncoder(max_one_hot=None), which turns all categories into numbers."
         )
 
 
 def _check_one_output(model, n_expected):
-    """Raise where a network has several outputs, and no encoder of the user's makes several targets of y."""
+    """Raise where a network has several outputs, and no encoder of the user's own makes several targets from y."""
     n_outputs = len(getattr(model, "outputs", None) or ())
     if n_outputs > 1 and n_expected == 1:
         raise ValueError(
             f"`model` must have one output, of a column or more for each target: got {n_outputs} outputs. Put them "
-            "side by side by keras.layers.Concatenate(), or override `target_encoder` so that it makes a list of "
-            "targets, as scikeras has it."
+            "side by side with keras.layers.Concatenate(), or override `target_encoder` so that it makes a list of "
+            "targets, as in scikeras."
         )

@@ -1,4 +1,4 @@
-"""How an estimator is cloned, copied and pickled: with its network, and with what tells that a model is untrained."""
+"""How an estimator is cloned, copied and pickled: with its network, and with what shows that a model is untrained."""
 
 from skensemble._compat.keras import build_optimizer
 from skensemble._compat.scikeras import given_model
@@ -8,9 +8,10 @@ from skensemble._members.pickling import CheckedPickling
 
 
 class CopiesMixin(CheckedPickling):
-    """Copies with all that Keras leaves out; stands left of scikeras' estimators.
+    """Copies with everything that Keras leaves out; comes left of scikeras' estimators.
 
-    Copies of a Keras model have initializers with other seeds. With their own, copies are known to be untrained.
+    Copies of a Keras model have initializers with other seeds. With the original seeds, copies can be recognized as
+    untrained.
     """
 
     def __sklearn_clone__(self):

@@ -23,11 +23,11 @@ from skensemble._numeric.lazy_rows import LazyRows, placeholder
 
 
 class InputsMixin:
-    """Checks X and y, and learns what their columns are; stands left of scikeras' estimators."""
+    """Checks X and y, and learns what their columns are; comes left of scikeras' estimators."""
 
     @property
     def feature_encoder(self) -> Any:
-        """What encodes X; as scikeras', it changes nothing."""
+        """What encodes X; like scikeras' own, it changes nothing."""
         return Unchanged()
 
     def _validate_data(self, X=None, y=None, reset=False, y_numeric=False):
@@ -54,7 +54,7 @@ class InputsMixin:
         return X.take(rows), y, sample_weight
 
     def _get_metadata(self):
-        # Of members that draw columns, the function that builds the network sees no others.
+        # For members that draw columns, the function that builds the network sees no others.
         meta, names = super()._get_metadata(), columns_of(self).names
         meta.setdefault("n_categories_", (0,) * self.n_features_in_)
         if names is not None and column_choice(self) is None:
@@ -63,7 +63,7 @@ class InputsMixin:
 
 
 def columns_of(estimator):
-    """What the columns of X are: as an ensemble tells a member, which sees an array, else by their names."""
+    """What the columns of X are: as the ensemble told its member, which sees an array, otherwise by their names."""
     told = vars(estimator).get("_told_columns", Columns())
     if any(part is not None and len(part) != estimator.n_features_in_ for part in told):
         told = Columns()  # fitted again, on something else
@@ -71,7 +71,7 @@ def columns_of(estimator):
 
 
 def _learn_categories(estimator, n_categories):
-    """Remember which columns hold categories: by their types, or as the ensemble was told by those of its X."""
+    """Remember which columns hold categories: by their types, or as the ensemble found from its X."""
     n_categories = columns_of(estimator).n_categories if n_categories is None else n_categories
     vars(estimator).pop("n_categories_", None)
     if n_categories is not None:
@@ -79,7 +79,7 @@ def _learn_categories(estimator, n_categories):
 
 
 def _as_numbers(X, estimator):
-    """X as a network takes it, checked but for rows that are read later; `estimator` is named in messages."""
+    """X as a network takes it, checked except for rows that are read later; `estimator` is named in messages."""
     if isinstance(X, LazyRows):
         return X
     if issparse(X):

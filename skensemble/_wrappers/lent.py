@@ -1,11 +1,11 @@
-"""How a search trains many networks on one model: each gives it back, and builds its own when it is asked for it."""
+"""How a search trains many networks on one model: each gives it back, and builds its own when it is needed."""
 
 from skensemble._compat.scikeras import build_from_rows
 from skensemble._engine.lent import lent_network
 
 
 class LentModelMixin:
-    """Takes a model that is lent in place of building one; stands left of `BuildingMixin`."""
+    """Takes a model that is lent instead of building one; comes left of `BuildingMixin`."""
 
     def _initialize(self, X, y=None):
         vars(self).pop("_lent", None)
@@ -18,7 +18,7 @@ class LentModelMixin:
         return self._lent.model if "_lent" in vars(self) else super()._build_keras_model()
 
     def _give_back(self):
-        """Build a model of its own in place of one that is lent, before or after the training."""
+        """Build its own model in place of the one that was lent, before or after training."""
         lent = vars(self).pop("_lent", None)
         if lent is None:
             return

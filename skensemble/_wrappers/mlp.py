@@ -13,7 +13,7 @@ def build_mlp(meta, hidden_layer_sizes=(100,), activation="relu", dropout=0.0):
     Parameters
     ----------
     meta : dict
-        What scikeras knows of the data: `X_shape_`, `target_type_`, `n_outputs_`, `n_classes_`; of this package
+        What scikeras knows about the data: `X_shape_`, `target_type_`, `n_outputs_`, `n_classes_`; of this package
         `n_categories_`, and for regressors `n_output_units_`.
     hidden_layer_sizes : tuple of int, default=(100,)
         Units of each hidden layer.
@@ -47,7 +47,7 @@ def output_layer_of(meta):
     Parameters
     ----------
     meta : dict
-        As of `build_mlp`.
+        As in `build_mlp`.
 
     Returns
     -------

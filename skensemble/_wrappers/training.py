@@ -1,4 +1,4 @@
-"""How a network by itself is trained and predicts: by the fused program where it can, else by Keras' own methods."""
+"""How a network outside an ensemble trains and predicts: by the fused program if possible, otherwise by Keras."""
 
 from functools import partial
 
@@ -27,7 +27,7 @@ class ValidationOfUser(tuple):
 
 
 def refuse_callbacks(estimator, arguments):
-    """Raise where a method was given callbacks, which scikeras 0.13 leaves out without a word."""
+    """Raise where a method was given callbacks, which scikeras 0.13 silently ignores."""
     if any(name.startswith("callbacks") for name in arguments):
         raise TypeError(
             "`callbacks` are a parameter of the estimator, not of its methods: got some in a call. Give them as "
@@ -36,7 +36,7 @@ def refuse_callbacks(estimator, arguments):
 
 
 class TrainingMixin:
-    """Hands training and prediction to the engine; stands left of scikeras' estimators."""
+    """Passes training and prediction to the engine; comes left of scikeras' estimators."""
 
     def _fit_keras_model(self, X, y, sample_weight, warm_start, epochs, initial_epoch, **kwargs):
         given = kwargs.get("validation_data", getattr(self, "fit__validation_data", None))
@@ -70,7 +70,7 @@ class TrainingMixin:
 
 
 def _fit_by_program(estimator, data, before, given):
-    """Train by the fused program, and tell whether that was done.
+    """Train by the fused program, and return whether that was done.
 
     Parameters
     ----------
@@ -78,9 +78,9 @@ def _fit_by_program(estimator, data, before, given):
         Initialized; changed in place.
     data : Data
     before : dict of str to list
-        History of the training that goes on.
+        History of the training that is continued.
     given : dict
-        Arguments of `Model.fit`, beside those of the parameters.
+        Arguments of `Model.fit`, in addition to those from the parameters.
     """
     verbose = {**fit_arguments(estimator), **given}["verbose"]
     lent = vars(estimator).get("_lent")
@@ -105,7 +105,7 @@ def _fit_by_program(estimator, data, before, given):
 
 
 def _predicts_by_program(estimator):
-    """Whether the program that trained the network predicts, too, and there is nothing that it cannot do there."""
+    """Whether the program that trained the network can also make its predictions."""
     return (
         getattr(estimator, "engine_", None) == "fused"
         and estimator.engine != "keras"

@@ -5,8 +5,8 @@ def _names(text):
     return frozenset(text.split())
 
 
-# Classes, by the module that Keras writes into a config, in Keras 3.8 to 3.15. A test demands that each public
-# symbol of the installed Keras is in one of these tables, or among what the test leaves out, and says why.
+# Classes, by the module that Keras writes into a config, in Keras 3.8 to 3.15. A test requires each public symbol of
+# the installed Keras to be in one of these tables, or to be left out in the test, with the reason.
 ALLOWED_CLASSES = {
     "keras": _names("DTypePolicy FloatDTypePolicy Sequential"),
     "keras.constraints": _names("MaxNorm MinMaxNorm NonNeg UnitNorm max_norm min_max_norm non_neg unit_norm"),
@@ -174,11 +174,11 @@ ALLOWED_FUNCTIONS = {
 # Layers that run programs of other frameworks or from other files; no trust makes them loadable.
 FORBIDDEN_LAYERS = _names("FlaxLayer JaxLayer TFSMLayer TorchModuleWrapper")
 
-# Layers whose vocabulary Keras keeps in files beside the variables.
+# Layers whose vocabulary Keras keeps in files next to the variables.
 LAYERS_WITH_FILES = _names("IntegerLookup StringLookup TextVectorization")
 
-# Modules of Keras whose functions do things: read and write files, change settings, import. As activations they would
-# be called when the model is loaded.
+# Modules of Keras whose functions have effects: they read and write files, change settings, import. As activations they
+# would be called when the model is loaded.
 FORBIDDEN_MODULES = _names(
     """
     keras.applications keras.backend keras.callbacks keras.config keras.datasets keras.device keras.distribution

@@ -22,21 +22,21 @@ from skensemble.io._errors import FormatError
 _MAX_DEPTH = 64
 _MAX_VALUES = 2_000_000
 _MAX_INTEGER = 2**31 - 1
-# Numbers of one row that a layer may put out: 256 MiB of float32.
+# The most numbers per row that a layer may output: 256 MiB of float32.
 _MAX_ROW = 2**26
-# The bytes that a network may need, for those that the file has for it.
+# The bytes that a network may need, as a multiple of those that the file has for it.
 _BYTES_PER_STORED, _FREE_BYTES = 4, 2**20
 
 _OBJECT_KEYS = {"module", "class_name", "config", "registered_name"}
 _OTHER_KEYS = {"build_config", "inbound_nodes", "name", "shared_object_id"}
-# Objects without a state: whether two layers have the same one or equal ones is all one.
+# Objects without a state: it makes no difference whether two layers share one or have equal ones.
 _STATELESS = ("keras.constraints", "keras.dtype_policies", "keras.initializers", "keras.regularizers")
-# Values that are no objects, but that JSON has no notation for. Keras writes them without a module.
+# Values that are not objects, but for which JSON has no notation. Keras writes them without a module.
 _PLAIN_VALUES = {"__bytes__", "__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tensor__"}
 _NUMBERS = re.compile(r"bool|bfloat16|(u?int|float|complex)\d{1,3}")
 _EINSUM = re.compile(r"[A-Za-z.,\s]*->[A-Za-z.\s]*")
 _FUNCTIONS = frozenset().union(*ALLOWED_FUNCTIONS.values())
-# What Keras takes as text where a key ends like this.
+# Keras takes values as text where a key ends like this.
 _WORDS = {
     "activation": ALLOWED_FUNCTIONS["keras.activations"],
     "constraint": ALLOWED_CLASSES["keras.constraints"],
@@ -46,9 +46,9 @@ _WORDS = {
 
 
 def canonical_config(model):
-    """The config of a model as JSON would give it back, the same for the same model in every process.
+    """The config of a model as JSON would return it, the same for the same model in every process.
 
-    Without what it was compiled with, at any depth (`compile=False` of Keras leaves that of models in models); layers
+    Without what it was compiled with, at any depth (Keras' `compile=False` keeps that of models inside models). Layers
     that are used twice are numbered from 0, where Keras writes their addresses.
 
     Parameters
@@ -64,7 +64,7 @@ def canonical_config(model):
 
     reason = why_not_from_configuration(model)
     if reason is not None:
-        raise FormatError(f"The architecture of {model.name!r} must be told by its configuration: {reason}.")
+        raise FormatError(f"The architecture of {model.name!r} must follow from its configuration: {reason}.")
     try:
         config = json.loads(json.dumps(model_config(model), allow_nan=False))
     except (TypeError, ValueError, NotImplementedError) as error:
@@ -77,7 +77,7 @@ def canonical_config(model):
 
 
 def _unlist_single_tensors(model, config):
-    """Write one input or output as such: Keras 3.8 writes a list of one, which later versions take for a list."""
+    """Write a single input or output as such: Keras 3.8 writes a list of one, which later versions take for a list."""
     from keras import KerasTensor
 
     inner = config["config"]
@@ -111,13 +111,13 @@ def _canonical(value, numbers):
 def untrusted_names(config, trusted=()):
     """Names in a config that need the user's trust.
 
-    Does not import Keras. Where it is imported already, text that Keras would look up among the custom objects that the
-    process has registered needs trust as well.
+    Does not import Keras. If Keras is already imported, text that it would look up among the custom objects of the
+    process needs trust as well.
 
     Parameters
     ----------
     config : object
-        Parsed JSON, as of `canonical_config`.
+        Parsed JSON, as returned by `canonical_config`.
     trusted : iterable of str, default=()
         Names that are not listed.
 
@@ -150,7 +150,7 @@ def untrusted_names(config, trusted=()):
 
 
 def _walk(config):
-    """Every value with the key it stands at, from the outside inwards; items of a list have the key of the list."""
+    """Every value with its key, from the outside inwards; items of a list have the key of the list."""
     waiting = [(None, config, 0)]
     while waiting:
         key, value, depth = waiting.pop()
@@ -164,7 +164,7 @@ def _walk(config):
 
 
 def _names_of_object(config):
-    """Names to trust for a dict that Keras makes an object of; what it contains is for the other checks."""
+    """Names to trust for a dict from which Keras makes an object; its contents are left to the other checks."""
     class_name = config["class_name"]
     if not isinstance(class_name, str):
         raise FormatError(f"`class_name` must be text: got {_short(class_name)}.")
@@ -247,7 +247,7 @@ def _names_of_text(key, value):
 
 
 def _is_registered(name):
-    """Whether Keras would take this text for an object that this process has registered, which is not its own."""
+    """Whether Keras would take this text for an object that this process has registered and that is not Keras' own."""
     if "keras" not in sys.modules:
         return False
     found = sys.modules["keras"].saving.get_registered_object(name)
@@ -264,9 +264,9 @@ def _check_number(key, value):
 
 
 def _check_nodes(nodes):
-    """Raise where a layer would be called on numbers: Keras would compute at once, with shapes that nobody checked."""
+    """Raise where a layer would be called on numbers: Keras would compute at once, with unchecked shapes."""
     if not isinstance(nodes, list):
-        return  # an item of one: this key is that of the list
+        return  # an item of the list, whose items have its key
     for node in nodes:
         if not isinstance(node, dict) or node.keys() != {"args", "kwargs"}:
             raise FormatError(f"`inbound_nodes` must be as Keras 3 writes them: got {_short(node)}.")
@@ -280,12 +280,12 @@ def _short(value):
 
 
 def dry_build(config, custom_objects, stored_bytes):
-    """Build a network without memory for its variables; raise where it needs much more than what is stored for it.
+    """Build a network without memory for its variables; raise where it needs much more memory than is stored for it.
 
     Parameters
     ----------
     config : dict
-        That `untrusted_names` has passed.
+        A config that `untrusted_names` has passed.
     custom_objects : dict of str to object or None
     stored_bytes : int
         Bytes of the variables in the file.
@@ -299,7 +299,7 @@ def dry_build(config, custom_objects, stored_bytes):
 
     try:
         model = built_without_memory(config, custom_objects)
-    except Exception as error:  # whatever the layers of Keras and of the user raise
+    except Exception as error:  # whatever layers of Keras or of the user raise
         raise FormatError(f"The architecture {_name_of(config)} cannot be built: {error}") from error
     if not hasattr(model, "variables"):
         raise FormatError(f"An architecture must be the config of a Keras model: got {type(model).__name__}.")

@@ -38,7 +38,7 @@ _FIXED = {
     "internal_attr": 0,
     "external_attr": 0o100644 << 16,
 }
-#: What zipfile raises for bytes that are no zip.
+#: What zipfile raises for bytes that are not a zip.
 _NO_ZIP = (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, IndexError, KeyError)
 _ZIP64_BYTES = 2**31 - 1  # zipfile writes other headers from here on
 _MAX_DIRECTORY_BYTES = 256  # of one entry, the end of the directory included
@@ -89,14 +89,14 @@ class Container:
     fingerprint : str
         SHA-256 of the manifest, which holds that of every entry.
     size : int
-        Bytes of the file.
+        Size of the file in bytes.
     n_bytes_read : int
         Bytes of entries that were read so far.
     """
 
     def __init__(self, source):
         self._stream = io.BytesIO(source) if isinstance(source, bytes | bytearray) else open(source, "rb")
-        weakref.finalize(self, self._stream.close)  # of a file that is read lazily, nobody else knows the end
+        weakref.finalize(self, self._stream.close)  # nobody else knows when a file that is read lazily is done
         try:
             self.n_bytes_read = 0
             self.size = self._stream.seek(0, os.SEEK_END)
@@ -167,7 +167,7 @@ class Container:
         self._stream.seek(info.header_offset)
         data = self._stream.read(len(header) + info.file_size)
         if len(data) < len(header) + info.file_size:
-            raise IntegrityError(f"The file ends inside of the entry {name!r}.")
+            raise IntegrityError(f"The file ends inside the entry {name!r}.")
         if data[: len(header)] != header:
             raise FormatError(f"The header of the entry {name!r} is not as it was written.")
         self.n_bytes_read += info.file_size

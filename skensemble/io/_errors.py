@@ -44,4 +44,4 @@ class UntrustedTypesFoundError(PersistenceError):
 
 
 class NotRestoredError(PersistenceError):
-    """Something that was left out at loading, because it was not trusted, is needed now."""
+    """Something that was left out at loading, because it was not trusted, is now needed."""

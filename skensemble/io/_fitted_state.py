@@ -1,10 +1,10 @@
-"""What of a fitted estimator is saved beside its parameters: the attributes that its classes name."""
+"""What is saved of a fitted estimator in addition to its parameters: the attributes that its classes name."""
 
 from skensemble._compat.scikeras import FITTED_STATE, BaseWrapper
 from skensemble.io._errors import FormatError, PersistenceError
 
 #: Set by `__init__` (what heads of stacking ensembles have no parameters for), or made anew when a file is loaded:
-#: scorers, encoders, callbacks of networks. scikit-learn's callbacks are for fits.
+#: scorers, encoders, callbacks of networks. scikit-learn's callbacks are only for fits.
 NOT_WRITTEN = {"build_fn", "model", "reinitialize", "inputs", "distribution", "_user_params"} | {
     "feature_encoder_",
     "scorer_",
@@ -18,7 +18,7 @@ NOT_WRITTEN = {"build_fn", "model", "reinitialize", "inputs", "distribution", "_
 
 
 def fitted_state(kind):
-    """Names of the attributes that are saved of a class, in order; None for classes of scikit-learn's.
+    """Names of the attributes that are saved for a class, in order; None for scikit-learn's classes.
 
     Parameters
     ----------
@@ -35,13 +35,13 @@ def fitted_state(kind):
 
 
 def saved_attributes(estimator, *, without=()):
-    """What an estimator learned, by name; raises where its class does not name something that it learned.
+    """What an estimator learned, by name; raises where it learned something that its class does not name.
 
     Parameters
     ----------
     estimator : fitted estimator
     without : collection of str
-        Parameters and other attributes that are saved apart.
+        Parameters and other attributes that are saved separately.
 
     Returns
     -------

@@ -14,29 +14,29 @@ _MAX_TEXT = 80
 
 @dataclasses.dataclass(frozen=True)
 class FileSummary:
-    """What `inspect` tells of a file; its text is a table.
+    """What `inspect` says about a file; its text is a table.
 
     Attributes
     ----------
     class_name : str
-        Of the estimator that was saved.
+        Class of the estimator that was saved.
     params : dict of str to str
         Its parameters, as text.
     classes : list or None
         Labels, where it is a classifier with labels of JSON's types.
     n_networks : int
-        Trained networks in it.
+        Number of trained networks in it.
     architectures : list of str
         One line each: kind and name of the model, and its layers.
     untrusted : list of str
-        Names that `load` imports only where they are trusted.
+        Names that `load` imports only if they are trusted.
     versions : dict of str to str or None
-        Of the packages that wrote it.
+        Versions of the packages that wrote it.
     format_version : tuple of int
     metadata : dict or None
         As given to `dump`.
     size : int
-        Bytes of the file.
+        Size of the file in bytes.
     fingerprint : str
         For `load(..., expected_fingerprint=...)`.
     """
@@ -145,7 +145,7 @@ def _pairs(typed):
 
 
 def _text(value):
-    """Typed JSON as a reader would write the value."""
+    """Typed JSON as a person would write the value."""
     if isinstance(value, dict):
         tag, content = value.get("t"), value.get("v")
         if tag in ("tuple", "set"):
@@ -163,7 +163,7 @@ def _text(value):
 
 
 def _classes(manifest):
-    """Labels of the last object that has some as text or other values that are no numbers."""
+    """Labels of the last object that has labels of text or other values that are not numbers."""
     for node in reversed(manifest["objects"]):
         for name, value in _pairs(node["attributes"]) if "attributes" in node else ():
             if name == "classes_" and isinstance(value, dict) and value.get("t") == "items":

@@ -1,4 +1,4 @@
-"""The manifest: what it must say, whether it agrees with itself, and the names in it. Imports no TensorFlow."""
+"""The checks of a manifest: what it must say, whether it is consistent, and the names in it. Imports no TensorFlow."""
 
 import re
 import warnings
@@ -10,7 +10,7 @@ FORMAT = "skensemble"
 #: Files of another major version are refused, those of a later minor one are read with a warning.
 FORMAT_VERSION = [1, 0]
 #: Estimators that are trusted, by the path under which they are written. Those that hold other estimators only combine
-#: what these predict; what they hold is audited by itself.
+#: what these predict; what they hold is audited separately.
 TRUSTED_CLASSES = frozenset(
     [
         "imblearn.pipeline.Pipeline",
@@ -69,19 +69,19 @@ TRUSTED_CLASSES = frozenset(
         "skensemble.model_selection.RandomizedSearchCV",
     ]
 )
-#: Of these, those that are no estimators: they have attributes only.
+#: Those of them that are not estimators: they have only attributes.
 WITHOUT_PARAMS = frozenset(["sklearn.calibration._CalibratedClassifier"])
 #: Layers of skensemble's own, by the names under which they are registered with Keras.
 TRUSTED_LAYERS = frozenset(
     f"skensemble>{name}" for name in ("EmbedCategories", "InputColumns", "SelectColumns", "WeightedAverage")
 )
-#: Parameters that are not written: what is in these directories would be unpickled or overwritten by a fit (T39).
+#: Parameters that are not written: the contents of these directories would be unpickled or overwritten by a fit (T39).
 NO_DIRECTORIES = ("memory", "checkpoint_dir")
 _KEYS = {"format", "format_version", "versions", "metadata", "root", "objects", "n_architectures", "entries", "probe"}
 #: Kinds of members that were trained together: copies of one network, and states of one run.
 STACKED = ("stacked_members", "epoch_states")
 _STACKED = {"prototype": int, "seeds": list, "histories": list, "variables": list, "optimizer": (str, type(None))}
-#: Keys of each kind of object, and the type of each value; None stands for typed JSON.
+#: Keys of each kind of object, and the type of each value; None means typed JSON.
 _KINDS = {
     "model": {"architecture": int, "variables": (str, type(None)), "optimizer": (str, type(None)), "compile": None},
     "network": {"class": str, "params": None, "attributes": None, "target": None, "model": (int, type(None))},
@@ -95,7 +95,7 @@ _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 
 
 def check_manifest(manifest, entries):
-    """Raise where a manifest is none, or does not agree with itself.
+    """Raise where a manifest is not one, or contradicts itself.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def _count(value):
 
 
 def _check_object(number, node, objects, n_architectures, later):
-    """Entries that an object uses; raises where it is not as its kind must be."""
+    """Entries that an object uses; raises where it is not what its kind requires."""
     where = f"Object {number} of the manifest"
     kind = node.get("kind") if isinstance(node, dict) else None
     if not isinstance(kind, str) or kind not in _KINDS:
@@ -254,7 +254,7 @@ def tagged(value):
 
 
 def import_paths(manifest):
-    """Import paths of functions and classes that are parameters or the like: restored only where they are trusted."""
+    """Import paths of functions and classes that are parameters or the like: restored only if they are trusted."""
     paths = [content for tag, content in tagged(manifest["objects"]) if tag == "callable"]
     if not all(isinstance(path, str) and _PATH.fullmatch(path) for path in paths):
         raise FormatError("The manifest must name functions and classes by import paths.")

@@ -13,7 +13,7 @@ from skensemble._members.callback_factories import has_factory
 from skensemble.io._errors import FormatError, PersistenceError
 from skensemble.io._fitted_state import check_attributes, saved_attributes
 
-#: Numbers in a row of X, or of targets: 256 MiB of float32.
+#: The most numbers in a row of X, or of targets: 256 MiB of float32.
 _MAX_ROW = 2**26
 PARTS = ("trainable", "non_trainable")
 PROBE_ROWS = 4
@@ -26,7 +26,7 @@ def tensors_of(arrays, where, *, check_finite=True):
     ----------
     arrays : dict of str to ndarray
     where : str
-        What an error names.
+        Name of what is saved, for errors.
     check_finite : bool, default=True
         Whether NaN and infinite numbers are an error.
 
@@ -52,7 +52,7 @@ def named_values(trainable, non_trainable):
 
 
 def values_for(model, arrays, where):
-    """(trainable, non_trainable) values for a model from named arrays; names, shapes and types must be those it has."""
+    """(trainable, non_trainable) values for a model from named arrays, which must have its names, shapes and types."""
     expected = named_variables(model)
     found = {name: (array.shape, array.dtype.name) for name, array in arrays.items()}
     if found != {name: (tuple(v.shape), keras.backend.standardize_dtype(v.dtype)) for name, v in expected.items()}:
@@ -137,7 +137,7 @@ def put_optimizer(model, arrays, where):
 
 
 def probe_rows(model):
-    """Random rows for a model, the same each time; None where it has not one input of known shape."""
+    """Random rows for a model, the same each time; None unless it has one input of known shape."""
     inputs = model.inputs if hasattr(model, "inputs") else None
     if not isinstance(inputs, list) or len(inputs) != 1:
         return None
@@ -153,7 +153,7 @@ def predict_probe(model, rows):
 
 
 def stacked_optimizer_values(model, arrays, n_members, where, *, newest=False):
-    """Variables of the optimizers, stacked over the members; with `newest`, perhaps those of the newest only."""
+    """Variables of the optimizers, stacked over the members; with `newest`, perhaps only those of the newest."""
     build_optimizer(model)
     values = [arrays[name] for name in sorted(arrays)]
     expected = [(v.shape, v.dtype) for v in read_state(model).optimizer]
@@ -171,7 +171,7 @@ def network_params(estimator):
 
 
 def network_attributes(estimator):
-    """What a scikeras estimator learned, but for its model and what is made anew."""
+    """What a scikeras estimator learned, except its model and what is made anew."""
     return saved_attributes(estimator, without={*estimator.get_params(deep=False), "model_"})
 
 
@@ -192,15 +192,15 @@ def network_target(estimator):
 
 
 def restore_network(estimator, attributes, target, model):
-    """Make an unfitted scikeras estimator a fitted one.
+    """Turn an unfitted scikeras estimator into a fitted one.
 
     Parameters
     ----------
     estimator : scikeras estimator
     attributes : dict
-        As of `network_attributes`.
+        As returned by `network_attributes`.
     target : dict
-        As of `network_target`.
+        As returned by `network_target`.
     model : keras.Model
 
     Returns
@@ -219,7 +219,7 @@ def restore_network(estimator, attributes, target, model):
     estimator.model_ = model
     if any(hasattr(callback, "raise_not_restored") for callback in keras.tree.flatten(estimator.callbacks)):
         estimator._fit_callbacks, estimator._predict_callbacks = [], []
-    elif has_factory(estimator.callbacks):  # functions of the user's are called by the next `fit`, not by loading
+    elif has_factory(estimator.callbacks):  # the user's functions are called by the next `fit`, not by loading
         estimator._predict_callbacks = []
     else:
         initialize_callbacks(estimator)
@@ -238,7 +238,7 @@ def _check_row_shape(shape, model):
 
 
 def _target_encoder(estimator, target):
-    """Scikeras' encoder, fitted on the fewest rows that give what the fit on the training rows gave."""
+    """The encoder of scikeras, fitted on the fewest rows that give the same result as the training rows."""
     if set(target) != {"shape", "dtype", "type", "classes"}:
         raise FormatError("The target of a network must have shape, dtype, type and classes.")
     shape = target["shape"]
@@ -246,7 +246,7 @@ def _target_encoder(estimator, target):
         raise FormatError(f"The target of a network must have a shape: got {str(shape)[:80]}.")
     y = _smallest_target(isinstance(estimator, ScikerasClassifier), target)
     known, encoder = vars(estimator).get("classes_"), None
-    for categories in (None, known):  # those of `partial_fit` need not be sorted
+    for categories in (None, known):  # those given to `partial_fit` need not be sorted
         estimator.classes_ = categories
         encoder = estimator.target_encoder.fit(y)
         if _same(getattr(encoder, "classes_", None), target["classes"]):

@@ -1,4 +1,4 @@
-"""What stands for a function or class that was not imported when an estimator was loaded."""
+"""The placeholder for a function or class that was not imported when an estimator was loaded."""
 
 import functools
 
@@ -6,7 +6,7 @@ from skensemble.io._errors import NotRestoredError
 
 #: Before the class of an object that no file restores.
 LEFT_OUT = "an object of "
-#: Before the path of a function that cannot be imported: a lambda, or a function inside of another.
+#: Before the path of a function that cannot be imported: a lambda, or a function inside another.
 UNNAMED = "the function "
 
 
@@ -16,14 +16,14 @@ def _refuse(path, *args, **kwargs):
     elif path.startswith(UNNAMED):
         way_out = "It has no name that it can be imported by."
     else:
-        way_out = f"Pass trusted=[{path!r}] to `skensemble.io.load`, where it can be imported and you trust it."
+        way_out = f"Pass trusted=[{path!r}] to `skensemble.io.load`, if it can be imported and you trust it."
     raise NotRestoredError(
         f"{path} was not restored when the estimator was loaded. {way_out} Or set the parameter anew with `set_params`."
     )
 
 
 class NotRestored(functools.partial):
-    """A function or class, known by its path only; calling it raises NotRestoredError.
+    """A function or class of which only the path is known; calling it raises NotRestoredError.
 
     A partial, since scikeras takes no other callable objects as `model`.
 
@@ -32,7 +32,7 @@ class NotRestored(functools.partial):
     path : str
         Where it would be imported from.
     parts : tuple of (function, args, keywords), default=None
-        Of a partial, in which a part was not restored: what it is made of, so that it can be saved again.
+        For a partial in which a part was not restored: what it is made of, so that it can be saved again.
     """
 
     def __new__(cls, path, parts=None):
@@ -44,7 +44,7 @@ class NotRestored(functools.partial):
         return type(self), (self.path, self.parts)
 
     def __deepcopy__(self, memo):
-        return self  # as of a function
+        return self  # as for a function
 
     def __eq__(self, other):
         return type(other) is type(self) and (other.args, other.parts) == (self.args, self.parts)

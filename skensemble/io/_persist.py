@@ -15,7 +15,7 @@ from skensemble.io._versions import warn_of_versions
 def dump(obj, file, *, include_optimizer=False, verify=True, check_finite=True, metadata=None):
     """Save a fitted estimator without pickle.
 
-    The file appears whole or not at all: until the end, an existing one stays as it is.
+    The file appears whole or not at all: until the end, an existing file stays as it is.
 
     Parameters
     ----------
@@ -25,14 +25,14 @@ def dump(obj, file, *, include_optimizer=False, verify=True, check_finite=True, 
     file : str or path
         By convention ending in ".skens".
     include_optimizer : bool, default=False
-        Whether the variables of the optimizers are saved, from which training could go on; the file becomes up to three
-        times as large.
+        Whether the variables of the optimizers are saved, from which training can continue; the file becomes up to
+        three times as large.
     verify : bool, default=True
         Whether the file is loaded and compared with `obj`, bit for bit, before it takes its place.
     check_finite : bool, default=True
         Whether networks with NaN or infinite variables are an error.
     metadata : dict, default=None
-        Anything of JSON's types that `inspect` shows, such as a description.
+        Values of JSON's types that `inspect` shows, such as a description.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def dumps(obj, *, include_optimizer=False, verify=True, check_finite=True, metad
     check_finite : bool, default=True
         Whether networks with NaN or infinite variables are an error.
     metadata : dict, default=None
-        Anything of JSON's types that `inspect` shows.
+        Values of JSON's types that `inspect` shows.
 
     Returns
     -------
@@ -102,20 +102,20 @@ def dumps(obj, *, include_optimizer=False, verify=True, check_finite=True, metad
 def load(file, *, trusted=None, custom_objects=None, lazy=False, expected_fingerprint=None):
     """Load an estimator that `dump` saved.
 
-    Nothing is imported or built before everything in the file was audited. A file can still be wrong in what it
-    predicts: pin the ones you know with `expected_fingerprint`.
+    Nothing is imported or built before everything in the file has been audited. The predictions of a file can still be
+    wrong: pin the files you know with `expected_fingerprint`.
 
     Parameters
     ----------
     file : str or path
     trusted : list of str, default=None
-        Names that the file may import, as of `get_untrusted_types`. Functions that are only needed to train again (the
-        `model` of a member, say) may be left out: the estimator predicts without them, and its `fit` raises
-        NotRestoredError.
+        Names that the file may import, as returned by `get_untrusted_types`. Functions that are only needed to train
+        again (such as the `model` of a member) may be left out: the estimator predicts without them, and its `fit`
+        raises NotRestoredError.
     custom_objects : dict of str to object, default=None
-        Layers and functions of your own by the names under which the networks have them; trusted.
+        Layers and functions of your own, by their names in the networks; they are trusted.
     lazy : bool, default=False
-        Whether the variables of a member are read when it is first used; the file must stay as it is meanwhile.
+        Whether the variables of a member are read only when it is first used; until then the file must not change.
     expected_fingerprint : str, default=None
         Fingerprint of the file, as `inspect` shows it; any other file is refused.
 
@@ -126,7 +126,7 @@ def load(file, *, trusted=None, custom_objects=None, lazy=False, expected_finger
     Raises
     ------
     UntrustedTypesFoundError
-        Where the file needs names that are not trusted; it lists all.
+        Where the file needs names that are not trusted; it lists all of them.
     FormatError, IntegrityError, UnsupportedVersionError
         Where the file is not what was written.
 
@@ -186,18 +186,18 @@ def loads(data, *, trusted=None, custom_objects=None, lazy=False, expected_finge
 
 
 def get_untrusted_types(*, file=None, data=None):
-    """Names in a file that `load` imports only where they are trusted; does not import TensorFlow.
+    """Names in a file that `load` imports only if they are trusted; does not import TensorFlow.
 
     Parameters
     ----------
     file : str or path, default=None
     data : bytes, default=None
-        Instead of a file.
+        Bytes instead of a file.
 
     Returns
     -------
     list of str
-        Sorted. Those of functions that are only needed to train again are among them.
+        Sorted. They include functions that are only needed to train again.
 
     Examples
     --------
@@ -216,7 +216,7 @@ def get_untrusted_types(*, file=None, data=None):
 
 
 def file_names(container):
-    """Names in an open file that `load` imports only where they are trusted; see `get_untrusted_types`."""
+    """Names in an open file that `load` imports only if they are trusted; see `get_untrusted_types`."""
     return sorted({*import_paths(container.manifest), *_needed_names(container)})
 
 
@@ -257,7 +257,7 @@ def _needed_names(container):
 def _check_trusted(trusted):
     if isinstance(trusted, str | bool) or not all(isinstance(name, str) for name in trusted or ()):
         raise TypeError(
-            f"`trusted` must be a list of names, as of `get_untrusted_types`: got {trusted!r}. There is no way to "
+            f"`trusted` must be a list of names, as `get_untrusted_types` returns: got {trusted!r}. There is no way to "
             "trust everything: read the names, and pass those that you trust."
         )
     return frozenset(trusted or ())

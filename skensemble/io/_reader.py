@@ -53,7 +53,7 @@ class Reader:
     trusted : collection of str
     custom_objects : dict of str to object
     lazy : bool
-        Whether members are read when they are asked for.
+        Whether members are read only when they are used.
     """
 
     def __init__(self, container, trusted, custom_objects, *, lazy=False):
@@ -80,7 +80,7 @@ class Reader:
         return self.object(self._manifest["root"])
 
     def object(self, number):
-        """An object of the manifest, built when it is first asked for."""
+        """An object of the manifest, built when it is first used."""
         if type(number) is not int or not 0 <= number < len(self._manifest["objects"]):
             raise FormatError(f"The manifest has no object {str(number)[:80]}.")
         if number not in self._built:
@@ -241,7 +241,7 @@ class Reader:
 
 
 class _OnDemand(Sequence):
-    """Items that are made when they are asked for, and kept."""
+    """Items that are made when they are first used, and kept."""
 
     def __init__(self, make, length):
         self._make, self._items = make, [None] * length
@@ -256,7 +256,7 @@ class _OnDemand(Sequence):
 
 
 class LazyStackedMembers(StackedMembers):
-    """Members whose variables are read from the file when they are asked for.
+    """Members whose variables are read from the file when they are used.
 
     Parameters
     ----------
@@ -304,7 +304,7 @@ def _stacked(values):
 
 
 def _check_ensemble(estimator):
-    """Refuse ensembles whose parts do not agree: what a changed file can say that no fit says."""
+    """Refuse ensembles whose parts are inconsistent, which a changed file can hold but no fit gives."""
     members = getattr(estimator, "checkpoints_", getattr(estimator, "estimators_", None))
     if not isinstance(members, FittedMembers) or not len(members):
         raise FormatError(f"{type(estimator).__name__} must have fitted members.")

@@ -1,4 +1,4 @@
-"""scikit-learn estimators that are no networks, as skops parts: written the same each time, and audited before skops.
+"""scikit-learn estimators that are not networks, as skops parts: written the same each time, and audited before skops.
 
 Trust is narrower than skops' own: a tree whose arrays were changed crashes the process when it predicts (T24), so trees
 need the user's trust.
@@ -16,7 +16,7 @@ import numpy as np
 from skensemble._files.strict_json import read_json
 from skensemble.io._errors import FormatError, PersistenceError, UntrustedTypesFoundError
 
-#: Packages whose types, where skops trusts them too, are trusted: linear algebra on arrays that NumPy checks.
+#: Packages whose types are trusted if skops trusts them, too: linear algebra on arrays that NumPy checks.
 _TRUSTED_MODULES = re.compile(
     r"(sklearn\.(linear_model|preprocessing|calibration|isotonic|dummy|impute|compose|pipeline|frozen|decomposition"
     r"|feature_selection|discriminant_analysis|naive_bayes|random_projection|kernel_approximation|model_selection)"
@@ -60,7 +60,7 @@ def write_skops(estimator, where):
     ----------
     estimator : object
     where : str
-        What an error names.
+        Name of what is saved, for errors.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def write_skops(estimator, where):
 
 
 def _without_padding(data):
-    """An array whose fields are not followed by bytes that nobody set, as those of trees are."""
+    """An array without uninitialized bytes after its fields, which those of trees have."""
     if not data.startswith(np.lib.format.MAGIC_PREFIX):
         return data
     array = np.load(io.BytesIO(data), allow_pickle=False)
@@ -173,7 +173,7 @@ def read_skops(data, trusted):
 
 
 def _check_shadowing(estimator):
-    """No attribute of an instance may stand before a method of its class, at any depth (T25)."""
+    """No attribute of an instance may hide a method of its class, at any depth (T25)."""
     waiting, seen = [estimator], set()
     while waiting:
         value = waiting.pop()

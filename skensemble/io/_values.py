@@ -1,6 +1,6 @@
-"""Values as typed JSON: parameters, labels, histories and whatever else estimators hold beside networks.
+"""Values as typed JSON: parameters, labels, histories and whatever else estimators hold besides networks.
 
-JSON's own types stand for themselves, except objects: each is ``{"t": tag, "v": content}``. Functions and classes are
+JSON's own types represent themselves, except objects: each is ``{"t": tag, "v": content}``. Functions and classes are
 written as import paths, and imported only where they are trusted.
 """
 
@@ -24,7 +24,7 @@ from skensemble.io._architecture import untrusted_names
 from skensemble.io._errors import FormatError, PersistenceError
 from skensemble.io._not_restored import LEFT_OUT, UNNAMED, NotRestored
 
-#: Public modules of Keras, and the class that what is built from a file must be of. Functions are in the first three.
+#: Public modules of Keras, and the class of what may be built from them. Functions are in the first three.
 _KERAS_BASES = {
     "activations": None,
     "losses": keras.losses.Loss,
@@ -37,7 +37,7 @@ _KERAS_BASES = {
     "callbacks": keras.callbacks.Callback,
     "skensemble": keras.losses.Loss,
 }
-#: What stands for a module of that name: classes of skensemble's own.
+#: Used in place of a module: skensemble's own classes.
 _OWN = types.SimpleNamespace(NormalNLL=NormalNLL)
 _TRUSTED_OWN = frozenset(["keras.skensemble.NormalNLL"])
 _KERAS_KINDS = tuple(kind for kind in _KERAS_BASES.values() if kind is not None)
@@ -46,7 +46,7 @@ _BUILTINS = {kind.__name__: kind for kind in (bool, bytes, dict, float, int, lis
 #: Keras callbacks whose arguments can be read from their attributes.
 _CALLBACKS = (keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau, keras.callbacks.TerminateOnNaN)
 _MAX_INT_DIGITS = 100
-#: Thresholds or classes of a metric, which has variables of this size or its square: 64 MiB.
+#: The most thresholds or classes of a metric, whose variables have this size or its square: 64 MiB.
 _MAX_METRIC_SIZE = 4096
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
@@ -77,7 +77,7 @@ class Encoder:
     Attributes
     ----------
     arrays : dict of str to ndarray
-        Numbers, which are kept apart.
+        Arrays of numbers, which are stored separately.
     """
 
     def __init__(self, encode_object):
@@ -91,7 +91,7 @@ class Encoder:
         ----------
         value : object
         where : str
-            What an error names: the attribute or parameter.
+            Name in errors: the attribute or parameter.
 
         Returns
         -------
@@ -114,7 +114,7 @@ class Encoder:
         number = self._encode_object(value)
         if number is None:
             raise PersistenceError(
-                f"{where} cannot be saved: {kind.__module__}.{kind.__qualname__} is none of the types that "
+                f"{where} cannot be saved: {kind.__module__}.{kind.__qualname__} is not one of the types that "
                 "skensemble.io writes. Remove it, replace it by plain values, or save with joblib."
             )
         return _tagged("object", number)
@@ -207,7 +207,7 @@ class Encoder:
             f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else f"numpy.{value.__name__}"
         )
         if isinstance(value, types.FunctionType | types.MethodType):
-            # Running a cell of a notebook again makes another function of the same name and code.
+            # Running a notebook cell again makes another function with the same name and code.
             return _tagged("callable" if _found(value) is by_name(value) else "unnamed", path)
         if _found(value) is not value:
             raise PersistenceError(
@@ -247,7 +247,7 @@ def _named(kind):
 
 
 def _left_out(kind):
-    """What stands for an object of the user's that does not matter to predictions."""
+    """Placeholder for an object of the user's that does not matter to predictions."""
     return _tagged("left_out", f"{kind.__module__}.{kind.__qualname__}")
 
 
@@ -269,7 +269,7 @@ def _is_dict_of_lists(value):
 
 
 def _found(value):
-    """What is found by the name of a function or class, None where nothing is."""
+    """What is found under the name of a function or class; None if nothing is."""
     module, name = value.__module__, getattr(value, "__qualname__", value.__name__)
     try:
         return functools.reduce(getattr, name.split("."), importlib.import_module(module))
@@ -335,7 +335,7 @@ class Decoder:
         if not isinstance(value, dict):
             return value
         if value.keys() != {"t", "v"} or not isinstance(value["t"], str) or value["t"] not in _TAGS:
-            raise FormatError(f"A value of the manifest has no type that is known: got {str(value)[:80]}.")
+            raise FormatError(f"A value of the manifest has no known type: got {str(value)[:80]}.")
         try:
             return getattr(self, f"_{value['t']}")(value["v"])
         except FormatError:
@@ -412,7 +412,7 @@ class Decoder:
         name, args, keywords = content
         distribution = getattr(stats, name)
         if not isinstance(distribution, stats.rv_continuous | stats.rv_discrete):
-            raise FormatError(f"scipy.stats.{name} is no distribution.")
+            raise FormatError(f"scipy.stats.{name} is not a distribution.")
         return distribution(*self.decode(args), **self.decode(keywords))
 
     def _builtin(self, content):
@@ -421,7 +421,7 @@ class Decoder:
     def _numpy(self, content):
         kind = getattr(np, content)
         if not (isinstance(kind, type) and issubclass(kind, np.generic)):
-            raise FormatError(f"numpy.{content} is no type of numbers.")
+            raise FormatError(f"numpy.{content} is not a type of numbers.")
         return kind
 
     def _partial(self, content):
@@ -433,7 +433,7 @@ class Decoder:
 
     def _callable(self, content):
         if not _PATH.fullmatch(content):
-            raise FormatError(f"An import path of the manifest is none: {content[:80]!r}.")
+            raise FormatError(f"An import path of the manifest is not valid: {content[:80]!r}.")
         if content not in self._trusted:
             return self._not_restored.setdefault(content, NotRestored(content))
         return import_path(content)
@@ -449,7 +449,7 @@ class Decoder:
             _check_effects({"module": f"keras.{module}", "class_name": name, "config": config, "registered_name": None})
         kind = _keras_attribute(module, name)
         if not (isinstance(kind, type) and issubclass(kind, _KERAS_BASES[module] or ())):
-            raise FormatError(f"keras.{module}.{name} is no class that a file may name.")
+            raise FormatError(f"keras.{module}.{name} is not a class that a file may name.")
         return kind(**config) if module == "callbacks" else kind.from_config(config)
 
     def _left_out(self, content):
@@ -482,7 +482,7 @@ def _keras_attribute(module, name):
     value = getattr(_keras_module(module), name) if module in _KERAS_BASES and name not in _NO_FUNCTIONS else None
     is_of_keras = str(getattr(value, "__module__", None)).startswith("keras.")
     if keras_path(value) != (module, name) or not (is_of_keras or module == "skensemble"):
-        raise FormatError(f"keras.{module}.{name} is none of the names of Keras that a file may use.")
+        raise FormatError(f"keras.{module}.{name} is not one of the names of Keras that a file may use.")
     if module == "callbacks" and value not in _CALLBACKS:  # others write files or send requests when they are called
         raise FormatError(f"A file must not name callbacks that write or send: got keras.callbacks.{name}.")
     return value

@@ -1,4 +1,4 @@
-"""What was written is loaded and compared with what there is, before anybody relies on it."""
+"""What was written is loaded and compared with the original, before anybody relies on it."""
 
 import numpy as np
 
@@ -19,13 +19,13 @@ _N_ROWS = 4
 def check_same(writer, estimator, data, trusted):
     """Raise PersistenceError where the estimator in `data` is not the one that was written.
 
-    It is loaded and written again, which gives the same entries where it is the same, the predictions of each network
-    among them; and its members predict together, as in the ensemble, bit for bit as before.
+    It is loaded and written again, which must give the same entries, including the predictions of each network. Its
+    members must also predict together, as in the ensemble, bit for bit as before.
 
     Parameters
     ----------
     writer : Writer
-        That wrote it.
+        The writer that wrote it.
     estimator : fitted estimator
     data : bytes
     trusted : collection of str
@@ -51,7 +51,7 @@ def check_same(writer, estimator, data, trusted):
         )
     for members, others in zip(writer.member_lists, again.member_lists, strict=True):
         if not _predict_alike(members, others):
-            raise PersistenceError(f"{name} cannot be saved, since its members would predict otherwise after loading.")
+            raise PersistenceError(f"{name} cannot be saved: its members would predict differently after loading.")
 
 
 def _predict_alike(members, others):
@@ -69,7 +69,7 @@ def _predict_alike(members, others):
 
 
 def _same_scales(scales, others):
-    """Whether standard deviations, None where a member gives none, are the same."""
+    """Whether standard deviations, None where a member has none, are the same."""
     if scales is None or others is None:
         return scales is others
     return np.array_equal(scales, others, equal_nan=True)

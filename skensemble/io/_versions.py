@@ -7,7 +7,7 @@ from skensemble._compat.python import find_stacklevel
 
 #: Packages whose own files tell estimators of another version apart.
 _PACKAGES = ("skensemble", "keras", "tensorflow", "scikit-learn", "scikeras", "numpy", "skops", "safetensors")
-#: Of these, another minor version may predict otherwise.
+#: Packages of which another minor version may predict differently.
 _WATCHED = ("keras", "scikit-learn")
 
 
@@ -33,7 +33,7 @@ def warn_of_versions(written):
     Parameters
     ----------
     written : dict
-        As of `versions`.
+        As returned by `versions`.
     """
     from sklearn.exceptions import InconsistentVersionWarning
 

@@ -60,7 +60,7 @@ class Writer:
     Attributes
     ----------
     own_classes : dict of str to object
-        Layers and functions of the user's in the networks.
+        The user's own layers and functions in the networks.
     member_lists : list of FittedMembers
         In the order in which they were written.
     """
@@ -106,7 +106,7 @@ class Writer:
         return manifest, entries
 
     def _add(self, value):
-        """Number of an object, which is written when it is first met; None for what is no object."""
+        """Number of an object, which is written when it is first met; None for what is not an object."""
         if id(value) in self._numbers:
             number = self._numbers[id(value)]
             if number is None:
@@ -117,7 +117,7 @@ class Writer:
         if write is None:
             return None
         self._numbers[id(value)] = None
-        self._kept += [value, member]  # their ids must not be used again
+        self._kept += [value, member]  # so that their ids are not used again
         node = write(member)
         self._numbers[id(value)] = len(self._objects)
         self._objects.append(node)
@@ -139,7 +139,7 @@ class Writer:
         return None
 
     def _model(self, model, values=None):
-        """A model with its own values, or with none where it stands for an architecture only."""
+        """A model with its own values, or with none where it only represents an architecture."""
         where = f"The network {model.name!r}"
         node = {"kind": "model", "architecture": self._architecture(model), "variables": None, "optimizer": None}
         node["compile"] = compile_record(model, self._encoder, where)
@@ -266,7 +266,7 @@ _MAX_DEPTH = 20
 
 
 def _public_paths():
-    """The path under which each class is written that is trusted, as far as its module is imported."""
+    """The path under which each trusted class is written, as far as its module is imported."""
     paths = {}
     for path in TRUSTED_CLASSES:
         module, _, name = path.rpartition(".")

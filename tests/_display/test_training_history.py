@@ -203,7 +203,7 @@ def test_given_axes():
     ("params", "message"),
     [
         ({"histories": [{"loss": [1]}], "metric": "auc"}, "recorded, ['loss']: got 'auc'. For others, give"),
-        ({"histories": [{"loss": [np.nan] * 2}]}, "'loss' must be a number in one epoch at least"),
+        ({"histories": [{"loss": [np.nan] * 2}]}, "'loss' must be a number in at least one epoch"),
         ({"histories": [{"loss": [1, 2], "val_loss": [1]}]}, "got 1 for 2 epochs in histories[0]"),
         ({"histories": [{"loss": [1]}], "member_names": ["a", "b"]}, "got 2 names for 1 histories"),
         ({"histories": []}, "recorded, []: got 'loss'"),

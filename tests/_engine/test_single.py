@@ -218,7 +218,7 @@ def test_engine_by_name():
     assert "the network is large" in why_keras_alone(LARGE_MEMBER, 5, 50)
     streamed = network().partial_fit(X, Y).partial_fit(X[::-1], Y[::-1])
     assert streamed.engine_ == "fused"
-    assert "the epoch has 20 rows, others than the 50 at first" in streamed.partial_fit(X[:20], Y[:20]).engine_reason_
+    assert "the epoch has 20 rows, not the 50 of the first call" in streamed.partial_fit(X[:20], Y[:20]).engine_reason_
     head = KerasHeadClassifier(epochs=1, engine="keras", run_eagerly=True)
     assert clone(head).fit(X, Y).engine_reason_ == "Keras' own fit, as asked"
 

@@ -87,13 +87,13 @@ WRONG = {
         THREE,
         dense(3),
         {},
-        r"without an activation are none. .*softmax'\)\.$",
+        r"without an activation are not. .*softmax'\)\.$",
     ),
     "no activation, one unit": (
         TWO,
         dense(1),
         {},
-        r"without an activation are none. .*sigmoid'\)\.$",
+        r"without an activation are not. .*sigmoid'\)\.$",
     ),
     "logits": (
         THREE,
@@ -101,8 +101,8 @@ WRONG = {
         {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
         "activation='softmax'.* and leave out `from_logits=True`",
     ),
-    "tanh": (TWO, dense(1, "tanh"), {}, "with the activation 'tanh' are none"),
-    "relu as a layer": (THREE, lambda: [layers.Dense(3), layers.ReLU()], {}, "with the activation 'relu' are none"),
+    "tanh": (TWO, dense(1, "tanh"), {}, "with the activation 'tanh' are not"),
+    "relu as a layer": (THREE, lambda: [layers.Dense(3), layers.ReLU()], {}, "with the activation 'relu' are not"),
     "inside a model": (THREE, lambda: [keras.Sequential([keras.Input((4,)), layers.Dense(3)])], {}, "without an act"),
     "sigmoids": (THREE, dense(3, "sigmoid"), {}, "must sum to 1 in each row.*indicator matrix"),
     "two sigmoids": (TWO, dense(2, "sigmoid"), {}, "must sum to 1 in each row"),
@@ -143,7 +143,7 @@ WRONG = {
     "two values for one": (VALUES, dense(2), {}, r"each target: got 2 units for 1 target. Use keras.layers.Dense\(1\)"),
     "one value for two": (TWO_VALUES, dense(1), {}, "got 1 unit for 2 targets"),
     "softmax for a value": (VALUES, dense(1, "softmax"), {}, "is 1 for every row: it cannot predict values"),
-    "values in two dimensions": (TWO_VALUES, lambda: [layers.Dense(2), layers.Reshape((1, 2))], {}, "one line of"),
+    "values in two dimensions": (TWO_VALUES, lambda: [layers.Dense(2), layers.Reshape((1, 2))], {}, "one vector of"),
     "sequences of values": (VALUES, lambda: [layers.Reshape((4, 1)), layers.Dense(1)], {}, "return no sequences"),
 }
 

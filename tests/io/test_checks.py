@@ -86,18 +86,18 @@ EDITED = {
     attribute("network", "X_shape_", pair()): "must be a shape: got \\(\\)",
     attribute("network", "dtype", "none", part="target"): "encoder of a network's target cannot be restored",
     attribute("network", "shape", None, part="target"): "must have shape, dtype, type and classes",
-    attribute("estimator", LEARNED, {"other": 1}): "no type that is known",
-    learned("other", 1): "no type that is known: got {'t': 'other'",
-    learned(["int"], 1): "no type that is known: got {'t': \\['int'\\]",
+    attribute("estimator", LEARNED, {"other": 1}): "no known type",
+    learned("other", 1): "no known type: got {'t': 'other'",
+    learned(["int"], 1): "no known type: got {'t': \\['int'\\]",
     learned("dtype", 1): "names the dtype 1",
     learned("dtype", "f4,i4"): "names the dtype 'f4,i4'",
     learned("items", ["<U2000000", [1], ["a"]]): "must have 1 items",
-    learned("keras", ["activations", "swish"]): "none of the names of Keras",  # another name of `silu`
-    learned("keras", ["other", "silu"]): "keras.other.silu is none of the names of Keras",
+    learned("keras", ["activations", "swish"]): "not one of the names of Keras",  # another name of `silu`
+    learned("keras", ["other", "silu"]): "keras.other.silu is not one of the names of Keras",
     learned(
         "keras_object", ["optimizers", "Adam", {"t": "dict", "v": [["x", registered("Other")]]}]
     ): "own objects: got",
-    learned("distribution", ["tmean", {"t": "tuple", "v": [[1]]}, {"t": "dict", "v": []}]): "is no distribution",
+    learned("distribution", ["tmean", {"t": "tuple", "v": [[1]]}, {"t": "dict", "v": []}]): "is not a distribution",
     learned("tuple", "ab"): "must be a list",
     learned("set", "ab"): "must be a list",
     learned("items", ["<f4", [1], [1]]): "names the dtype",
@@ -132,14 +132,14 @@ def test_function_in_the_place_of_one_of_keras(monkeypatch):
         return 0.0
 
     monkeypatch.setattr(keras.losses, "huber", huber)
-    with pytest.raises(FormatError, match="none of the names of Keras"):
+    with pytest.raises(FormatError, match="not one of the names of Keras"):
         loads(learned("keras", ["losses", "huber"])())
 
 
 def test_object_of_keras_that_is_no_class(monkeypatch):
     """Functions are not called with the configuration of the file, whatever looked at them before."""
     monkeypatch.setattr(values, "_check_effects", lambda config: None)
-    with pytest.raises(FormatError, match="is no class that a file may name"):
+    with pytest.raises(FormatError, match="is not a class that a file may name"):
         loads(learned("keras_object", ["losses", "mean_squared_error", {"t": "dict", "v": []}])())
 
 
@@ -307,7 +307,7 @@ def test_file_that_ends_inside_of_an_entry():
     """What was there when the file was opened must be there when it is read."""
     with container.Container(saved()) as opened:
         opened._stream.truncate(len(saved()) // 2)
-        with pytest.raises(IntegrityError, match="ends inside of the entry"):
+        with pytest.raises(IntegrityError, match="ends inside the entry"):
             opened.check_all()
 
 

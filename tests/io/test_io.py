@@ -882,7 +882,7 @@ def in_an_estimator_of_the_users():
         (with_vocabulary, "vocabulary"),
         (with_own_encoder, "target_encoder or feature_encoder of its own"),
         (with_half_precision, "variables of bfloat16"),
-        (having(object()), "none of the types that"),
+        (having(object()), "not one of the types that"),
         (having(np.ones(2, "complex64")), "arrays of complex64 are not supported"),
         (having(np.ones(2, np.longdouble)), f"arrays of {np.dtype(np.longdouble)} are not supported"),
         (having(other_class()), "Define it at the top of a module"),

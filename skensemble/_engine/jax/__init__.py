@@ -51,5 +51,5 @@ def training_forward(model: keras.Model) -> Callable[[Any], Any]:
 
 
 def limit_cores(n_cores: int) -> None:
-    """Let XLA compute in so many threads, where JAX has not started them."""
+    """Let XLA compute in `n_cores` threads, if JAX has not started its threads yet."""
     os.environ.setdefault("NPROC", str(n_cores))  # XLA's own name for the cores that a process may use

@@ -16,7 +16,7 @@ from skensemble._numeric.host_rows import HostRows, as_rows
 def load_data(X: Array, y: Array, sample_weight: Array | None = None) -> Data:
     """Data for `Program.run`, on each device where X is small enough; see `_engine/backend.py`.
 
-    The number of rows is part of a compilation: rows that are never read make it one of few.
+    A program is compiled for a number of rows: padding rows, which are never read, make this one of few numbers.
     """
     if isinstance(X, jax.Array):
         return Data(X, y, sample_weight)

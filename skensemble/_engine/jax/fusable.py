@@ -18,7 +18,7 @@ _REPEATED = (
     *("fit", "evaluate", "predict_step", "compile", "make_train_function", "make_test_function", "stateless_call"),
     *("reset_metrics", "compute_loss_and_updates", "stateless_compute_loss"),
 )
-#: Methods that are the program's, and which a copy of the model has only where they are of its class.
+#: Methods that become part of the program, which a copy of the model has only if they belong to its class.
 _MAPPED = ("train_step", "test_step", "compute_loss", "compute_metrics", "get_metrics_result")
 
 

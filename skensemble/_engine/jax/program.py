@@ -2,7 +2,7 @@
 
 Keras' stateless step is mapped over the members and looped over batches and epochs in the program (`steps.py`). Where
 that is slower (`estimates.is_slow_in_loops`) each member is trained by itself, by steps called from Python; so are all
-members where X does not fit on the device. Members are shared out to several devices by the sharding of their axis.
+members where X does not fit on the device. Members are spread over several devices by sharding their axis.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Program(BaseProgram):
     def outputs(self, variables: Variables, rows: np.ndarray) -> np.ndarray:
         """Outputs of all members for some rows."""
         variables, n_rows = _in_lists(variables._replace(optimizer=[])), len(rows)
-        # The number of rows is part of a compilation: rows that are not read make it a power of two.
+        # A program is compiled for a number of rows: padding rows, which are not read, make this a power of two.
         padding = [(0, (1 << max(0, n_rows - 1).bit_length()) - n_rows), *[(0, 0)] * (rows.ndim - 1)]
         rows = np.pad(rows, padding, "edge" if n_rows else "constant")
         if self.in_loops:
@@ -216,7 +216,8 @@ class Program(BaseProgram):
     ) -> Carry:
         """The steps of an epoch."""
         carry = steps.begin(kind, variables, active)
-        # Copies: each step gives away the buffers of the last one. Placed as it places them: it is compiled once then.
+        # Copies, since each step donates the buffers of the last one; placed as a step places them, so that it is
+        # compiled once.
         carry = jax.tree.map(lambda v: jax.device_put(jnp.copy(v), self._by_member), carry)
         size = batches.batch_size
         whole = ((i, i * size, size) for i in range(int(batches.n_whole)))
@@ -253,7 +254,7 @@ class Program(BaseProgram):
         return jax.device_put(value, NamedSharding(self._mesh, PartitionSpec()))
 
     def _of_members(self, value: Array, axis: int = 0) -> jax.Array:
-        """A value of all members, shared out to the devices. Uneven numbers are padded with the last member."""
+        """A value of all members, spread over the devices. Uneven numbers are padded with the last member."""
         if self._n_padding:
             last = np.asarray(value).take([-1], axis)
             value = np.concatenate([value, last.repeat(self._n_padding, axis)], axis)
@@ -261,10 +262,10 @@ class Program(BaseProgram):
 
     @property
     def _by_member(self) -> NamedSharding:
-        """Where values of all members, none of them missing, are on the devices."""
+        """How values of all members are placed on the devices."""
         return NamedSharding(self._mesh, PartitionSpec("members"))
 
 
 def _in_lists(variables: Variables) -> Variables:
-    """The same; a program is compiled for one structure."""
+    """The same in lists, since a program is compiled for one structure."""
     return Variables(*map(list, variables))

@@ -28,7 +28,7 @@ from skensemble.exceptions import NotFusableError
 
 #: Logs of a step, name -> value.
 Logs = dict[str, Array]
-#: What a step gives: logs, variables, and variables of the metrics.
+#: What a step returns: logs, variables, and variables of the metrics.
 Stepped = tuple[Logs, Variables, list[Array]]
 
 #: What JAX raises where a function cannot be traced, or mapped.
@@ -43,7 +43,7 @@ class OptimizerState(NamedTuple):
     initial : list of ndarray
         What they start from.
     n_tracked : int
-        So many of them, the first, are those that Keras' stateless update knows.
+        How many of them, from the first, Keras' stateless update knows.
     rate_index : int or None
         Which of them is the learning rate; None where it follows a schedule.
     """
@@ -108,7 +108,7 @@ class FunctionalModel:
 
     @contextmanager
     def refusing(self, kind: str) -> Iterator[None]:
-        """Refuse, while a step is traced, what JAX cannot trace or map, and what a program would do once for all."""
+        """While a step is traced, refuse what JAX cannot trace or map, and what a program would do only once."""
         before = described(self.model)
         try:
             with refuse_global_random_numbers():
@@ -164,7 +164,7 @@ class FunctionalModel:
         return [scope.get_current_value(v) for v in own]
 
     def _finalize_adapted(self, variables: Variables) -> None:
-        """Let layers compute with the member's own values what Keras keeps as constants of the model."""
+        """Let layers compute from the member's own values what Keras keeps as constants of the model."""
         layers = adapted_layers(self.model)
         if layers:
             own = [*self.model.trainable_variables, *self.model.non_trainable_variables]

@@ -1,6 +1,6 @@
 """The steps of all members: mapped, and looped over the batches and epochs in the program.
 
-The numbers of epochs and of whole batches are arguments of the program: it is compiled once for all.
+The numbers of epochs and of whole batches are arguments of the program, which is compiled once for all.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Carry(NamedTuple):
     metrics : list of array
         Variables of the metrics.
     logs : dict of str to array
-        Of the last step, where they are not the values of the metrics: of a `train_step` of the user's own.
+        Logs of the last step, where they are not the values of the metrics, as with the user's own `train_step`.
     active : bool array of shape (n_members,)
     """
 
@@ -144,9 +144,9 @@ class Steps:
         return new
 
     def step(self, kind: Kind, stop_on_nan: bool, carry: Carry, *arguments: Any) -> Carry:
-        """One step, called from Python. Gives the buffers of `carry` away."""
+        """One step, called from Python. Donates the buffers of `carry`."""
         key = kind, stop_on_nan, *map(np.shape, jax.tree.leaves(arguments))
-        # JAX compiles anew in each thread that comes before the first is done.
+        # JAX would compile again in each thread that arrives before the first is done.
         with nullcontext() if key in self._compiled else LOCK:
             carry = self._jitted_step(kind, stop_on_nan, carry, *arguments)
             self._compiled.add(key)
@@ -158,7 +158,7 @@ class Steps:
         return self._advance(kind, stop_on_nan, carry, data if rows is None else gather(data, rows), *more)
 
     def _looped(self, kind: Kind, stop_on_nan: bool, carry: Carry, batches: Batches) -> Carry:
-        """Whole batches in a loop, then the partial ones, steps of their own sizes."""
+        """Whole batches in a loop, then the partial ones as steps of their own sizes."""
 
         def advance(carry: Carry, i: Array, first: Array, size: int) -> Carry:
             rows = jax.lax.dynamic_slice_in_dim(batches.order, first, size, axis=1)

@@ -39,9 +39,9 @@ def training_forward(model: keras.Model) -> Callable[[Any], Any]:
 
 
 def limit_cores(n_cores: int) -> None:
-    """Let TensorFlow compute in so many threads, in which XLA computes too.
+    """Let TensorFlow, and with it XLA, compute in `n_cores` threads.
 
-    They stay as they are where it has started them, or where their number was set.
+    Nothing changes if TensorFlow has already started its threads, or if their number was set.
     """
     threads = tf.config.threading
     for now, limit in (

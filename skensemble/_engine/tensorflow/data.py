@@ -45,7 +45,7 @@ def as_floatx(array: Array) -> Array:
 def chunks(data: Data, order: np.ndarray, batch_size: int) -> Iterator[tuple[int, tuple, tf.Tensor]]:
     """Yield (first row, data of some steps, their rows in it) for `order` (n_members, n_rows).
 
-    Data on the host are gathered, at most `estimates.CHUNK_BYTES`; of row orders for data in tensors at most
+    Data on the host are gathered, at most `estimates.CHUNK_BYTES`; row orders for data in tensors take at most
     `limits.SEGMENT_BYTES`.
     """
     on_host = is_on_host(data)
@@ -83,7 +83,7 @@ def present(data: Data) -> tuple[Array, ...]:
 
 
 def specs_of(parts: Sequence[Array]) -> tuple[tf.TensorSpec, ...]:
-    """Specs of (X, y[, sample_weight]), as of `present`, whose number of rows is not part of the program."""
+    """Specs of (X, y[, sample_weight]), from `present`, whose number of rows is not part of the program."""
     return tuple(
         tf.TensorSpec(
             (None, *part.shape[1:]) if i < 2 or len(part.shape) == 1 else (part.shape[0], None), _tf_dtype(part)

@@ -14,14 +14,14 @@ from skensemble._engine.prototype import has_convolutions
 from skensemble._engine.records import Array
 from skensemble._numeric.host_rows import HostRows
 
-#: Rows of X that stays on the host are gathered there in chunks of steps of at most so many bytes.
+#: Rows of an X that stays on the host are gathered there in chunks of steps of at most this many bytes.
 CHUNK_BYTES = 32 * 2**20
 #: Bytes of one row in the order in which a member visits them (int32).
 ROW_ORDER_BYTES = 4
-#: XLA compiles the whole program (about a second) where there are many steps of little work: at most so many values
-#: times rows of a batch, and at least so many steps. Its matrix products are slower than TensorFlow's, its fused
-#: arithmetic is faster: for larger work it compiles the optimizer's update only (a tenth of a second), if that
-#: changes at least so many values. Never loops (recurrent layers) and convolutions.
+#: XLA compiles the whole program (about a second) where there are many steps of little work: at most this many values
+#: times rows of a batch, and at least this many steps. Its matrix products are slower than TensorFlow's, but its fused
+#: arithmetic is faster: for larger work it compiles only the optimizer's update (a tenth of a second), if that changes
+#: at least this many values. It never compiles loops (recurrent layers) and convolutions.
 XLA_MIN_STEPS, XLA_MAX_WORK, XLA_MIN_UPDATE = 300, 10**7, 2 * 10**5
 #: For tests: "all", "update" or None instead of the choice.
 FORCE_XLA = NotImplemented
@@ -36,7 +36,7 @@ def is_on_gpu() -> bool:
 
 
 def count_shards(n_members: int, n_values: int) -> int:
-    """In how many shards of equal size mapped members are trained.
+    """Number of shards of equal size in which mapped members are trained.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def what_to_compile(n_steps: int, n_sizes: int, n_values: int, batch_size: int, 
     n_steps : int
         Of the whole training.
     n_sizes : int
-        Last batches of so many sizes take it as long again, each.
+        Number of sizes of last batches, each of which takes as long to compile again.
     n_values : int
         Trainable values of all members.
     batch_size : int
@@ -74,9 +74,9 @@ def what_to_compile(n_steps: int, n_sizes: int, n_values: int, batch_size: int, 
 
 
 def may_differ_in_rows(model: keras.Model, n_rows: Sequence[int], batch_size: int, X: Array) -> bool:
-    """Whether members with other numbers of rows train together; see `_engine/backend.py`.
+    """Whether members with different numbers of rows train together; see `_engine/backend.py`.
 
-    They do where tracing and compiling take the time: small networks on data in memory.
+    They do if tracing and compiling take most of the time, as for small networks on data in memory.
     """
     n_values = len(n_rows) * sum(math.prod(v.shape) for v in model.trainable_variables)
     return (
@@ -95,5 +95,5 @@ def are_long(n_members: int, n_rows: int) -> bool:
 
 
 def epochs_at_once(n_order_values: int) -> int:
-    """Epochs whose row orders, of so many values each, are handed over at once."""
+    """Number of epochs whose row orders, of `n_order_values` each, are passed at once."""
     return max(1, min(limits.SEGMENT_EPOCHS, limits.SEGMENT_BYTES // (ROW_ORDER_BYTES * n_order_values)))

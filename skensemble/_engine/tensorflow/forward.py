@@ -30,7 +30,7 @@ class Forward:
     Attributes
     ----------
     mode : {"mapped", "side by side"}
-        It follows from the architecture alone: a process that has trained the members and one that has loaded them must
+        It depends only on the architecture: a process that has trained the members and one that has loaded them must
         predict the same, bit for bit.
     n_traces : int
         How many TensorFlow functions were traced so far.
@@ -43,7 +43,7 @@ class Forward:
         self._functions: dict[tuple, tf.types.experimental.ConcreteFunction] = {}
 
     def function(self, dtype: tf.DType, shape: tuple[int, ...]) -> tf.types.experimental.ConcreteFunction:
-        """Function of (trainable, non_trainable, rows) that gives the outputs of all members."""
+        """Function of (trainable, non_trainable, rows) that returns the outputs of all members."""
         key = dtype, shape
         with LOCK:
             if key not in self._functions:

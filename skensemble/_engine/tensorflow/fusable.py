@@ -61,8 +61,8 @@ def _why_not_optimizer(model: keras.Model) -> str | None:
     if name == "MultiOptimizer" or not isinstance(optimizer, keras.optimizers.Optimizer):
         return f"the optimizer {name} is not a single Keras optimizer"
     if name == "ScheduleFreeAdamW":
-        # Its update keeps a reference to a variable, writes the variable, and reads the reference: on
-        # TensorFlow that is the new value (Keras 3.15).
+        # Its update keeps a reference to a variable, writes the variable, and reads the reference, which on TensorFlow
+        # is the new value (Keras 3.15).
         return "the optimizer ScheduleFreeAdamW depends on the order in which TensorFlow writes variables"
     for method in _REPLACED:
         if method in vars(optimizer) or getattr(kind, method) is not getattr(keras.optimizers.Optimizer, method):

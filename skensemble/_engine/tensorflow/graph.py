@@ -58,7 +58,7 @@ class SegmentInputs(NamedTuple):
     data : tuple of tensor
         (X, y[, sample_weight]).
     orders : tensor of shape (n_epochs, n_members, n_columns)
-        Columns as of `steps_of`.
+        Columns as in `steps_of`.
     rates : tuple
         Learning rates of shape (n_epochs, n_steps, n_members), or nothing.
     evaluation : tuple
@@ -128,8 +128,8 @@ class Graph:
     flat : FlatOptimizer or None
         Updates all members at once, where the rule of the optimizer allows.
     keep_sparse : bool
-        Sparse gradients (of embeddings) go to the optimizer as they are: Keras squares and clips the entries of a row
-        that occurs twice each by itself.
+        Sparse gradients (of embeddings) are passed to the optimizer as they are: Keras squares and clips the entries of
+        a row that occurs twice separately.
     n_traces : int
         How many TensorFlow functions were traced so far.
     """
@@ -169,7 +169,7 @@ class Graph:
         return self._compiled(key, inputs, self._evaluate_chunk, xla)(*inputs)
 
     def has_loops(self) -> bool:
-        """Whether a traced step holds a loop, as of recurrent layers."""
+        """Whether a traced step holds a loop, such as that of a recurrent layer."""
         steps = [f for key, f in self._functions.items() if key[0] == "train"]
         return any(op.type in ("While", "StatelessWhile") for f in steps for op in f.graph.get_operations())
 
@@ -183,7 +183,7 @@ class Graph:
                 pass
 
     def _traces_steps(self, data: Data, validation: ValidationData | None) -> bool:
-        """Whether the steps can be traced; where not, what hindered it is out of the way."""
+        """Whether the steps can be traced; if not, the obstacle has been removed for the next attempt."""
         try:
             self._train_step(specs_of(present(data)))
             if validation is not None:
@@ -304,7 +304,7 @@ class Graph:
         metrics: list[tf.Tensor],
         active: tf.Tensor,
     ) -> list[Any]:
-        """[carry, metrics, active] after all steps over `order` (n_members, n_columns), columns as of `steps_of`."""
+        """[carry, metrics, active] after all steps over `order` (n_members, n_columns), columns as in `steps_of`."""
         sizes, has_step = steps_of(settings.n_rows, settings.batch_size)
         step = self._train_step(specs_of(data), settings.xla)
 
@@ -329,7 +329,7 @@ class Graph:
     ) -> list[Any]:
         """`state` after `step(i, rows of the step, *state)` for batches of `sizes`, the last ones smaller."""
         starts = np.cumsum([0, *sizes[:-1]])
-        # XLA compiles for one size: a loop over the whole batches, then the others.
+        # XLA compiles for one size: first a loop over the whole batches, then the others.
         n_looped = sizes.count(sizes[0]) if compiled else len(sizes)
 
         def one(i: tf.Tensor | int, start: tf.Tensor | int, size: tf.Tensor | int, state: Sequence[Any]) -> list[Any]:
@@ -359,7 +359,7 @@ class Graph:
     ) -> tuple[Variables, list[tf.Tensor]]:
         """`variables` and metrics after the evaluation of (data, rows (n_members, n_val)).
 
-        The variables are the same but for those that layers assign to in evaluation (seeds of random numbers).
+        The variables are the same except those that layers assign to in evaluation (seeds of random numbers).
         """
         data, rows = evaluation
         step = self._test_step(specs_of(data))
@@ -489,7 +489,7 @@ class _MissingGradientError(Exception):
 
 
 class _SparseGradientError(Exception):
-    """A gradient is sparse, and the optimizer makes a difference."""
+    """A gradient is sparse, and the optimizer treats it differently."""
 
 
 def _specs_like(inputs: Any) -> Any:

@@ -1,12 +1,12 @@
 """State that a training step changes or reads although it is in no list of the model: refused.
 
-The program carries the variables of the model, its optimizer and its metrics, one set for each member. Anything else
-(a ``tf.Variable`` held by a layer, a loss that counts its calls, TensorFlow's own random generators) exists once in the
-program, where each of Keras' models has its own, and would give wrong results without a word.
+The program carries the variables of the model, its optimizer and its metrics, one set for each member. Anything else (a
+``tf.Variable`` held by a layer, a loss that counts its calls, TensorFlow's own random generators) exists once in the
+program, where each of Keras' models has its own, and would silently give wrong results.
 
 `refuse_hidden_assignments` sees Keras' variables, whose assignments go through the ``StatelessScope``;
 `refuse_hidden_operations` sees everything else in the traced graph, and `refuse_global_random_numbers` of
-`prototype.py` what is no part of the graph: numbers that Python and NumPy draw while it is traced.
+`prototype.py` what is not part of the graph: numbers drawn by Python and NumPy while it is traced.
 """
 
 import re
@@ -44,7 +44,7 @@ def created_variables() -> Iterator[list[tf.Variable]]:
 
 
 def refuse_hidden_assignments(updated: dict[int, keras.Variable], known: Sequence[keras.Variable]) -> None:
-    """Raise where a Keras variable was assigned to that is none of the `known` ones.
+    """Raise where a Keras variable was assigned to that is not one of the `known` ones.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def refuse_hidden_operations(
     prototype : keras.Model
         Whose steps were traced.
     created : list of tf.Variable
-        Those of the prototype. A step must not read any: it computes with the values of each member.
+        Those of the prototype. A step must not read any of them: it computes with the values of each member.
     """
     graph = function.graph.as_graph_def()
     nodes = [*graph.node, *(node for inner in graph.library.function for node in inner.node_def)]

@@ -36,7 +36,8 @@ def each_member(mode: Mode, n_members: int, function: Callable, *arguments: Any)
 def _know_bitcast() -> None:
     """Let ``tf.vectorized_map`` know Bitcast, by which Keras' `argmax` looks at the sign bit (TensorFlow 2.18 to 2.21).
 
-    The converter is there for the whole process, for code that would raise without it: so not before the first trace.
+    The converter lasts for the whole process and only helps code that would raise without it; it is added with the
+    first trace.
     """
     if "Bitcast" in pfor._pfor_converter_registry:
         return

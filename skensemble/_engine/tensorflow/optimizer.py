@@ -1,16 +1,16 @@
 """Keras' optimizers as pure functions of tensors, for one member or for all members at once.
 
 Keras' TensorFlow optimizers write to ``tf.Variable`` through ``tf.distribute`` and refuse ``stateless_apply``.
-Subclasses made on the fly take the backend-neutral methods of Keras' own base class back, so that every update rule
-stays Keras' code:
+Subclasses made on the fly restore the backend-neutral methods of Keras' own base class, so that every update rule is
+Keras' code:
 
 - `MemberOptimizer`: the update of one member. Works for every optimizer; the caller maps it over the members.
 - `FlatOptimizer`: the update of all members at once, for optimizers whose rule is elementwise. All variables of all
   members are seen as one variable of shape (n_members, n_values). The same arithmetic in far fewer operations, which
   is faster to trace, to compile and to run.
 
-Private Keras names (checked with Keras 3.8 and 3.15): the underscored methods of ``BaseOptimizer`` taken back by
-`_Pure`, ``_iterations``, ``_learning_rate``, ``_trainable_variables``, ``_model_variables_moving_average``,
+Private Keras names (checked with Keras 3.8 and 3.15): the underscored methods of ``BaseOptimizer`` that `_Pure`
+restores, ``_iterations``, ``_learning_rate``, ``_trainable_variables``, ``_model_variables_moving_average``,
 ``_accumulated_gradients`` and, of ``Variable``, ``_shape``. Keras has no public functional update for TensorFlow.
 """
 
@@ -30,16 +30,15 @@ from skensemble._engine.tensorflow.mapping import map_members
 from skensemble._engine.variables import CONSTANT_START, optimizer_variables
 from skensemble.exceptions import NotFusableError
 
-#: Optimizers whose update of an element depends on nothing but that element's gradient, slots and the step: exact
-#: types, a subclass may differ.
+#: Optimizers whose update of an element depends only on that element's gradient, slots and the step: exact types, since
+#: a subclass may differ.
 ELEMENTWISE = tuple(kind for kind in CONSTANT_START if kind.__name__ not in ("Adafactor", "Lamb", "Muon"))
 
 
 class _Pure(TFOptimizer):
     """Keras' backend-neutral, functional update in place of TensorFlow's.
 
-    Comes after the optimizer's own class and before TensorFlow's: what an optimizer overrides (Nadam, Muon) stays its
-    own.
+    Comes after the optimizer's own class and before TensorFlow's, so what an optimizer overrides (Nadam, Muon) is kept.
     """
 
     assign, assign_add, assign_sub = BaseOptimizer.assign, BaseOptimizer.assign_add, BaseOptimizer.assign_sub
@@ -73,7 +72,7 @@ class _Pure(TFOptimizer):
         self._backend_update_step(grads, trainable_variables, self.learning_rate)
 
     def _accumulate(self, grads: list[tf.Tensor | tf.IndexedSlices], trainable_variables: list[keras.Variable]) -> None:
-        """Do the update in every step and keep it only where the accumulated step is complete."""
+        """Do the update in every step, and keep it only where the accumulated step is complete."""
         steps = self.gradient_accumulation_steps
         complete = tf.equal((self._iterations.value + 1) % steps, 0)
         accumulators = [self._accumulated_gradients[self._get_variable_index(v)] for v in trainable_variables]
@@ -109,7 +108,7 @@ class _Flat(_Recorded):
     Attributes
     ----------
     rates : keras.Variable
-        Stands for the learning rates of all members.
+        Represents the learning rates of all members.
     """
 
     rates: keras.Variable
@@ -119,7 +118,7 @@ class _Flat(_Recorded):
 
 
 def _subclass(base: type[_Recorded], kind: type[keras.optimizers.Optimizer], config: dict[str, Any]) -> _Recorded:
-    """An optimizer with `config` whose methods are those of `base`, then of `kind`, then of `_Pure`."""
+    """An optimizer with `config` whose methods come from `base`, then `kind`, then `_Pure`."""
     pure: Any = type(base.__name__.strip("_") + kind.__name__, (base, kind, _Pure), {})
     return pure.from_config(config)
 
@@ -308,7 +307,7 @@ def _scalars(optimizer: _Recorded) -> list[keras.Variable]:
 
 
 def _reshaped(variable: keras.Variable, shape: tuple[int, ...]) -> keras.Variable:
-    """Let `variable` stand for values of `shape` in a StatelessScope without holding memory for them."""
+    """Let `variable` represent values of `shape` in a StatelessScope without holding memory for them."""
     variable._shape = shape
     variable._ndim = len(shape)
     return variable

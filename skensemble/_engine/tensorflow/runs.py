@@ -27,7 +27,7 @@ class PreparedRun(NamedTuple):
     data : Data
         Loaded.
     orders : int ndarray of shape (n_epochs, n_members, n_columns)
-        Columns as of `batches.steps_of`.
+        Columns as in `batches.steps_of`.
     rates : None or ndarray of shape (n_epochs, n_steps, n_members)
     validation : None or ValidationData
         Loaded.
@@ -40,12 +40,12 @@ class PreparedRun(NamedTuple):
     validation: ValidationData | None
 
     def without_xla(self) -> PreparedRun:
-        """The same, compiled by TensorFlow alone."""
+        """The same, compiled only by TensorFlow."""
         return self._replace(settings=self.settings._replace(xla=None))
 
 
 def run(graph: Graph, state: State, prepared: PreparedRun) -> tuple[State, History]:
-    """Train all members; row orders that are long, or an X on the host, are never in the program whole."""
+    """Train all members; long row orders, or an X on the host, are never in the program as a whole."""
     validation = prepared.validation
     on_host = is_on_host(prepared.data) or (validation is not None and is_on_host(validation.data))
     n_rows = prepared.settings.n_rows

@@ -1,4 +1,4 @@
-"""Members in shards, one a core: a mapped operation uses one core."""
+"""Members in shards, one per core: a mapped operation uses one core."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from skensemble._engine.tensorflow.step import FunctionalModel
 
 
 class ShardedProgram(TensorFlowProgram):
-    """As many members as there are shards of `shard`, each trained by that program in a thread of its own.
+    """Members in several shards, each trained by the program `shard` in its own thread.
 
     Parameters
     ----------

@@ -4,8 +4,8 @@ The functions repeat Keras' ``train_step``, ``test_step`` and ``predict_step`` f
 by line, inside a ``StatelessScope``, so that variables come in and go out as tensors and no ``tf.Variable`` is
 written. Layers, losses, metrics and regularisers are Keras' own.
 
-Layers may assign to the model's variables, trainable ones included (``SpectralNormalization``), in training and in
-evaluation; the new values are carried on. Anything else that a step changes is refused: see `hidden_state.py`.
+Layers may assign to the model's variables, including trainable ones (``SpectralNormalization``), in training and in
+evaluation; the new values are kept. Anything else that a step changes is refused: see `hidden_state.py`.
 
 Private Keras names: ``_compute_loss``, ``_loss_tracker``, ``_compile_loss``, ``_compile_metrics`` and
 ``_call_has_training_arg`` are what ``train_step`` itself uses; ``_flatten_layers`` walks the layers.
@@ -35,7 +35,7 @@ from skensemble.exceptions import NotFusableError
 
 
 class FunctionalModel:
-    """The forward pass and the optimizer of one member as pure functions; nothing in it changes.
+    """The forward pass and the optimizer of one member as pure functions; it is never changed.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ class FunctionalModel:
 
 
 class _RealHyperparameter(Hyperparameter, float):
-    """A number to TensorFlow, whose dropout takes a tensor for a rate, but Keras does not."""
+    """A number for TensorFlow, whose dropout takes a tensor as its rate while Keras' does not."""
 
     def __new__(cls) -> _RealHyperparameter:
         return super().__new__(cls, math.nan)
@@ -136,7 +136,7 @@ class Gradients(NamedTuple):
     non_trainable, metrics : list of tensor
         New values.
     are_sparse : bool
-        Whether there are sparse ones (of embeddings) among them, also where they were made dense.
+        Whether there were sparse ones (of embeddings) among them, even if they were made dense.
     """
 
     values: list[tf.Tensor | tf.IndexedSlices | None]
@@ -147,15 +147,15 @@ class Gradients(NamedTuple):
 
 
 class FunctionalStep:
-    """The training and the evaluation step of one member for targets of one shape; nothing in it changes.
+    """The training and the evaluation step of one member for targets of one shape; it is never changed.
 
     Parameters
     ----------
     member : FunctionalModel
     example : Data
-        One row, tensors: Keras chooses by it what "accuracy" means, and makes the variables of the metrics.
+        One row, as tensors, from which Keras chooses what "accuracy" means and makes the variables of the metrics.
     recompile : bool
-        Whether Keras has chosen before, for targets of another shape.
+        Whether Keras has already chosen, for targets of another shape.
     """
 
     def __init__(self, member: FunctionalModel, example: Data, *, recompile: bool = False) -> None:
@@ -226,8 +226,8 @@ class FunctionalStep:
     ) -> tuple[dict[int, tf.Tensor], list[tf.Tensor]]:
         """One batch of evaluation: the variables that it changes, and the new metrics.
 
-        Variables are given by their index among the trainable and the others together. Recurrent layers with dropout
-        draw masks, and so change the state of their random numbers, also where they do not apply them.
+        Variables are given by their index among all variables, trainable ones first. Recurrent layers with dropout draw
+        masks, and so change the state of their random numbers, even where they do not apply them.
         """
         scope = self._scope(variables.trainable, variables.non_trainable, metrics)
         with bound(self.member.hyperparameters, variables.hyperparameters):
@@ -276,7 +276,7 @@ def _sum_of_gradients(gradients: list, keep_sparse: bool) -> tf.Tensor | tf.Inde
 class _StepScope(keras.StatelessScope):
     """Notes which variables are assigned to. A value assigned to a trainable variable gets a gradient of its own.
 
-    On TensorFlow, an assignment ends the way of a gradient: what is read afterwards counts as the variable, whatever
+    On TensorFlow, a gradient does not go past an assignment: what is read afterwards counts as the variable, whatever
     the value was computed from.
 
     Attributes

@@ -72,7 +72,7 @@ PENALISED = KerasClassifier(
 
 
 def stop_early():
-    return keras.callbacks.EarlyStopping("loss", patience=0, min_delta=0.05)
+    return keras.callbacks.EarlyStopping("loss", patience=0, min_delta=0.05, restore_best_weights=True)
 
 
 CASES = {

@@ -134,7 +134,8 @@ class WatchedRun:
                 read_state(model) if k in self.running else program.unstack(state, k)
                 for k, model in enumerate(self.models)
             ]
-            return dataclasses.replace(program.stack(values), active=state.active)
+            variables = program.stack(values).variables._replace(hyperparameters=state.variables.hyperparameters)
+            return dataclasses.replace(state, variables=variables)
         return program.set_learning_rates(state, [model.optimizer.learning_rate for model in self.models])
 
 

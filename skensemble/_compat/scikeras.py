@@ -540,6 +540,8 @@ def encode_validation_data(estimator, data):
 
     What scikeras does not encode is returned as it is: targets, several labels per row, targets of the user's encoder.
     """
+    if isinstance(data, tuple | list) and not has_own_encoders(estimator):
+        _check_validation_data(estimator, data)
     encodes = isinstance(estimator, ScikerasClassifier) and estimator.target_type_ in ("binary", "multiclass")
     if not encodes or has_own_encoders(estimator) or not isinstance(data, tuple | list) or len(data) < 2:
         return data
@@ -555,6 +557,22 @@ def encode_validation_data(estimator, data):
             f"{unknown.tolist()}."
         )
     return X, encode_target(estimator, y), *weights
+
+
+def _check_validation_data(estimator, data):
+    """Raise where the arrays have different numbers of rows, or the columns of X other names than in `fit`."""
+    n_rows = [np.shape(part)[0] if not hasattr(part, "shape") else part.shape[0] for part in data if part is not None]
+    if len(set(n_rows)) > 1:
+        raise ValueError(
+            "X, y and the weights of `validation_data` must have as many rows as each other: got "
+            f"{' and '.join(map(str, n_rows))}."
+        )
+    told = getattr(getattr(estimator, "_told_columns", None), "names", None)  # by an ensemble
+    names, given = getattr(estimator, "feature_names_in_", told), getattr(data[0], "columns", None)
+    if names is not None and given is not None and list(given) != list(names):
+        raise ValueError(
+            f"X of `validation_data` must have the columns of X in their order: got {list(given)}, X has {list(names)}."
+        )
 
 
 def encode_class_weight(estimator, class_weight):

@@ -945,3 +945,15 @@ def test_targets_that_are_not_one_hot_do_not_warn(blobs):
     for labels in (y, some_none, some_two):
         assert one_hot_warnings(KerasAveragingClassifier(small_classifier(), 1).fit, X, labels) == []
     assert one_hot_warnings(KerasRegressor(epochs=1, run_eagerly=True).fit, X, rows) == []
+
+
+def test_classes_where_the_training_goes_on(blobs):
+    """With `warm_start` and in `partial_fit` the classes stay those of the outputs, in their order."""
+    X, y = blobs
+    classifier = small_classifier(warm_start=True).fit(X, y)
+    classes = classifier.classes_
+    assert_array_equal(classifier.fit(X, y).classes_, classes)
+    assert_array_equal(classifier.partial_fit(X, y, classes=classes[::-1].tolist()).classes_, classes)
+    with pytest.raises(ValueError, match="`classes` must be those of the first call, or None"):
+        classifier.partial_fit(X, y, classes=[*classes, 99])
+    assert_array_equal(classifier.classes_, classes)

@@ -34,7 +34,7 @@ from skensemble._members.named_inputs import check_whole_numbers, warn_of_codes
 from skensemble._members.rollback import unchanged_on_error
 from skensemble._members.rows import sample_indices_of, with_mean_one
 from skensemble._members.spec import MemberSpec
-from skensemble._members.target_warnings import warn_of_one_hot
+from skensemble._members.target_warnings import warn_of_one_hot, warn_of_small_targets
 from skensemble._numeric.combination import log_proba
 from skensemble._typing import MatrixLike
 from skensemble._wrappers.building import BuildingMixin
@@ -664,7 +664,10 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
 
     def _initialize(self, X, y=None):
         check_distribution(self)
-        return super()._initialize(X, y)
+        X, y = super()._initialize(X, y)
+        if self.distribution is not None:
+            warn_of_small_targets(y)
+        return X, y
 
     def _build_keras_model(self):
         if hasattr(self, "n_outputs_"):  # encoders of the user's own need not have it

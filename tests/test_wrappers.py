@@ -16,6 +16,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import BaggingClassifier, StackingClassifier, StackingRegressor, VotingClassifier
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.linear_model import Ridge, RidgeClassifier
+from sklearn.metrics import log_loss
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -957,3 +958,18 @@ def test_classes_where_the_training_goes_on(blobs):
     with pytest.raises(ValueError, match="`classes` must be those of the first call, or None"):
         classifier.partial_fit(X, y, classes=[*classes, 99])
     assert_array_equal(classifier.classes_, classes)
+
+
+def test_probabilities_of_mixed_precision(blobs):
+    """Metrics of scikit-learn take the probabilities of networks that compute in bfloat16, which they do not know."""
+    X, y = blobs
+
+    def build():
+        output = keras.layers.Dense(3, activation="softmax", dtype="mixed_bfloat16")
+        return keras.Sequential([keras.Input((4,)), output])
+
+    member = small_classifier(model=build, hidden_layer_sizes=None, run_eagerly=False)
+    for classifier in (member, KerasAveragingClassifier(member, 2, random_state=0)):
+        proba = classifier.fit(X, y).predict_proba(X)
+        assert proba.dtype == np.float32
+        assert np.isfinite(log_loss(y, proba / proba.sum(axis=1, keepdims=True)))

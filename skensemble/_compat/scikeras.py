@@ -593,12 +593,13 @@ def encode_class_weight(estimator, class_weight):
 def decode_outputs(estimator, outputs):
     """Raw outputs of the model as predictions: probabilities (n_samples, n_classes) or values shaped like y.
 
-    scikeras 0.13 squeezes the probabilities of a single row to one dimension; here they keep two.
+    scikeras 0.13 squeezes the probabilities of a single row to one dimension; here they keep two. They are float32 or
+    more exact, also of networks in mixed precision: scikit-learn knows no bfloat16.
     """
     with plain_transforms():
         if isinstance(estimator, ScikerasClassifier):
             proba = np.asarray(estimator.target_encoder_.inverse_transform(outputs, return_proba=True))
-            return proba.reshape(len(outputs), -1)
+            return proba.reshape(len(outputs), -1).astype(np.result_type(proba.dtype, np.float32), copy=False)
         if has_scales(estimator):
             outputs = np.reshape(outputs, (len(outputs), -1))[:, : estimator.n_outputs_]
         return np.asarray(estimator.target_encoder_.inverse_transform(outputs))

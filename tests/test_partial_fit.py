@@ -183,7 +183,7 @@ LABELS = np.column_stack([X[:, 0] > 0, X[:, 1] > 0, X[:, 2] > 0]).astype(int)
 def test_labels_of_another_kind_are_refused():
     """Where rows have several labels, those of later rows are as many, and 0 or 1; so are those of `reweight`."""
     ensemble = averaging().partial_fit(X, LABELS)
-    with pytest.raises(ValueError, match=r"must have the 3 columns of fit, a label each: got an array of shape \(40,\)"):
+    with pytest.raises(ValueError, match=r"columns of fit: got rows of shape \(\), in fit they had 3 labels"):
         ensemble.partial_fit(X, Y)
     with pytest.raises(ValueError, match=r"must be an indicator matrix of 0 and 1: got the values \[0, 2\]"):
         ensemble.partial_fit(X, LABELS * 2)

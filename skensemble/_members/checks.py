@@ -171,7 +171,9 @@ def check_indicators(y: np.ndarray, n_labels: int | None = None) -> None:
     """Raise where y, with several columns, is no matrix of 0 and 1 with so many columns; None for any number."""
     shape, values = np.shape(y), np.unique(y)
     if len(shape) != 2 or (n_labels is not None and shape[1] != n_labels):
-        raise ValueError(f"`y` must have the {n_labels} columns of fit, a label each: got an array of shape {shape}.")
+        raise ValueError(
+            f"`y` must have the columns of fit: got rows of shape {shape[1:]}, in fit they had {n_labels} labels."
+        )
     if values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
         raise ValueError(
             f"`y` with several columns must be an indicator matrix of 0 and 1: got the values {values.tolist()}. Make "

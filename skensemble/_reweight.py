@@ -21,6 +21,7 @@ from skensemble._compat.sklearn import (
 )
 from skensemble._engine.fitted import predict_members
 from skensemble._engine.stacked import StackedMember
+from skensemble._members.checks import check_indicators
 from skensemble._members.rollback import unchanged_on_error
 from skensemble._members.spec import unwrapped
 from skensemble._numeric.calibration import fit_temperature
@@ -412,9 +413,11 @@ class Reweighted:
 
     def _validate_target(self, y):
         """Labels or targets of new rows, which must be those that `fit` could have seen."""
-        y = check_array(y, ensure_2d=False, dtype=None, input_name="y")
-        classes = self._member_classes()
+        classes, of_numbers = self._member_classes(), self._target_kind().get("regression", False)
+        y = check_array(y, ensure_2d=False, dtype="numeric" if of_numbers else None, input_name="y")
         if classes is None:
+            if not of_numbers:
+                check_indicators(y, len(self.classes_))
             return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
         y = column_or_1d(y, warn=True)
         if not np.isin(y, classes).all():

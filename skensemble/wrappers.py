@@ -25,7 +25,7 @@ from skensemble._compat.sklearn import check_sample_weight, plain_transforms
 from skensemble._engine.backend import use_share_of_cores
 from skensemble._losses import NormalNLL
 from skensemble._members.callback_factories import own_callbacks
-from skensemble._members.checks import check_restored
+from skensemble._members.checks import check_classes_again, check_restored
 from skensemble._members.distribution import N_UNITS, check_distribution
 from skensemble._members.encoders import LabelEncoder
 from skensemble._members.fit_arguments import FitArguments
@@ -34,7 +34,7 @@ from skensemble._members.named_inputs import check_whole_numbers, warn_of_codes
 from skensemble._members.rollback import unchanged_on_error
 from skensemble._members.rows import sample_indices_of, with_mean_one
 from skensemble._members.spec import MemberSpec
-from skensemble._members.target_warnings import warn_of_one_hot
+from skensemble._members.target_warnings import warn_of_one_hot, warn_of_small_targets
 from skensemble._numeric.combination import log_proba
 from skensemble._typing import MatrixLike
 from skensemble._wrappers.building import BuildingMixin
@@ -366,6 +366,9 @@ class KerasClassifier(_Member, ScikerasClassifier, *OLD_TAGS_HIDDEN):
             Itself.
         """
         with unchanged_on_error(self):
+            if classes is not None and self.initialized_ and getattr(self, "classes_", None) is not None:
+                check_classes_again(classes, self.classes_)
+                classes = None
             return super().partial_fit(X, y, classes=classes, sample_weight=_copied(sample_weight), **kwargs)
 
     @property
@@ -416,6 +419,12 @@ class KerasClassifier(_Member, ScikerasClassifier, *OLD_TAGS_HIDDEN):
         if self.n_classes_ == 1:
             raise ValueError(f"`y` must have at least two classes: got one class, {self.classes_.tolist()[0]!r}.")
         return X, y
+
+    def _fit(self, X, y, *args, **kwargs):
+        super()._fit(X, y, *args, **kwargs)
+        if self.classes_ is None and hasattr(self.target_encoder_, "get_metadata"):
+            # scikeras 0.13 forgets them where the training goes on.
+            self.classes_ = self.target_encoder_.get_metadata().get("classes_")
 
     def _check_no_distribution(self):
         """Raise where a classifier is given the parameter of regressors, and its builder has none of this name."""
@@ -655,7 +664,10 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
 
     def _initialize(self, X, y=None):
         check_distribution(self)
-        return super()._initialize(X, y)
+        X, y = super()._initialize(X, y)
+        if self.distribution is not None:
+            warn_of_small_targets(y)
+        return X, y
 
     def _build_keras_model(self):
         if hasattr(self, "n_outputs_"):  # encoders of the user's own need not have it

@@ -72,7 +72,7 @@ PENALISED = KerasClassifier(
 
 
 def stop_early():
-    return keras.callbacks.EarlyStopping("loss", patience=0, min_delta=0.05)
+    return keras.callbacks.EarlyStopping("loss", patience=0, min_delta=0.05, restore_best_weights=True)
 
 
 CASES = {
@@ -472,3 +472,25 @@ def test_search_without_networks(kept):
         KerasVotingClassifier.from_search(search, X, Y)
     with pytest.raises(ValueError, match="must be those of the search: got 20 rows"):
         KerasVotingClassifier.from_search(kept, X[:20], Y[:20])
+
+
+class Restore(keras.callbacks.Callback):
+    """Load at the end of the training what was written on the way."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.source = source
+
+    def on_train_end(self, logs=None):
+        self.model.load_weights(self.source)
+
+
+def test_files_of_callbacks(tmp_path):
+    """Fits whose callbacks write the same file do so one after the other, and read back their own."""
+    path = str(tmp_path / "best.weights.h5")
+    best = keras.callbacks.ModelCheckpoint(path, "loss", save_best_only=True, save_weights_only=True)
+    network = clone(NETWORK).set_params(callbacks=[best, Restore(path)])
+    grid = {"optimizer__learning_rate": [0.003, 3.0]}
+    given = {"cv": 2, "scoring": "neg_log_loss", "refit": False, "error_score": "raise"}
+    searches = [kind(network, grid, **given).fit(X, Y) for kind in (GridSearchCV, of_sklearn.GridSearchCV)]
+    assert_same_results(*searches)

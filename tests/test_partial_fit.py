@@ -175,3 +175,24 @@ def test_members_are_as_many_as_before():
         ensemble.set_params(n_estimators=3).partial_fit(X, Y)
     with pytest.raises(ValueError, match="trained by `partial_fit`"):
         ensemble.set_params(warm_start=True).fit(X, Y)
+
+
+LABELS = np.column_stack([X[:, 0] > 0, X[:, 1] > 0, X[:, 2] > 0]).astype(int)
+
+
+def test_labels_of_another_kind_are_refused():
+    """Where rows have several labels, those of later rows are as many, and 0 or 1; so are those of `reweight`."""
+    ensemble = averaging().partial_fit(X, LABELS)
+    with pytest.raises(ValueError, match=r"columns of fit: got rows of shape \(\), in fit they had 3 labels"):
+        ensemble.partial_fit(X, Y)
+    with pytest.raises(ValueError, match=r"must be an indicator matrix of 0 and 1: got the values \[0, 2\]"):
+        ensemble.partial_fit(X, LABELS * 2)
+    with pytest.raises(ValueError, match=r"must be an indicator matrix of 0 and 1: got the values \[-1, 1\]"):
+        ensemble.reweight("greedy", X=X, y=LABELS * 2 - 1)
+
+
+@pytest.mark.parametrize("classifier", [averaging(), KerasClassifier(**ORDERED, epochs=3)])
+def test_indicators_are_zeros_and_ones(classifier):
+    """A matrix of two other values is not learned as if they were 0 and 1."""
+    with pytest.raises(ValueError, match=r"must be an indicator matrix of 0 and 1: got the values \[-1, 1\]"):
+        classifier.fit(X, LABELS * 2 - 1)

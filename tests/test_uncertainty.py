@@ -258,3 +258,10 @@ def test_distribution_set_after_fit_changes_no_prediction():
     network = KerasRegressor(**QUICK, random_state=0).fit(X, Y)
     expected = network.predict(X)
     np.testing.assert_array_equal(network.set_params(distribution="normal").predict(X), expected)
+
+
+@pytest.mark.parametrize("regressor", [NORMAL, KerasAveragingRegressor(NORMAL, 1, random_state=0)])
+def test_targets_below_the_smallest_deviation(regressor):
+    """It is told where y varies by less than the smallest standard deviation that a network predicts."""
+    with pytest.warns(UserWarning, match=r"never below 0\.001, and y, or a column of it, varies by less"):
+        regressor.fit(X, np.column_stack([Y, Y * 1e-6]))

@@ -16,6 +16,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import BaggingClassifier, StackingClassifier, StackingRegressor, VotingClassifier
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.linear_model import Ridge, RidgeClassifier
+from sklearn.metrics import log_loss
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -945,3 +946,30 @@ def test_targets_that_are_not_one_hot_do_not_warn(blobs):
     for labels in (y, some_none, some_two):
         assert one_hot_warnings(KerasAveragingClassifier(small_classifier(), 1).fit, X, labels) == []
     assert one_hot_warnings(KerasRegressor(epochs=1, run_eagerly=True).fit, X, rows) == []
+
+
+def test_classes_where_the_training_goes_on(blobs):
+    """With `warm_start` and in `partial_fit` the classes stay those of the outputs, in their order."""
+    X, y = blobs
+    classifier = small_classifier(warm_start=True).fit(X, y)
+    classes = classifier.classes_
+    assert_array_equal(classifier.fit(X, y).classes_, classes)
+    assert_array_equal(classifier.partial_fit(X, y, classes=classes[::-1].tolist()).classes_, classes)
+    with pytest.raises(ValueError, match="`classes` must be those of the first call, or None"):
+        classifier.partial_fit(X, y, classes=[*classes, 99])
+    assert_array_equal(classifier.classes_, classes)
+
+
+def test_probabilities_of_mixed_precision(blobs):
+    """Metrics of scikit-learn take the probabilities of networks that compute in bfloat16, which they do not know."""
+    X, y = blobs
+
+    def build():
+        output = keras.layers.Dense(3, activation="softmax", dtype="mixed_bfloat16")
+        return keras.Sequential([keras.Input((4,)), output])
+
+    member = small_classifier(model=build, hidden_layer_sizes=None, run_eagerly=False)
+    for classifier in (member, KerasAveragingClassifier(member, 2, random_state=0)):
+        proba = classifier.fit(X, y).predict_proba(X)
+        assert proba.dtype == np.float32
+        assert np.isfinite(log_loss(y, proba / proba.sum(axis=1, keepdims=True)))

@@ -19,7 +19,7 @@ from skensemble._engine.further import (
 )
 from skensemble._engine.progress import fit_task
 from skensemble._engine.training import fit_members
-from skensemble._members.checks import check_restored
+from skensemble._members.checks import check_classes_again, check_restored
 from skensemble._members.inputs import TrainingData
 from skensemble._members.start import Start
 from skensemble._numeric.combination import normalize_weights
@@ -71,11 +71,8 @@ def _train_on(ensemble, members, before, data, epochs, task):
 
 def _validate_more_data(ensemble, X, y, sample_weight, classes=None):
     """`Inputs`, target and weights of rows after the first ones, checked."""
-    if classes is not None and not np.array_equal(np.unique(classes), ensemble.classes_):
-        raise ValueError(
-            f"`classes` must be those of the first call, or None: got {np.unique(classes).tolist()}, they were "
-            f"{ensemble.classes_.tolist()}. `fit` begins again."
-        )
+    if classes is not None:
+        check_classes_again(classes, ensemble.classes_)
     X, y = ensemble._validate_X(X), ensemble._validate_target(y)
     check_consistent_length(X, y)
     if sample_weight is not None:

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from skensemble._compat.scikeras import is_one_hot_target
 from skensemble._engine.fitted import predict_distributions
 from skensemble._export import calibrated, vote_shares
+from skensemble._members.checks import check_indicators
 from skensemble._members.distribution import check_distributions
 from skensemble._members.target_warnings import warn_of_one_hot
 from skensemble._numeric.calibration import with_temperature
@@ -66,6 +67,8 @@ class LabelsMixin(ClassifierMixin):
                 "Fit one ensemble for each column, for example with sklearn.multioutput.MultiOutputClassifier."
             )
         self._multilabel = target_type == "multilabel-indicator"
+        if self._multilabel:
+            check_indicators(y)
         self._one_hot = self._multilabel and is_one_hot_target(y)
         warn_of_one_hot(y)
         self.classes_ = np.arange(y.shape[1]) if self._multilabel else np.unique(y)

@@ -540,6 +540,8 @@ def encode_validation_data(estimator, data):
 
     What scikeras does not encode is returned as it is: targets, several labels per row, targets of the user's encoder.
     """
+    if isinstance(data, tuple | list) and not has_own_encoders(estimator):
+        _check_validation_data(estimator, data)
     encodes = isinstance(estimator, ScikerasClassifier) and estimator.target_type_ in ("binary", "multiclass")
     if not encodes or has_own_encoders(estimator) or not isinstance(data, tuple | list) or len(data) < 2:
         return data
@@ -555,6 +557,22 @@ def encode_validation_data(estimator, data):
             f"{unknown.tolist()}."
         )
     return X, encode_target(estimator, y), *weights
+
+
+def _check_validation_data(estimator, data):
+    """Raise where the arrays have different numbers of rows, or the columns of X other names than in `fit`."""
+    n_rows = [np.shape(part)[0] if not hasattr(part, "shape") else part.shape[0] for part in data if part is not None]
+    if len(set(n_rows)) > 1:
+        raise ValueError(
+            "X, y and the weights of `validation_data` must have as many rows as each other: got "
+            f"{' and '.join(map(str, n_rows))}."
+        )
+    told = getattr(getattr(estimator, "_told_columns", None), "names", None)  # by an ensemble
+    names, given = getattr(estimator, "feature_names_in_", told), getattr(data[0], "columns", None)
+    if names is not None and given is not None and list(given) != list(names):
+        raise ValueError(
+            f"X of `validation_data` must have the columns of X in their order: got {list(given)}, X has {list(names)}."
+        )
 
 
 def encode_class_weight(estimator, class_weight):
@@ -575,12 +593,13 @@ def encode_class_weight(estimator, class_weight):
 def decode_outputs(estimator, outputs):
     """Raw outputs of the model as predictions: probabilities (n_samples, n_classes) or values shaped like y.
 
-    scikeras 0.13 squeezes the probabilities of a single row to one dimension; here they keep two.
+    scikeras 0.13 squeezes the probabilities of a single row to one dimension; here they keep two. They are float32 or
+    more exact, also of networks in mixed precision: scikit-learn knows no bfloat16.
     """
     with plain_transforms():
         if isinstance(estimator, ScikerasClassifier):
             proba = np.asarray(estimator.target_encoder_.inverse_transform(outputs, return_proba=True))
-            return proba.reshape(len(outputs), -1)
+            return proba.reshape(len(outputs), -1).astype(np.result_type(proba.dtype, np.float32), copy=False)
         if has_scales(estimator):
             outputs = np.reshape(outputs, (len(outputs), -1))[:, : estimator.n_outputs_]
         return np.asarray(estimator.target_encoder_.inverse_transform(outputs))

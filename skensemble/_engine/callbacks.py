@@ -6,6 +6,8 @@ from typing import Any
 import keras
 
 from skensemble._compat.keras import follows_schedule, is_default_hook, traces_steps
+from skensemble._members.architecture import signature
+from skensemble.exceptions import NotFusableError
 
 _BATCH_HOOKS = (
     "on_batch_begin",
@@ -83,6 +85,12 @@ def _reads_logs_only(callback: keras.callbacks.Callback) -> bool:
     return type(callback) in _LOGS_ONLY
 
 
+def _leaves_network(callback: keras.callbacks.Callback) -> bool:
+    """Whether a callback is Keras' own, which changes nothing of the model but its variables and learning rate."""
+    kind = type(callback)
+    return kind is not keras.callbacks.LambdaCallback and kind.__module__.partition(".")[0] == "keras"
+
+
 class MemberCallbacks:
     """Calls the callbacks of one member around its epochs, as `Model.fit` does.
 
@@ -134,15 +142,45 @@ class MemberCallbacks:
             model=model,
         )
         self._logs: Mapping[str, Any] | None = None
+        self._leave_network = all(map(_leaves_network, callbacks))
+        self._description: Any = None  # of the network before the first step
+        self._traced: list[Any] = []  # the objects that the program has traced
 
     def begin(self) -> None:
         """Call `on_train_begin`."""
         self.model.stop_training = False
+        if not self._leave_network:
+            self._description = signature.__wrapped__(self.model)  # as it is now: `signature` remembers
         self._list.on_train_begin()
 
     def begin_epoch(self, epoch: int) -> None:
-        """Call `on_epoch_begin`."""
+        """Call `on_epoch_begin`.
+
+        Keras traces its step after the first one: what callbacks have changed by then counts, what they change later
+        does not.
+
+        Raises
+        ------
+        NotFusableError
+            Where they have changed what the program is made for.
+        ValueError
+            Where they change later what Keras would not look at.
+        """
         self._list.on_epoch_begin(epoch)
+        if self._leave_network:
+            return
+        if self._description is not None and self._description != signature.__wrapped__(self.model):
+            raise NotFusableError(
+                "a callback changes the network or its optimizer, and more of them than variables and learning rate"
+            )
+        traced = [self.model.optimizer, *self.model.trainable_variables]
+        if self._description is None and list(map(id, traced)) != list(map(id, self._traced)):
+            raise ValueError(
+                "Callbacks may not exchange the optimizer, or choose which layers are trained, after the first step, "
+                f"for which Keras has decided: it was done by epoch {epoch + 1}. Do so in `on_train_begin`, or train "
+                "in parts, by `partial_fit`."
+            )
+        self._description, self._traced = None, traced
 
     def end_epoch(self, epoch: int, logs: Mapping[str, Any]) -> None:
         """Call the hooks of the validation, if `logs` has validation values, and of the end of the epoch."""

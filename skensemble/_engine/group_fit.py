@@ -13,6 +13,7 @@ from skensemble._engine.records import Data, ValidationData
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.inputs import TrainingData
 from skensemble._members.rows import row_weights
+from skensemble._numeric.sparse_rows import dense_or_rows
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -138,6 +139,6 @@ def _validation(members: Sequence[ReadyMember], data: Data, n_rows: int) -> Vali
         return ValidationData(data, np.stack(own), batch_size)
     if arguments.validation_data is None:
         return None
-    encoded = encode_validation_data(prototype, arguments.validation_data)
-    indices = np.stack([np.arange(len(encoded[0]))] * len(members))
-    return ValidationData(load_data(*encoded), indices, batch_size)
+    X, *others = encode_validation_data(prototype, arguments.validation_data)
+    held_out = load_data(dense_or_rows(X), *others)
+    return ValidationData(held_out, np.stack([np.arange(len(held_out.y))] * len(members)), batch_size)

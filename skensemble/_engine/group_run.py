@@ -47,7 +47,11 @@ class GroupRun:
         As returned by `working_bytes`.
     expected_steps : int
         Steps of the whole training.
+    by_itself : bool
+        Whether it goes on to its end before other runs do, as where callbacks write files that others write, too.
     """
+
+    by_itself = False
 
     def __init__(
         self,

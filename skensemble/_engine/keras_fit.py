@@ -49,28 +49,28 @@ def fit_with_keras(
         Follows the run.
     """
     member = spec.new_estimator()
+    arguments = FitArguments.of(member)
     with seeded(spec.order_seed), without_own_seed(member), given_callbacks(member, spec.callbacks):
         own_fit = checks_itself(member) or fit_override(member) is not None
         if own_fit and spec.takes_all_data and spec.start is None and recorder is None and not task.is_watched:
-            return _fit_itself(member, spec, data)
+            return _fit_itself(member, spec, arguments, data)
         # On all rows, so that the member knows classes that its own rows lack.
         initialize_checked(member, data.X.floats, data.y)
         put_columns(member.model_, spec.columns)
         if spec.start is not None and spec.start.values is not None:
             build_optimizer(member.model_)
             write_state(member.model_, started(member.model_, read_state(member.model_), spec.start))
-        arguments = FitArguments.of(member)
         indices = sample_indices_of(spec, member, arguments, data.y, spec.weights(data.sample_weight))
         callbacks = _own_callbacks(member, arguments, indices, task, recorder)
         with extra_fit_callbacks(member, callbacks):
             return _fit_initialized(member, spec, indices, data)
 
 
-def _fit_itself(member: BaseWrapper, spec: MemberSpec, data: TrainingData) -> BaseWrapper:
+def _fit_itself(member: BaseWrapper, spec: MemberSpec, arguments: FitArguments, data: TrainingData) -> BaseWrapper:
     """The member after its own `fit`, on all rows."""
     sample_weight = spec.weights(data.sample_weight)
     if sample_weight is not None:
-        indices = sample_indices_of(spec, member, FitArguments.of(member), data.y, sample_weight)
+        indices = sample_indices_of(spec, member, arguments, data.y, sample_weight)
         # A copy for each: scikeras 0.13 multiplies class weights into the array it is given.
         sample_weight = with_mean_one(sample_weight, indices.training).copy()
     with plain_transforms(), new_values(member), built_before_checks(member):

@@ -207,6 +207,8 @@ def check_fusable_arguments(arguments: FitArguments) -> None:
     """Raise `NotFusableError` where there are arguments of `Model.fit` that no program knows."""
     if arguments.others:
         raise NotFusableError(f"the argument {min(arguments.others)!r} of Model.fit is not known to the fused program")
+    if not isinstance(arguments.validation_data, tuple | list | None):
+        raise NotFusableError("`validation_data` is no tuple of arrays")
     if arguments.shuffle not in (None, True, False):
         raise NotFusableError(f"rows are shuffled all together or not at all: got shuffle={arguments.shuffle!r}")
 

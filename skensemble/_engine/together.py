@@ -44,6 +44,7 @@ class Run(Protocol):
     rebuild: Callable[[], keras.Model]
     member_bytes: int
     expected_steps: int
+    by_itself: bool
 
     @property
     def n_bytes(self) -> int:
@@ -104,7 +105,7 @@ ASKED: ContextVar[Callable[[Advance], tuple[State, Logs]] | None] = ContextVar("
 
 def advance(run: Run, n_epochs: int, *, stop_on_nan: bool) -> tuple[State, Logs]:
     """The state of a run after its next epochs, and their logs."""
-    asked, request = ASKED.get(), Advance(run, n_epochs, stop_on_nan=stop_on_nan)
+    asked, request = None if run.by_itself else ASKED.get(), Advance(run, n_epochs, stop_on_nan=stop_on_nan)
     return request.alone() if asked is None else asked(request)
 
 

@@ -17,6 +17,7 @@ from skensemble._engine.progress import Task, print_progress
 from skensemble._engine.records import Data, Variables
 from skensemble._engine.stacked import FittedMember
 from skensemble._engine.variables import read_state, write_state
+from skensemble._members.callback_factories import writes_files
 from skensemble._members.spec import MemberSpec
 
 
@@ -70,6 +71,7 @@ class WatchedRun:
             MemberCallbacks(fit_callbacks(m), m.model_, run.fit.epochs, run.fit.n_steps, verbose) for m in self.members
         ]
         share_reading(self.watchers)
+        run.by_itself = any(writes_files(fit_callbacks(member)) for member in members)
         self.running = list(range(len(self.members)))
         for k, watcher in enumerate(self.watchers):
             write_state(self.models[k], run.program.unstack(run.state, k))
@@ -134,7 +136,8 @@ class WatchedRun:
                 read_state(model) if k in self.running else program.unstack(state, k)
                 for k, model in enumerate(self.models)
             ]
-            return dataclasses.replace(program.stack(values), active=state.active)
+            variables = program.stack(values).variables._replace(hyperparameters=state.variables.hyperparameters)
+            return dataclasses.replace(state, variables=variables)
         return program.set_learning_rates(state, [model.optimizer.learning_rate for model in self.models])
 
 

@@ -126,6 +126,15 @@ def _fill(callback: keras.callbacks.Callback, number: int) -> keras.callbacks.Ca
     return callback
 
 
+def writes_files(callbacks: list[keras.callbacks.Callback]) -> bool:
+    """Whether callbacks name what they write to."""
+    return any(_is_path(vars(callback).get(name)) for callback in callbacks for name in _PATHS)
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str | os.PathLike) and bool(os.fspath(value))
+
+
 def check_paths(callbacks: Mapping[int, list[keras.callbacks.Callback]]) -> None:
     """Raise where two members would write to one path.
 
@@ -139,7 +148,7 @@ def check_paths(callbacks: Mapping[int, list[keras.callbacks.Callback]]) -> None
         for callback in own:
             for name in _PATHS:
                 path = vars(callback).get(name)
-                if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+                if not _is_path(path):
                     continue
                 owner = owners.setdefault(os.path.abspath(path), number)
                 if owner != number:

@@ -8,6 +8,7 @@ from scikeras.utils.transformers import ClassifierLabelEncoder
 from sklearn.base import BaseEstimator
 
 from skensemble._compat.scikeras import is_categorical_crossentropy, is_one_hot_target
+from skensemble._members.checks import check_indicators
 
 
 class Unchanged(BaseEstimator):
@@ -104,7 +105,10 @@ class LabelEncoder(ClassifierLabelEncoder):
             self._final_encoder = kind(self.classes_)
             self._final_encoder.check(y)
         elif target_type in ("multilabel-indicator", "multiclass-multioutput"):
-            self.classes_ = np.arange(y.shape[1]) if target_type == "multilabel-indicator" else None
+            self.classes_ = None
+            if target_type == "multilabel-indicator":
+                check_indicators(y)
+                self.classes_ = np.arange(y.shape[1])
             self._final_encoder = Unchanged()
         else:
             return super().fit(y)  # which says what there is instead

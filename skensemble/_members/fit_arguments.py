@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Collection
 from typing import Any
 
@@ -36,8 +37,15 @@ class FitArguments:
 
     @classmethod
     def of(cls, estimator: BaseWrapper, **given: Any) -> "FitArguments":
-        """Arguments that a scikeras estimator passes to `Model.fit`; those that are `given` replace its own."""
+        """Arguments that a scikeras estimator passes to `Model.fit`; those that are `given` replace its own.
+
+        Raises
+        ------
+        ValueError
+            Where Keras would take a number that means nothing for one that does.
+        """
         arguments = fit_arguments(estimator) | given
+        _check_numbers(arguments)
         fields = {field.name for field in dataclasses.fields(cls)} - {"others"}
         others = {name: value for name, value in arguments.items() if name not in {*fields, "verbose"}}
         return cls(
@@ -80,6 +88,16 @@ class FitArguments:
                 "rows."
             )
         return indices[:split_at], indices[split_at:]
+
+
+def _check_numbers(arguments: dict[str, Any]) -> None:
+    epochs = arguments["epochs"]
+    if isinstance(epochs, numbers.Real) and epochs < 0:
+        raise ValueError(f"`epochs` must be a whole number from 0: got {epochs}.")
+    for name in ("batch_size", "validation_batch_size"):
+        size = arguments.get(name)
+        if isinstance(size, numbers.Real) and size < 1 and size != -1:
+            raise ValueError(f"`{name}` must be a whole number from 1, -1 for all rows, or None: got {size}.")
 
 
 def _given_or(batch_size: int | None, n_rows: int, default: int) -> int:

@@ -1,5 +1,6 @@
-"""Targets that are valid but probably not intended: one warning for the ensemble, not one for each member."""
+"""Targets that are valid but probably not intended."""
 
+import math
 import warnings
 
 import numpy as np
@@ -7,11 +8,15 @@ from scipy.sparse import issparse
 from sklearn.exceptions import DataConversionWarning
 
 from skensemble._compat.python import find_stacklevel
+from skensemble._losses import MIN_VARIANCE
 from skensemble._members.inside import is_inside_ensemble
 
 
 def warn_of_one_hot(y: np.ndarray) -> None:
-    """Say how labels whose rows all have exactly one 1, which are most often classes, are understood."""
+    """Say how labels whose rows all have exactly one 1, which are most often classes, are understood.
+
+    One warning for the ensemble, not one for each member.
+    """
     if is_inside_ensemble() or issparse(y):
         return
     y = np.asarray(y)
@@ -23,5 +28,16 @@ def warn_of_one_hot(y: np.ndarray) -> None:
             "several: networks learn each label separately, unless their loss says otherwise, and `predict` gives rows "
             "of 0 and 1. If each row has one class, pass the classes: y.argmax(axis=1).",
             DataConversionWarning,
+            stacklevel=find_stacklevel(),
+        )
+
+
+def warn_of_small_targets(y: np.ndarray) -> None:
+    """Say where targets vary by less than the smallest standard deviation that a network can predict."""
+    deviations, smallest = np.std(np.asarray(y, "float64"), axis=0), math.sqrt(MIN_VARIANCE)
+    if np.any((deviations > 0) & (deviations < smallest)):
+        warnings.warn(
+            f"The standard deviations that networks predict are never below {smallest:g}, and y, or a column of it, "
+            "varies by less: intervals will be too wide. Scale y to about unit variance before fit.",
             stacklevel=find_stacklevel(),
         )

@@ -10,9 +10,10 @@ from keras import callbacks as kc
 from sklearn.datasets import make_blobs
 from sklearn.exceptions import ConvergenceWarning
 
-from skensemble import KerasClassifier
+from skensemble import KerasAveragingClassifier, KerasClassifier
 from skensemble._engine import watched as _watched
 from skensemble._engine.callbacks import why_not_per_epoch
+from skensemble.exceptions import NotFusableError
 
 X, Y = make_blobs(n_samples=60, n_features=4, centers=3, cluster_std=4.0, random_state=0)
 X = X.astype("float32") / 5
@@ -388,3 +389,45 @@ def test_variables_are_copied_for_those_who_look(monkeypatch):
     monkeypatch.setattr(_watched, "write_state", lambda *args: n_writes.append(write(*args)))
     ensemble_of(member_with(kc.ReduceLROnPlateau(), epochs=5)).fit(X, Y)
     assert len(n_writes) == 2 * 2
+
+
+# What they change
+
+
+class Change(kc.Callback):
+    """Change something else than variables at the begin of an epoch."""
+
+    def __init__(self, what, epoch=0):
+        super().__init__()
+        self.what, self.epoch = what, epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch != self.epoch:
+            return
+        if self.what == "momentum":
+            self.model.optimizer.momentum = 0.9
+        elif self.what == "trainable":
+            self.model.layers[0].trainable = False
+        else:
+            self.model.optimizer = keras.optimizers.SGD(0.001)
+
+
+@pytest.mark.parametrize("what", ["momentum", "trainable"])
+def test_what_is_changed_before_the_first_step(what):
+    """Keras' step has what callbacks change before it, and so have the members."""
+    by_engine = [
+        KerasAveragingClassifier(member_with(Change(what), epochs=2), 1, engine=engine, random_state=0).fit(X, Y)
+        for engine in ("auto", "keras")
+    ]
+    assert "a callback changes the network or its optimizer" in by_engine[0].engine_reason_
+    proba, expected = (one.predict_proba(X) for one in by_engine)
+    np.testing.assert_allclose(proba, expected, rtol=1e-4, atol=1e-6)
+    with pytest.raises(NotFusableError, match="a callback changes"):
+        KerasAveragingClassifier(member_with(Change(what)), 2, engine="fused", random_state=0).fit(X, Y)
+
+
+@pytest.mark.parametrize("what", ["trainable", "optimizer"])
+def test_what_is_changed_later(what):
+    """What Keras would not look at any more is refused."""
+    with pytest.raises(ValueError, match=r"after the first step.*by epoch 2\. Do so in `on_train_begin`"):
+        KerasAveragingClassifier(member_with(Change(what, 1)), 2, random_state=0).fit(X, Y)

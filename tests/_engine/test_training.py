@@ -17,13 +17,14 @@ import scikeras.wrappers
 from comparison import TRAINED_FLOAT32, assert_same_members, ensemble_of, fit_with_keras
 from keras import callbacks as kc
 from program_cases import estimates
+from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import FunctionTransformer
 
-from skensemble import KerasClassifier, KerasRegressor
+from skensemble import KerasAveragingClassifier, KerasClassifier, KerasRegressor
 from skensemble._engine import base_program, limits
 from skensemble._engine import fused as _fused
 from skensemble._engine import group_fit as _group_fit
@@ -810,3 +811,37 @@ def test_metrics_with_several_values(callbacks, capsys):
     value = fused.estimators_[0].history_["val_f1_score"][0]
     assert type(value) is type(keras_fitted.estimators_[0].history_["val_f1_score"][0]) is np.ndarray
     assert value.shape == (3,)
+
+
+VALIDATION = pd.DataFrame(X[:9], columns=list("abcd"))
+
+
+@pytest.mark.parametrize("engine", ["auto", "keras"])
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"fit__validation_data": (X[:9], Y[:10])}, "as many rows as each other: got 9 and 10"),
+        ({"fit__validation_data": (X[:9], Y[:9], WEIGHT[:10])}, "as many rows as each other: got 9 and 9 and 10"),
+        ({"fit__validation_data": (VALIDATION[["b", "a", "c", "d"]], Y[:9])}, "must have the columns of X in their"),
+        ({"batch_size": 0}, "`batch_size` must be a whole number from 1"),
+        ({"batch_size": -5}, "`batch_size` must be a whole number from 1"),
+        ({"epochs": -1}, "`epochs` must be a whole number from 0: got -1"),
+    ],
+)
+def test_arguments_that_mean_nothing(engine, params, message):
+    """Data for validation that do not belong together, and numbers that count nothing, are refused."""
+    table = pd.DataFrame(X, columns=list("abcd"))
+    for one in (KerasAveragingClassifier(classifier(**params), 1, engine=engine), classifier(**params, engine=engine)):
+        with pytest.raises(ValueError, match=message):
+            one.fit(table, Y)
+
+
+def test_sparse_validation_data():
+    """A sparse X is validated on as a dense one."""
+    losses = [
+        KerasAveragingClassifier(classifier(fit__validation_data=(held_out, Y[:9])), 1, random_state=0)
+        .fit(X, Y)[0]
+        .history_["val_loss"]
+        for held_out in (X[:9], csr_matrix(X[:9]))
+    ]
+    assert losses[0] == losses[1]

@@ -8,7 +8,14 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skensemble import InputColumns, KerasAveragingClassifier, KerasClassifier, KerasRegressor, io
+from skensemble import (
+    InputColumns,
+    KerasAveragingClassifier,
+    KerasAveragingRegressor,
+    KerasClassifier,
+    KerasRegressor,
+    io,
+)
 from skensemble._members.named_inputs import check_whole_numbers
 
 N_KINDS = 5
@@ -240,3 +247,28 @@ def test_large_whole_numbers():
     check_whole_numbers(build(), np.array([[2.0**24 - 1]], "float32"))
     with pytest.raises(ValueError, match="below 16777216: got larger ones in X for an input of type int64"):
         KerasRegressor(build).fit([[2**24], [2**24 + 1]], [0.0, 1.0])
+
+
+@pytest.mark.parametrize("later", ["predict", "partial_fit"])
+def test_large_whole_numbers_come_later(later):
+    """They are refused in predictions and further training as well, by single networks, ensembles, trained models."""
+
+    def build():
+        layers = [keras.layers.Hashing(5), keras.layers.Embedding(5, 2), keras.layers.Flatten(), keras.layers.Dense(1)]
+        return keras.Sequential([keras.Input((1,), dtype="int64"), *layers])
+
+    small, large, y = np.array([[1], [2]]), np.array([[2**24], [2**24 + 1]]), np.array([0.0, 1.0])
+    single = KerasRegressor(build, epochs=1).fit(small, y)
+    ensemble = KerasAveragingRegressor(KerasRegressor(build, epochs=1), n_estimators=2).fit(small, y)
+    fitted = [single, ensemble]
+    if later == "predict":
+        fitted.append(KerasAveragingRegressor.from_models([build()]))
+    for one in fitted:
+        with pytest.raises(ValueError, match="below 16777216 apart: got larger ones in X"):
+            one.predict(large) if later == "predict" else one.partial_fit(large, y)
+
+
+def test_parts_of_whole_numbers_are_refused_in_predictions(fused):
+    """What `fit` refuses for an input of whole numbers, predictions refuse: it was cut off."""
+    with pytest.raises(ValueError, match="takes whole numbers: got"):
+        fused.predict(X.assign(kind=X["kind"] + 0.5))

@@ -203,6 +203,13 @@ def test_bad_inputs(params, error, message):
         KerasAveragingClassifier(member(model, **{k: v for k, v in params.items() if k != "model"}), 2).fit(X, Y)
 
 
+def test_names_that_are_not_unique():
+    """A name that several columns have is refused: only the first one would have been read."""
+    twice = X.rename(columns={"b": "a"})
+    with pytest.raises(ValueError, match="2 columns of this name|unique column names"):
+        member(inputs=INPUTS | {"numbers": ["a", "a"]}).fit(twice, Y)
+
+
 def test_bad_tables():
     """Names of columns need a DataFrame, columns a table, and columns that members draw have no place of their own."""
     with pytest.raises(ValueError, match="X has no names of columns. Give X as a DataFrame"):

@@ -393,6 +393,21 @@ def test_labels_of_validation_data(blobs, validation_y):
         small_classifier(fit__validation_data=(X[:3], ["x", "y", "z"])).fit(X, labels)
 
 
+@pytest.mark.parametrize("engine", ["fused", "keras"])
+@pytest.mark.parametrize("in_ensemble", [False, True])
+def test_rows_of_validation_data(blobs, engine, in_ensemble):
+    """Columns in another order than those of X, and rows without a label, are refused: losses would be wrong."""
+    X, y = blobs
+    table = pd.DataFrame(X).add_prefix("x")
+    for held_out, message in (
+        ((table[table.columns[::-1]], y), "must have the columns of X in their order"),
+        ((table, y[:-1]), "a row of X for each of y: got 60 and 59"),
+    ):
+        member = small_classifier(fit__validation_data=held_out, engine=engine, run_eagerly=False)
+        with pytest.raises(ValueError, match=message):
+            (KerasAveragingClassifier(member, 1, engine=engine) if in_ensemble else member).fit(table, y)
+
+
 def test_labels_of_class_weights(blobs):
     """Class weights for `Model.fit` have the labels of y, too."""
     X, y = blobs

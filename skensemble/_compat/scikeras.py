@@ -542,10 +542,12 @@ def encode_validation_data(estimator, data):
 
     What scikeras does not encode is returned as it is: targets, several labels per row, targets of the user's encoder.
     """
-    encodes = isinstance(estimator, ScikerasClassifier) and estimator.target_type_ in ("binary", "multiclass")
-    if not encodes or has_own_encoders(estimator) or not isinstance(data, tuple | list) or len(data) < 2:
+    if has_own_encoders(estimator) or not isinstance(data, tuple | list) or len(data) < 2:
         return data
     X, y, *weights = data
+    _check_validation_rows(estimator, X, y)
+    if not isinstance(estimator, ScikerasClassifier) or estimator.target_type_ not in ("binary", "multiclass"):
+        return data
     y = np.asarray(y)
     if y.ndim == 2 and y.shape[1] > 1:  # one-hot already
         return data
@@ -557,6 +559,21 @@ def encode_validation_data(estimator, data):
             f"{unknown.tolist()}."
         )
     return X, encode_target(estimator, y), *weights
+
+
+def _check_validation_rows(estimator, X, y):
+    """Raise where rows of `validation_data` lack a target, or its columns are not those of the training."""
+    n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+    if y is not None and n_rows != len(y):
+        raise ValueError(f"`validation_data` must have a row of X for each of y: got {n_rows} and {len(y)}.")
+    told = vars(estimator).get("_told_columns")
+    known = getattr(estimator, "feature_names_in_", None if told is None else told.names)
+    names = getattr(X, "columns", None)
+    if known is not None and names is not None and list(names) != list(known):
+        raise ValueError(
+            f"`validation_data` must have the columns of X in their order: got {list(names)}, X has {list(known)}. Give "
+            "validation_data[0][list(X.columns)]."
+        )
 
 
 def encode_class_weight(estimator, class_weight):

@@ -571,8 +571,8 @@ def _check_validation_rows(estimator, X, y):
     names = getattr(X, "columns", None)
     if known is not None and names is not None and list(names) != list(known):
         raise ValueError(
-            f"`validation_data` must have the columns of X in their order: got {list(names)}, X has {list(known)}. Give "
-            "validation_data[0][list(X.columns)]."
+            f"`validation_data` must have the columns of X in their order: got {list(names)}, X has {list(known)}. "
+            "Give validation_data[0][list(X.columns)]."
         )
 
 

@@ -73,7 +73,9 @@ def _taken_over(wrapper: Any) -> BaseEstimator:
     if isinstance(wrapper.model, keras.Model):
         parameters |= {"model": wrapper.model, "reinitialize": True}
     else:
-        parameters["model"] = functools.partial(build_from_shapes, wrapper.model, wrapper.model_kwargs or {})
+        weighted = {"class_weight": arguments["class_weight"]} if "class_weight" in arguments else {}
+        given = wrapper.model_kwargs or {}
+        parameters["model"] = functools.partial(build_from_shapes, wrapper.model, given, **weighted)
     if isinstance(wrapper, keras.wrappers.SKLearnRegressor):
         return KerasRegressor(warm_start=wrapper.warm_start, **parameters)
     return KerasClassifier(warm_start=wrapper.warm_start, loss="categorical_crossentropy", **parameters)
@@ -84,13 +86,23 @@ def _fitted(wrapper: Any) -> BaseEstimator:
     if not hasattr(wrapper, "model_"):
         return wrapper
     member, row_shape = _taken_over(wrapper), (wrapper.n_features_in_,)
+    if hasattr(wrapper, "feature_names_in_"):
+        member.feature_names_in_ = wrapper.feature_names_in_
     if isinstance(member, KerasClassifier):
-        return as_fitted(member, wrapper.model_, row_shape, wrapper.classes_)
+        member.classes_ = wrapper.classes_
+        if not is_categorical_crossentropy(wrapper.model_.loss):  # that it was trained with
+            member.loss = None
+        return as_fitted(member, wrapper.model_, row_shape, wrapper.classes_, encoded=np.eye(len(wrapper.classes_)))
     n_targets = output_shape(wrapper.model_)[-1]
     return as_fitted(member, wrapper.model_, row_shape, np.zeros(2) if n_targets == 1 else np.zeros((2, n_targets)))
 
 
-def build_from_shapes(build: Callable[..., keras.Model], arguments: Mapping[str, Any], meta: Mapping[str, Any]) -> Any:
+def build_from_shapes(
+    build: Callable[..., keras.Model],
+    arguments: Mapping[str, Any],
+    meta: Mapping[str, Any],
+    class_weight: Mapping[int, float] | None = None,
+) -> Any:
     """Call a function that builds a network for a wrapper of Keras.
 
     Parameters
@@ -101,8 +113,17 @@ def build_from_shapes(build: Callable[..., keras.Model], arguments: Mapping[str,
     arguments : dict
     meta : dict
         As in scikeras.
+    class_weight : dict, default=None
+        That of `fit_kwargs`, whose keys are positions of classes in Keras, and labels in members.
     """
     n_classes = meta.get("n_classes_")
+    if class_weight and n_classes is not None and not np.array_equal(meta["classes_"], np.arange(n_classes)):
+        raise ValueError(
+            "The keys of `class_weight` in the `fit_kwargs` of a wrapper of Keras are positions of classes, and those of "
+            f"a member are labels: these differ for the classes {np.asarray(meta['classes_']).tolist()}. Give the "
+            "function that builds the network to skensemble's KerasClassifier(class_weight={label: weight}), or let y "
+            "be 0, 1, 2, ..."
+        )
     y_shape = (meta["X_shape_"][0], meta["n_outputs_"] if n_classes is None else n_classes)
     X = ShapeOnly(meta["X_shape_"], meta["X_dtype_"], "X")
     model = build(X=X, y=ShapeOnly(y_shape, np.dtype(keras.config.floatx()), "y"), **arguments)

@@ -16,12 +16,14 @@ from skensemble._base.ensemble import BaseKerasEnsemble
 from skensemble._compat.keras import copy_architecture, copy_values, output_shape
 from skensemble._compat.scikeras import BaseWrapper, as_fitted
 from skensemble._compat.seeds import seeded
+from skensemble._compat.sklearn import tags_of
 from skensemble._engine.fitted import FittedMembers
 from skensemble._members.architecture import why_not_from_configuration
 from skensemble._members.checks import check_kind, check_member
 from skensemble._members.encoders import is_categorical_crossentropy
 from skensemble._members.loaded_anew import LoadedAnew, without_model
-from skensemble._members.other_estimators import known_labels
+from skensemble._members.other_estimators import known_labels, last_step, unnamed_columns
+from skensemble._members.output_check import takes_indicators
 from skensemble._members.spec import is_frozen, unwrapped
 from skensemble._numeric.combination import normalize_weights
 from skensemble._reweight import Reweighted, learn_combination
@@ -254,7 +256,7 @@ def read_members(model: Any, label: str, reading: Reading, *, apart: bool) -> It
     """
     if isinstance(model, str | os.PathLike):
         label = f"{label} ({os.fspath(model)!r})"
-        fitted = _from_file(NetworkFile(os.fspath(model), label, reading))
+        fitted = _from_file(NetworkFile(os.path.abspath(model), label, reading))
     elif isinstance(model, keras.Model):
         fitted = _from_model(model, label, reading)
     else:
@@ -348,7 +350,8 @@ def _fitted(
         estimator = KerasClassifier(builder, loss=loss)
         if reading.classes is not None:
             estimator.classes_ = np.asarray(reading.classes)
-            return as_fitted(estimator, model, shape, estimator.classes_)
+            encoded = np.eye(len(estimator.classes_)) if takes_indicators(getattr(model, "loss", None)) else None
+            return as_fitted(estimator, model, shape, estimator.classes_, encoded=encoded)
         return as_fitted(estimator, model, shape, _indicators(model))
     except ValueError as error:
         logits = "must be probabilities" in str(error)
@@ -434,6 +437,7 @@ def _common_classes(members: Sequence[TrainedNetwork], reading: Reading) -> np.n
 
 def _count_columns(fitted: Any, reading: Reading) -> int:
     """How many labels or targets a fitted estimator predicts for each row."""
+    _, fitted = last_step(fitted)  # which takes numbers, and knows more than a pipeline
     if reading.classifier:
         if hasattr(fitted, "_multilabel"):
             several = fitted._multilabel
@@ -442,8 +446,11 @@ def _count_columns(fitted: Any, reading: Reading) -> int:
         return len(fitted.classes_) if several else 1
     if isinstance(fitted, BaseWrapper):
         return fitted.n_outputs_
+    if not tags_of(fitted).target_tags.multi_output:
+        return 1
     shape = (1, *_row_shape_of(fitted))
-    return int(np.size(fitted.predict(np.zeros(shape, dtype=keras.config.floatx()))))
+    with unnamed_columns():
+        return int(np.size(fitted.predict(np.zeros(shape, dtype=keras.config.floatx()))))
 
 
 def _row_shape_of(fitted: Any) -> tuple[int, ...]:

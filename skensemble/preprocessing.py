@@ -296,6 +296,9 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
             raise ValueError(f"X must have rows and columns: got a table of the shape {X.shape}.")
         validate_data(self, X, reset=reset, skip_check_array=True)
         names = self._names()
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:  # which scikit-learn refuses since version 1.9
+            raise ValueError(f"The columns of X must have names of their own: {twice[0]!r} is that of several.")
         return [_values_of(_column(X, i), name) for i, name in enumerate(names)]
 
     def __sklearn_tags__(self):

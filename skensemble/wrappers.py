@@ -354,7 +354,7 @@ class KerasClassifier(_Member, ScikerasClassifier, *OLD_TAGS_HIDDEN):
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Labels.
         classes : array-like of shape (n_classes,), default=None
-            All labels, needed where the first call does not see all of them.
+            All labels in any order, needed where the first call does not see all of them.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row. Not scaled, unlike in `fit`, since the rows of other calls count, too.
         **kwargs : dict
@@ -364,11 +364,19 @@ class KerasClassifier(_Member, ScikerasClassifier, *OLD_TAGS_HIDDEN):
         -------
         KerasClassifier
             Itself.
+
+        Raises
+        ------
+        ValueError
+            Where `classes` are not those of the first call.
         """
+        known = getattr(self, "classes_", None) if self.initialized_ else None
+        if classes is not None and known is None:
+            classes = np.unique(classes)
+        elif classes is not None:
+            check_classes_again(classes, known)
+            classes = None
         with unchanged_on_error(self):
-            if classes is not None and self.initialized_ and getattr(self, "classes_", None) is not None:
-                check_classes_again(classes, self.classes_)
-                classes = None
             return super().partial_fit(X, y, classes=classes, sample_weight=_copied(sample_weight), **kwargs)
 
     @property

@@ -158,6 +158,36 @@ def test_fitted_wrappers_are_taken_over():
     np.testing.assert_allclose(ensemble.predict_proba(X), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("loss", ["categorical_crossentropy", "mse"])
+def test_fitted_wrappers_of_two_classes(loss):
+    """A fitted wrapper of two classes is a member, whatever loss it was trained with."""
+    wrapper = keras.wrappers.SKLearnClassifier(build, model_kwargs={"loss": loss}).fit(X, TWO, verbose=0)
+    ensemble = KerasAveragingClassifier.from_models([wrapper])
+    expected = wrapper.model_(X).numpy()
+    np.testing.assert_allclose(ensemble.predict_proba(X), expected, rtol=1e-5)
+    assert ensemble.predict(X).tolist() == np.array(["no", "yes"])[expected.argmax(axis=1)].tolist()
+
+
+def test_fitted_wrappers_know_their_columns():
+    """Columns in another order than the wrapper was fitted on are refused, in `fit` and in predictions."""
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(X, columns=list("pqr"))
+    wrapper = classifier(verbose=0).fit(table, Y)
+    with pytest.raises(ValueError, match="must have seen the columns of X"):
+        KerasVotingClassifier([("net", FrozenEstimator(wrapper))]).fit(table[list("rqp")], Y)
+    with pytest.raises(ValueError, match="feature names should match"):
+        KerasAveragingClassifier.from_models([wrapper]).predict(table[list("rqp")])
+
+
+def test_class_weights_are_keyed_in_two_ways():
+    """Keras' keys are numbers of classes, those of a member labels: what could be either is refused."""
+    wrapper = classifier(class_weight={1: 100.0})
+    with pytest.raises(ValueError, match=r"these differ for the classes \[1, 2\]"):
+        KerasAveragingClassifier(wrapper, n_estimators=1).fit(X, 1 + (TWO == "yes"))
+    fitted = KerasAveragingClassifier(wrapper, n_estimators=1, random_state=0).fit(X, (TWO == "yes").astype(int))
+    assert fitted[0].history_["loss"][0] > 10  # about log(2) times 100 in about half of the rows
+
+
 def test_pipelines_end_in_wrappers():
     """The last step of a pipeline is taken over as well."""
     pipeline = make_pipeline(StandardScaler(), classifier())

@@ -65,6 +65,14 @@ def test_training_goes_on_after_fit():
     np.testing.assert_allclose(loaded.partial_fit(X, Y).predict_proba(X), expected, rtol=1e-5)
 
 
+def test_ensembles_that_were_never_fitted_are_saved():
+    """Training in parts leaves nothing in an ensemble that files do not take, and goes on after them."""
+    ensemble = averaging().partial_fit(X, Y)
+    loaded = io.loads(io.dumps(ensemble, include_optimizer=True))
+    expected = ensemble.partial_fit(X, Y).predict_proba(X)
+    np.testing.assert_array_equal(loaded.partial_fit(X, Y).predict_proba(X), expected)
+
+
 def test_first_rows_need_not_have_all_classes():
     """With `classes`, members know labels that come later; those of a call must be among them."""
     seen = Y != "b"

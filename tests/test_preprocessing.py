@@ -129,6 +129,12 @@ def test_bad_tables(change, error, message):
         encoder.transform(TABLE.assign(**change))
 
 
+def test_names_that_are_not_unique():
+    """Columns of one name are refused: one would have taken the place of the others."""
+    with pytest.raises(ValueError, match="names of their own|unique column names"):
+        TableEncoder(max_one_hot=0).fit(pd.DataFrame([["a", "b"], ["a", "b"]], columns=["town", "town"]))
+
+
 def test_output_is_a_table():
     """The output has types, which a table of polars would lose."""
     encoder = TableEncoder().set_output(transform="pandas")

@@ -8,7 +8,14 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skensemble import InputColumns, KerasAveragingClassifier, KerasClassifier, KerasRegressor, io
+from skensemble import (
+    InputColumns,
+    KerasAveragingClassifier,
+    KerasAveragingRegressor,
+    KerasClassifier,
+    KerasRegressor,
+    io,
+)
 from skensemble._members.named_inputs import check_whole_numbers
 
 N_KINDS = 5
@@ -196,6 +203,13 @@ def test_bad_inputs(params, error, message):
         KerasAveragingClassifier(member(model, **{k: v for k, v in params.items() if k != "model"}), 2).fit(X, Y)
 
 
+def test_names_that_are_not_unique():
+    """A name that several columns have is refused: only the first one would have been read."""
+    twice = X.rename(columns={"b": "a"})
+    with pytest.raises(ValueError, match="2 columns of this name|unique column names"):
+        member(inputs=INPUTS | {"numbers": ["a", "a"]}).fit(twice, Y)
+
+
 def test_bad_tables():
     """Names of columns need a DataFrame, columns a table, and columns that members draw have no place of their own."""
     with pytest.raises(ValueError, match="X has no names of columns. Give X as a DataFrame"):
@@ -240,3 +254,28 @@ def test_large_whole_numbers():
     check_whole_numbers(build(), np.array([[2.0**24 - 1]], "float32"))
     with pytest.raises(ValueError, match="below 16777216: got larger ones in X for an input of type int64"):
         KerasRegressor(build).fit([[2**24], [2**24 + 1]], [0.0, 1.0])
+
+
+@pytest.mark.parametrize("later", ["predict", "partial_fit"])
+def test_large_whole_numbers_come_later(later):
+    """They are refused in predictions and further training as well, by single networks, ensembles, trained models."""
+
+    def build():
+        layers = [keras.layers.Hashing(5), keras.layers.Embedding(5, 2), keras.layers.Flatten(), keras.layers.Dense(1)]
+        return keras.Sequential([keras.Input((1,), dtype="int64"), *layers])
+
+    small, large, y = np.array([[1], [2]]), np.array([[2**24], [2**24 + 1]]), np.array([0.0, 1.0])
+    single = KerasRegressor(build, epochs=1).fit(small, y)
+    ensemble = KerasAveragingRegressor(KerasRegressor(build, epochs=1), n_estimators=2).fit(small, y)
+    fitted = [single, ensemble]
+    if later == "predict":
+        fitted.append(KerasAveragingRegressor.from_models([build()]))
+    for one in fitted:
+        with pytest.raises(ValueError, match="below 16777216 apart: got larger ones in X"):
+            one.predict(large) if later == "predict" else one.partial_fit(large, y)
+
+
+def test_parts_of_whole_numbers_are_refused_in_predictions(fused):
+    """What `fit` refuses for an input of whole numbers, predictions refuse: it was cut off."""
+    with pytest.raises(ValueError, match="takes whole numbers: got"):
+        fused.predict(X.assign(kind=X["kind"] + 0.5))

@@ -7,9 +7,11 @@ import weakref
 import keras
 import numpy as np
 import pytest
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.metrics import log_loss
 from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skensemble import (
     KerasAveragingClassifier,
@@ -25,6 +27,7 @@ from skensemble import (
     io,
 )
 from skensemble._trained import NetworkFile
+from skensemble.preprocessing import TableEncoder
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(30, 4)).astype("float32")
@@ -99,6 +102,16 @@ def test_all_kinds_are_mixed(files, tmp_path):
     np.testing.assert_allclose(ensemble.predict_members(X), expected, rtol=1e-5)
 
 
+def test_lazy_files_are_found_from_elsewhere(tmp_path, monkeypatch):
+    """A relative path means what it meant when it was given, whatever the working directory is later."""
+    model = compiled(seed=0)
+    model.save(tmp_path / "model.keras")
+    monkeypatch.chdir(tmp_path)
+    ensemble = KerasAveragingClassifier.from_models(["model.keras"], classes=CLASSES, lazy=True)
+    monkeypatch.chdir(tmp_path.parent)
+    np.testing.assert_allclose(ensemble.predict_proba(X), outputs(model), rtol=1e-5)
+
+
 def test_lazy_files_need_the_memory_of_one(files, monkeypatch):
     """With `lazy=True`, a prediction has no more than one of the networks in memory."""
     paths, _ = files
@@ -156,6 +169,15 @@ def test_models_of_one_hot_labels():
     np.testing.assert_allclose(ensemble.predict_proba(X), outputs(model), rtol=1e-5)
 
 
+@pytest.mark.parametrize("loss", ["categorical_focal_crossentropy", "kl_divergence", "mse"])
+def test_losses_of_trained_models_do_not_matter(loss):
+    """Models that were trained on one-hot labels with other losses are taken as those of files are."""
+    model = build(seed=0)
+    model.compile("adam", loss)
+    ensemble = KerasAveragingClassifier.from_models([model], classes=CLASSES)
+    np.testing.assert_allclose(ensemble.predict_proba(X), outputs(model), rtol=1e-5)
+
+
 def test_models_that_are_not_compiled_are_copied():
     """A model that is not compiled stays so."""
     model = build(seed=0)
@@ -164,11 +186,12 @@ def test_models_that_are_not_compiled_are_copied():
     assert not model.compiled
 
 
-def test_classes_are_in_the_order_of_the_outputs():
+@pytest.mark.parametrize("classes", [["dog", "cat"], [2, 1]])
+def test_classes_are_in_the_order_of_the_outputs(classes):
     """Labels are given in the order of the outputs, whatever their order is."""
     model = compiled(units=2, seed=0)
-    ensemble = KerasAveragingClassifier.from_models([model], classes=["dog", "cat"])
-    assert ensemble.classes_.tolist() == ["cat", "dog"]
+    ensemble = KerasAveragingClassifier.from_models([model], classes=classes)
+    assert ensemble.classes_.tolist() == classes[::-1]
     np.testing.assert_allclose(ensemble.predict_proba(X), outputs(model)[:, ::-1], rtol=1e-5)
 
 
@@ -195,6 +218,23 @@ def test_regressors(units):
     ensemble = KerasAveragingRegressor.from_models(models)
     expected = np.mean([outputs(model) for model in models], axis=0)
     np.testing.assert_allclose(ensemble.predict(X), expected[:, 0] if units == 1 else expected, rtol=1e-5)
+
+
+def test_pipelines_on_tables():
+    """Pipelines are what their last step is, whatever their first takes, beside what takes tables as they are."""
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"size": X[:, 0], "colour": pandas.Categorical(Y)})
+    net = make_pipeline(TableEncoder(), KerasRegressor(epochs=1)).fit(table, X[:, 1])
+    trees = HistGradientBoostingRegressor(max_iter=1, categorical_features="from_dtype").fit(table, X[:, 1])
+    ensemble = KerasVotingRegressor.from_models([("net", net), ("trees", trees)])
+    expected = (net.predict(table) + trees.predict(table)) / 2
+    np.testing.assert_allclose(ensemble.predict(table), expected, rtol=1e-5)
+
+
+def test_pipelines_of_several_labels_per_row():
+    """A pipeline that ends in a network with several labels per row predicts several."""
+    pipeline = make_pipeline(StandardScaler(), KerasClassifier(epochs=1)).fit(X, (X > 0).astype(int))
+    np.testing.assert_array_equal(KerasAveragingClassifier.from_models([pipeline]).predict(X), pipeline.predict(X))
 
 
 def test_ensembles_in_files_stand_for_their_members(tmp_path):

@@ -764,6 +764,18 @@ def test_partial_fit_is_told_the_classes(blobs):
     assert_array_equal(member.classes_, [0, 1, 2])
 
 
+def test_classes_of_partial_fit_are_sorted(blobs):
+    """Columns are in the order of sorted labels, which scikit-learn's scores assume; later calls cannot change them."""
+    X, y = blobs
+    names = np.array(["a", "b", "c"])[y]
+    member = small_classifier(random_state=0).partial_fit(X, names, classes=["c", "a", "b"])
+    expected = small_classifier(random_state=0).partial_fit(X, names)
+    assert_array_equal(member.classes_, ["a", "b", "c"])
+    assert_array_equal(member.predict_proba(X), expected.predict_proba(X))
+    with pytest.raises(ValueError, match="`classes` must be those of the first call"):
+        member.partial_fit(X, names, classes=["a", "b"])
+
+
 def test_warm_start_goes_on(blobs):
     """With `warm_start` a second fit goes on with the model of the first."""
     member = small_classifier(warm_start=True).fit(*blobs)

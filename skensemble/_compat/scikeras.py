@@ -177,7 +177,7 @@ def _to_initialize(estimator, X):
     return placeholder(X) if isinstance(X, LazyRows) and not encodes_features(estimator) else without_rows(X)
 
 
-def as_fitted(estimator, model, row_shape, y):
+def as_fitted(estimator, model, row_shape, y, *, encoded=None):
     """Turn an unfitted scikeras estimator into one whose model was trained elsewhere, compiling the model where needed.
 
     Learns what `initialize` of scikeras 0.13 learns, without rows of X: those of 1000 classes may not fit the memory.
@@ -191,6 +191,8 @@ def as_fitted(estimator, model, row_shape, y):
         Shape of a row of X.
     y : ndarray
         Labels or targets such as the model was trained on: for classifiers one row for each class.
+    encoded : ndarray, default=None
+        The same in the form that the loss of the model took in its training, where that is not the estimator's.
     """
     count_model()
     with plain_transforms():
@@ -205,7 +207,7 @@ def as_fitted(estimator, model, row_shape, y):
     estimator.model_ = model
     build_from_rows(estimator, model)
     estimator._ensure_compiled_model()
-    estimator._check_model_compatibility(encode_target(estimator, y))
+    estimator._check_model_compatibility(encode_target(estimator, y) if encoded is None else encoded)
     return estimator
 
 

@@ -1,5 +1,7 @@
 """Private names of scikit-learn, and differences between its versions."""
 
+from contextlib import nullcontext
+
 from sklearn import config_context
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.model_selection import TunedThresholdClassifierCV
@@ -17,6 +19,7 @@ __all__ = [
     "StrOptions",
     "VisualBlock",
     "begin_callbacks",
+    "callbacks_torn_down",
     "check_feature_names",
     "check_feature_names_in",
     "check_method_params",
@@ -82,6 +85,8 @@ fit_context = private("sklearn.base", "_fit_context", _refusing_context)
 BaseComposition = private("sklearn.utils.metaestimators", "_BaseComposition", _UnknownComposition)
 # TODO(scikit-learn>=1.9): import it, it is public.
 CallbackSupportMixin = private("sklearn.callback", "CallbackSupportMixin", _NoCallbacks)
+# scikit-learn 1.9: what `fit_context` does about callbacks, for fits by other methods than `fit`.
+callbacks_torn_down = private("sklearn.callback._callback_support", "callback_management_context", nullcontext)
 # scikit-learn 1.6 to 1.9: public only after `enable_halving_search_cv` has changed sklearn.model_selection.
 SklearnHalvingGridSearchCV = private(
     "sklearn.model_selection._search_successive_halving", "HalvingGridSearchCV", _UnknownSearch

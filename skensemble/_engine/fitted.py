@@ -19,10 +19,11 @@ from skensemble._compat.scikeras import (
 from skensemble._engine.backend import why_not_fusable
 from skensemble._engine.forward import forward, forward_alone, stack_values
 from skensemble._engine.hyperparameters import free_signature
-from skensemble._engine.stacked import BuiltMember, FittedMember, StackedMember, StackedMembers
+from skensemble._engine.stacked import BuiltMember, FittedMember, StackedMember
 from skensemble._members.distribution import check_all_or_none
 from skensemble._members.inputs import as_inputs
 from skensemble._members.loaded_anew import LoadedAnew
+from skensemble._members.named_inputs import check_whole_numbers
 from skensemble._members.other_estimators import known_labels, last_step, predict_distribution, predict_other
 from skensemble._members.pickling import CheckedPickling
 from skensemble._members.spec import unwrapped
@@ -144,7 +145,7 @@ class FittedMembers(CheckedPickling, Sequence):
             if names is not None and isinstance(network, BaseWrapper):
                 network.feature_names_in_ = names
 
-    def predict(self, X: Any) -> list[MemberPrediction]:
+    def predict(self, X: Any, *, check: bool = True) -> list[MemberPrediction]:
         """Decoded predictions of all members.
 
         Members of one architecture go through one fused forward pass.
@@ -152,6 +153,8 @@ class FittedMembers(CheckedPickling, Sequence):
         Parameters
         ----------
         X : Inputs or ndarray of shape (n_samples, ...)
+        check : bool, default=True
+            Whether to raise where inputs that take whole numbers would get others.
         """
         X = as_inputs(X)
         results: dict[int, MemberPrediction] = {}
@@ -160,7 +163,7 @@ class FittedMembers(CheckedPickling, Sequence):
             if not isinstance(first, StackedMember | BaseWrapper):
                 results[indices[0]] = _predict_other(first, X.given)
                 continue
-            estimators, outputs = self._forward_group(indices, X.floats)
+            estimators, outputs = self._forward_group(indices, X.floats, check)
             for i, *prediction in zip(indices, estimators, *_decode(estimators, outputs), strict=True):
                 results[i] = MemberPrediction(*prediction)
         return [results[i] for i in range(len(self))]
@@ -183,15 +186,20 @@ class FittedMembers(CheckedPickling, Sequence):
             groups.setdefault(key, []).append(i)
         return groups.values()
 
-    def _forward_group(self, indices: list[int], X: Any) -> tuple[list[BaseEstimator], Any]:
+    def _forward_group(self, indices: list[int], X: Any, check: bool) -> tuple[list[BaseEstimator], Any]:
         copies = [self._unbuilt(i) for i in indices]
         first = copies[0]
-        if first is not None:
-            places = [copy.index for copy in copies if copy is not None]
-            return self._forward_stack(first.stack, places, [self._built.get(i) for i in indices], X)
-        estimators = [unwrapped(self._current(i)) for i in indices]
+        estimators = [
+            unwrapped(self._current(i)) if copy is None else copy.stack.prototype
+            for i, copy in zip(indices, copies, strict=True)
+        ]
         models = [estimator.model_ for estimator in estimators]
         X = encode_features(estimators[0], X)
+        if check:
+            check_whole_numbers(models[0], X)
+        if first is not None:
+            places = [copy.index for copy in copies if copy is not None]
+            return estimators, first.stack.predict(places, [self._built.get(i) for i in indices], X)
         # A program would keep a second model in memory.
         if isinstance(estimators[0], LoadedAnew) or why_not_fusable(models[0]) is not None:
             return estimators, [forward_alone(model, X) for model in models]
@@ -200,13 +208,6 @@ class FittedMembers(CheckedPickling, Sequence):
             return estimators, forward(models[0], stack_values(values), X)
         except NotFusableError:  # found only when the model is copied
             return estimators, [forward_alone(model, X) for model in models]
-
-    @staticmethod
-    def _forward_stack(
-        stack: StackedMembers, places: list[int], built: list[BuiltMember | None], X: Any
-    ) -> tuple[list[BaseEstimator], Any]:
-        X = encode_features(stack.prototype, X)
-        return [stack.prototype] * len(places), stack.predict(places, built, X)
 
 
 def _forward_key(fitted: BaseEstimator, i: int) -> Any:

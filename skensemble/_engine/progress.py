@@ -9,17 +9,18 @@ import keras
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skensemble._compat.sklearn import begin_callbacks
+from skensemble._compat.sklearn import begin_callbacks, callbacks_torn_down
 from skensemble._members.rollback import unchanged_on_error
 
 
 @contextmanager
 def fit_task(estimator: BaseEstimator) -> Iterator["Task"]:
-    """The `Task` of a whole fit, which leaves no trace in `estimator` when it raises."""
-    task = _Fit(begin_callbacks(estimator), estimator, estimator.verbose)
-    with unchanged_on_error(estimator):
-        yield task
-    task.end_fit()
+    """The `Task` of a whole fit, which leaves no trace in `estimator` when it raises, and no open callbacks."""
+    with callbacks_torn_down(estimator):
+        task = _Fit(begin_callbacks(estimator), estimator, estimator.verbose)
+        with unchanged_on_error(estimator):
+            yield task
+        task.end_fit()
 
 
 def count_members(members: Sized) -> str:

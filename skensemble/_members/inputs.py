@@ -224,15 +224,19 @@ _TABLE_ENCODER = (
 )
 
 
+# As NumPy says of texts, and of dates and other objects.
+_NO_NUMBERS = ("could not convert", "float() argument must be")
+
+
 @contextmanager
 def texts_refused(name: str) -> Iterator[None]:
-    """Raise a clear error where X turns out to hold texts; `name` is the name of the network in messages."""
+    """Raise a clear error where X holds texts, or dates as objects; `name` is the name of the network in messages."""
     try:
         yield
-    except ValueError as error:
-        if "could not convert" not in str(error):  # as NumPy says of texts
+    except (TypeError, ValueError) as error:
+        if not any(words in str(error) for words in _NO_NUMBERS):
             raise
-        raise ValueError(f"{name} takes X as numbers: {error}. {_TABLE_ENCODER}") from error
+        raise type(error)(f"{name} takes X as numbers: {error}. {_TABLE_ENCODER}") from error
 
 
 def refuse_streams(X: Any) -> None:

@@ -207,6 +207,11 @@ def _position(column: str, name: str, names: np.ndarray | None) -> int:
         raise ValueError(
             f"`inputs` must name columns of X: got {column!r} for the input {name!r}, X has {_listed(names)}."
         )
+    if len(found) > 1:  # which scikit-learn refuses since version 1.9
+        raise ValueError(
+            f"`inputs` must name one column of X each time: got {column!r} for the input {name!r}, and X has "
+            f"{len(found)} columns of this name. Give the columns by their numbers."
+        )
     return int(found[0])
 
 

@@ -70,6 +70,11 @@ def initialize_checked(estimator: BaseEstimator, X: Any, y: np.ndarray) -> BaseE
     return estimator
 
 
+def takes_indicators(loss: Any) -> bool:
+    """Whether a loss of Keras compares each output with a number of y, so that labels were in one-hot form for it."""
+    return _loss_name(loss) in _POINTWISE
+
+
 def check_output(estimator: BaseEstimator, y: np.ndarray) -> None:
     """Raise where the output layer or the loss of a network cannot be right for its target.
 

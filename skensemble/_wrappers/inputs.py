@@ -19,6 +19,7 @@ from skensemble._members.inputs import (
     refuse_streams,
     texts_refused,
 )
+from skensemble._members.named_inputs import check_whole_numbers
 from skensemble._numeric.lazy_rows import LazyRows, placeholder
 
 
@@ -45,7 +46,11 @@ class InputsMixin:
             X = checked
         shaped = placeholder(X) if isinstance(X, LazyRows) else X
         checked, y = super()._validate_data(shaped, y, reset=reset, y_numeric=y_numeric)
-        return (checked if shaped is X else X), y
+        X = checked if shaped is X else X
+        model = _built_model(self)
+        if model is not None and not reset and not encodes_features(self):
+            check_whole_numbers(model, X)
+        return X, y
 
     def _validate_sample_weight(self, X, y, sample_weight):
         if not isinstance(X, LazyRows):
@@ -68,6 +73,12 @@ def columns_of(estimator):
     if any(part is not None and len(part) != estimator.n_features_in_ for part in told):
         told = Columns()  # fitted again, on something else
     return told._replace(names=getattr(estimator, "feature_names_in_", told.names))
+
+
+def _built_model(estimator):
+    """The model that is in memory, which may be lent; None without."""
+    lent = vars(estimator).get("_lent")
+    return vars(estimator).get("model_") if lent is None else lent.model
 
 
 def _learn_categories(estimator, n_categories):

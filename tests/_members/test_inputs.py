@@ -246,3 +246,5 @@ def test_dates_are_no_numbers(estimator):
     ):
         with pytest.raises(TypeError, match=f"Networks take X as numbers: {message}.*TableEncoder"):
             estimator.fit(X, Y)
+    with pytest.raises(TypeError, match="takes X as numbers: .* not 'Timestamp'.*TableEncoder"):
+        estimator.fit(TABLE[["a"]].assign(day=dates.astype(object)), Y)

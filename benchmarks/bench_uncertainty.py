@@ -14,10 +14,10 @@ Classifiers are trained for long, and briefly as in `bench_weights.py`, where av
 
 Asserted: where they are trained briefly, calibrated averages have a smaller calibration error than others and than a
 single network, whether they hold rows out or draw them; where they are trained for long, they have so on rows that are
-shifted, and a smaller log-loss; the average of networks with a distribution has a smaller NLL than one of them and than networks without, where the
-noise depends on X; conformal intervals and prediction sets cover at least as much as they should. Shown without a
-bound, where calibration does not help: on rows like those of a long training, when an average is hardly too sure or
-unsure, and on shifted rows after a brief one, when calibration makes probabilities surer.
+shifted, and a smaller log-loss; the average of networks with a distribution has a smaller NLL than one of them and than
+networks without, where the noise depends on X; conformal intervals and prediction sets cover at least as much as they
+should. Shown without a bound, where calibration does not help: on rows like those of a long training, when an average
+is hardly too sure or unsure, and on shifted rows after a brief one, when calibration makes probabilities surer.
 """
 
 from functools import partial

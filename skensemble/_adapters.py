@@ -119,8 +119,8 @@ def build_from_shapes(
     n_classes = meta.get("n_classes_")
     if class_weight and n_classes is not None and not np.array_equal(meta["classes_"], np.arange(n_classes)):
         raise ValueError(
-            "The keys of `class_weight` in the `fit_kwargs` of a wrapper of Keras are positions of classes, and those of "
-            f"a member are labels: these differ for the classes {np.asarray(meta['classes_']).tolist()}. Give the "
+            "The keys of `class_weight` in the `fit_kwargs` of a wrapper of Keras are positions of classes, and those "
+            f"of a member are labels: these differ for the classes {np.asarray(meta['classes_']).tolist()}. Give the "
             "function that builds the network to skensemble's KerasClassifier(class_weight={label: weight}), or let y "
             "be 0, 1, 2, ..."
         )

@@ -271,7 +271,7 @@ def test_large_whole_numbers_come_later(later):
     if later == "predict":
         fitted.append(KerasAveragingRegressor.from_models([build()]))
     for one in fitted:
-        with pytest.raises(ValueError, match="below 16777216 apart: got larger ones in X"):
+        with pytest.raises(ValueError, match="below 16777216: got larger ones in X"):
             one.predict(large) if later == "predict" else one.partial_fit(large, y)
 
 

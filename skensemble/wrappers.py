@@ -129,7 +129,8 @@ class _Member(CopiesMixin, LentModelMixin, BuildingMixin, InputsMixin, TrainingM
         DataConversionWarning
             Where y is a column, or looks like classes in one-hot form.
         UserWarning
-            Where X has columns of categories, and the network takes their codes as numbers.
+            Where X has columns of categories, and the network takes their codes as numbers; where y varies by less than
+            the smallest standard deviation of a `distribution`.
         """
         with unchanged_on_error(self):
             if sample_weight is not None and y is not None:

@@ -414,6 +414,7 @@ def _target_like(members: Sequence[TrainedNetwork], reading: Reading) -> np.ndar
                 f"`classes` are for one label per row: {members[0].label} predicts {counts[0]} labels per row. Leave "
                 "`classes` out."
             )
+        _check_indicators(members)
         return np.stack([np.zeros(counts[0], dtype=int), np.ones(counts[0], dtype=int)])
     return np.zeros((2, counts[0])) if counts[0] > 1 else np.zeros(2)
 
@@ -435,18 +436,30 @@ def _common_classes(members: Sequence[TrainedNetwork], reading: Reading) -> np.n
     return given
 
 
+def _check_indicators(members: Sequence[TrainedNetwork]) -> None:
+    """Raise where a member chooses among several classes in each column."""
+    for member in members:
+        of_columns = getattr(last_step(unwrapped(member.estimator))[1], "classes_", None)
+        for classes in of_columns if isinstance(of_columns, list) else []:
+            if not np.isin(classes, [0, 1]).all():
+                raise ValueError(
+                    f"Several labels per row must be 0 or 1 each: {member.label} predicts a column of "
+                    f"{np.asarray(classes).tolist()}. Make an ensemble for each column."
+                )
+
+
 def _count_columns(fitted: Any, reading: Reading) -> int:
     """How many labels or targets a fitted estimator predicts for each row."""
     _, fitted = last_step(fitted)  # which takes numbers, and knows more than a pipeline
     if reading.classifier:
         if hasattr(fitted, "_multilabel"):
-            several = fitted._multilabel
-        else:
-            several = getattr(fitted, "target_type_", None) == "multilabel-indicator"
-        return len(fitted.classes_) if several else 1
-    if isinstance(fitted, BaseWrapper):
+            return len(fitted.classes_) if fitted._multilabel else 1
+        if isinstance(fitted, BaseWrapper):
+            return len(fitted.classes_) if fitted.target_type_ == "multilabel-indicator" else 1
+    elif isinstance(fitted, BaseWrapper):
         return fitted.n_outputs_
-    if not tags_of(fitted).target_tags.multi_output:
+    tags = tags_of(fitted)
+    if not tags.target_tags.multi_output and not (tags.classifier_tags and tags.classifier_tags.multi_label):
         return 1
     shape = (1, *_row_shape_of(fitted))
     with unnamed_columns():

@@ -10,8 +10,10 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.metrics import log_loss
 from sklearn.model_selection import cross_val_score
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 from skensemble import (
     KerasAveragingClassifier,
@@ -235,6 +237,22 @@ def test_pipelines_of_several_labels_per_row():
     """A pipeline that ends in a network with several labels per row predicts several."""
     pipeline = make_pipeline(StandardScaler(), KerasClassifier(epochs=1)).fit(X, (X > 0).astype(int))
     np.testing.assert_array_equal(KerasAveragingClassifier.from_models([pipeline]).predict(X), pipeline.predict(X))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("kind", [DecisionTreeClassifier, MLPClassifier])
+def test_other_classifiers_of_several_labels_per_row(kind):
+    """Trees and others with several labels per row predict several."""
+    classifier = kind(random_state=0).fit(X, (X > 0).astype(int))
+    ensemble = KerasVotingClassifier.from_models([("only", classifier)])
+    np.testing.assert_array_equal(ensemble.predict(X), classifier.predict(X))
+
+
+def test_columns_of_several_classes():
+    """A column of more than two classes is refused."""
+    tree = DecisionTreeClassifier().fit(X, np.stack([Y == Y[0], np.arange(len(X)) % 3], axis=1).astype(int))
+    with pytest.raises(ValueError, match=r"must be 0 or 1 each: .*tree.* predicts a column of \[0, 1, 2\]"):
+        KerasVotingClassifier.from_models([("tree", tree)])
 
 
 def test_ensembles_in_files_stand_for_their_members(tmp_path):

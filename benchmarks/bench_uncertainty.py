@@ -271,7 +271,7 @@ def state_classification(bench, data, training, splits):
 def main(bench):
     epochs, n_splits = (10, 2) if bench.quick else (EPOCHS, N_SPLITS)  # 10: a Polyak average takes that many
     for data in ["wine"] if bench.quick else CLASSIFICATION:
-        for training, (hidden, own_epochs, batch_size) in TRAININGS.items():
+        for training, (hidden, own_epochs, batch_size) in list(TRAININGS.items())[: 1 if bench.quick else None]:
             splits = [
                 classify(data, seed, hidden, epochs if bench.quick else own_epochs, batch_size, quick=bench.quick)
                 for seed in range(n_splits)

@@ -249,10 +249,10 @@ def test_large_whole_numbers():
 
     def build():
         layers = [keras.layers.Hashing(5), keras.layers.Embedding(5, 2), keras.layers.Flatten(), keras.layers.Dense(1)]
-        return keras.Sequential([keras.Input((1,), dtype="int64"), *layers])
+        return keras.Sequential([keras.Input((1,), dtype="int32"), *layers])
 
     check_whole_numbers(build(), np.array([[2.0**24 - 1]], "float32"))
-    with pytest.raises(ValueError, match="below 16777216: got larger ones in X for an input of type int64"):
+    with pytest.raises(ValueError, match="below 16777216: got larger ones in X for an input of type int32"):
         KerasRegressor(build).fit([[2**24], [2**24 + 1]], [0.0, 1.0])
 
 
@@ -262,7 +262,7 @@ def test_large_whole_numbers_come_later(later):
 
     def build():
         layers = [keras.layers.Hashing(5), keras.layers.Embedding(5, 2), keras.layers.Flatten(), keras.layers.Dense(1)]
-        return keras.Sequential([keras.Input((1,), dtype="int64"), *layers])
+        return keras.Sequential([keras.Input((1,), dtype="int32"), *layers])
 
     small, large, y = np.array([[1], [2]]), np.array([[2**24], [2**24 + 1]]), np.array([0.0, 1.0])
     single = KerasRegressor(build, epochs=1).fit(small, y)

@@ -20,8 +20,6 @@ from joblib.parallel import LokyBackend
 from skensemble import KerasAveragingClassifier, KerasClassifier
 from skensemble._engine import parts
 
-#: Turns of fits that take seconds; those that take minutes have one.
-N_REPEATS = 3
 MOST_SLOWER, LEAST_FASTER = 1.1, 1.5
 #: Of what is sent to a worker, as a share of X and y.
 MOST_SENT = 1.1
@@ -32,6 +30,8 @@ SMALL = {
     "10 networks of 256 and 256 units, 20,000 rows": ((256, 256), (20_000, 64), 10, 5, 128, "auto"),
     "8 networks of 6.2 million variables, 1 epoch": ((2048, 2048), (512, 1000), 8, 1, 64, "auto"),
 }
+#: Turns, where not three; fits that take minutes have one.
+N_REPEATS = {"20 networks of 25 units, 200 epochs": 9}
 EAGER = "8 networks of 64 units, 500 eager steps"
 LARGE = {
     EAGER: ((64,), (4000, 20), 8, 2, 16, "keras"),
@@ -89,7 +89,7 @@ def main(bench):
     """Compare fits with two workers and with none."""
     for name in list(SMALL)[:1] if bench.quick else {**SMALL, **LARGE}:
         measured = bench.repeat(
-            1 if name in LARGE else N_REPEATS,
+            1 if name in LARGE else N_REPEATS.get(name, 3),
             **{
                 str(n_jobs): lambda name=name, n_jobs=n_jobs: bench.fresh(
                     fits, name=name, n_jobs=n_jobs, quick=bench.quick
@@ -105,7 +105,7 @@ def main(bench):
             strict=False,
         ):
             bench.compare(f"{name}, n_jobs=2, {what}", list(ours), list(peer), peer_name="one process", **bound)
-    for name in list(LARGE):
+    for name in [one for one in LARGE if one != EAGER]:
         n_bytes, share = bench.fresh(bytes_sent, name=name, quick=bench.quick)
         bench.limit(f"{name}, bytes sent to a worker", [n_bytes], at_most=None)
         bench.limit(f"{name}, bytes sent to a worker, of X and y", [share], at_most=None if bench.quick else MOST_SENT)

@@ -163,7 +163,7 @@ def test_fitted_wrappers_of_two_classes(loss):
     """A fitted wrapper of two classes is a member, whatever loss it was trained with."""
     wrapper = keras.wrappers.SKLearnClassifier(build, model_kwargs={"loss": loss}).fit(X, TWO, verbose=0)
     ensemble = KerasAveragingClassifier.from_models([wrapper])
-    expected = wrapper.model_(X).numpy()
+    expected = keras.ops.convert_to_numpy(wrapper.model_(X))
     np.testing.assert_allclose(ensemble.predict_proba(X), expected, rtol=1e-5)
     assert ensemble.predict(X).tolist() == np.array(["no", "yes"])[expected.argmax(axis=1)].tolist()
 

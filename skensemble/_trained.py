@@ -414,7 +414,7 @@ def _target_like(members: Sequence[TrainedNetwork], reading: Reading) -> np.ndar
                 f"`classes` are for one label per row: {members[0].label} predicts {counts[0]} labels per row. Leave "
                 "`classes` out."
             )
-        _check_indicators(members)
+        _check_binary_columns(members)
         return np.stack([np.zeros(counts[0], dtype=int), np.ones(counts[0], dtype=int)])
     return np.zeros((2, counts[0])) if counts[0] > 1 else np.zeros(2)
 
@@ -436,7 +436,7 @@ def _common_classes(members: Sequence[TrainedNetwork], reading: Reading) -> np.n
     return given
 
 
-def _check_indicators(members: Sequence[TrainedNetwork]) -> None:
+def _check_binary_columns(members: Sequence[TrainedNetwork]) -> None:
     """Raise where a member chooses among several classes in each column."""
     for member in members:
         of_columns = getattr(last_step(unwrapped(member.estimator))[1], "classes_", None)

@@ -1,8 +1,9 @@
 """Which backend of Keras trains an ensemble faster, TensorFlow or JAX, and how much faster than Keras' loop on it?
 
 The tutorial's twenty networks, a wide MLP, a small and a larger ConvNet, and an LSTM on both backends in turn, and a
-MobileNetV2 on JAX: the first fit of a process, and later ones. Keras' loop is timed on the same backend (two turns,
-scaled). With JAX's compilation cache the first fit of a later process compiles nothing. `--quick` runs on the backend
+MobileNetV2 on JAX: the first fit of a process, and later ones. Keras' loop is timed on the same backend in a process of
+its own, which it also enters with nothing compiled: its first turn and two more, which stand for all later ones. With
+JAX's compilation cache the first fit of a later process compiles nothing. `--quick` runs on the backend
 that Keras has in this process.
 """
 
@@ -20,7 +21,7 @@ from skensemble import KerasAveragingClassifier, KerasClassifier
 
 layers = keras.layers
 
-TIMED_MEMBERS = 2
+TIMED_LATER = 2
 COMPILED = {"optimizer": "adam", "loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]}
 
 
@@ -92,8 +93,8 @@ AGAINST_KERAS = {"tutorial": (8, 100), "ConvNet on 32x32x3": (None, 1.1), "Mobil
 AGAINST_TENSORFLOW = {"MLP(256, 256)": 1.2, "LSTM(32)": 1.2}
 
 
-def measured(name, n_rows, epochs, n_members, n_fits, n_turns=TIMED_MEMBERS):
-    """Seconds of the fits in this process, the first one first, and of each timed turn of Keras' loop."""
+def fits(name, n_rows, epochs, n_members, n_fits):
+    """Seconds of the fits in this process, the first one first."""
     build, data, _, _, batch_size = SHAPES[name]
     X, y = (part[:n_rows] for part in data())
     member = KerasClassifier(build, epochs=epochs, batch_size=batch_size)
@@ -101,20 +102,23 @@ def measured(name, n_rows, epochs, n_members, n_fits, n_turns=TIMED_MEMBERS):
         KerasAveragingClassifier(member, n_members, engine="fused", random_state=seed, verbose=0)
         for seed in range(n_fits)
     ]
-    fits = [seconds(ensemble.fit, X, y) for ensemble in ensembles]
-    return {"fits": fits, "loop": keras_loop(build, X, y, n_turns, epochs=epochs, batch_size=batch_size)}
+    return [seconds(ensemble.fit, X, y) for ensemble in ensembles]
 
 
-def on(bench, backend, name, environment=(), **options):
-    """`measured` on a backend, in a process of its own."""
-    _, _, n_members, epochs, _ = SHAPES[name]
+def loop(name, n_rows, epochs, n_turns):
+    """Seconds of each timed turn of Keras' loop in this process, the first one first."""
+    build, data, _, _, batch_size = SHAPES[name]
+    X, y = (part[:n_rows] for part in data())
+    return keras_loop(build, X, y, n_turns, epochs=epochs, batch_size=batch_size)
+
+
+def on(bench, backend, part, name, environment=(), **options):
+    """What a part of this script returns on a backend, in a process of its own."""
+    size = {"n_rows": 64, "epochs": 1} if bench.quick else {"n_rows": None, "epochs": SHAPES[name][3]}
     before = dict(os.environ)
     os.environ.update(environment, KERAS_BACKEND=backend)
     try:
-        size = {"n_rows": None, "epochs": epochs, "n_members": n_members, "n_fits": FITS.get(name, 4)}
-        if bench.quick:
-            size = {"n_rows": 64, "epochs": 1, "n_members": 2, "n_fits": 2, "n_turns": 1}
-        return bench.fresh(measured, name=name, **size | options)
+        return bench.fresh(part, name=name, **size, **options)
     finally:
         os.environ.clear()
         os.environ.update(before)
@@ -122,12 +126,13 @@ def on(bench, backend, name, environment=(), **options):
 
 def compare_processes(bench):
     """The first fits of two processes that share what JAX compiled."""
+    n_members = 2 if bench.quick else SHAPES["tutorial"][2]
     first, second = [], []
     for _ in range(1 if bench.quick else 3):
         with tempfile.TemporaryDirectory() as folder:
             cache = {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
             for times in (first, second):
-                times += on(bench, "jax", "tutorial", cache, n_fits=1, n_turns=0)["fits"]
+                times += on(bench, "jax", fits, "tutorial", cache, n_members=n_members, n_fits=1)
     title = "tutorial, jax, first fit of a later process with JAX's compilation cache"
     bench.compare(title, second, first, peer_name="of the process that filled the cache", at_least=1.1)
 
@@ -144,18 +149,23 @@ def main(bench):
 
 def compare_backends(bench, name, backends):
     """Ensembles of one shape on each backend, beside Keras' loop there."""
-    n_members = SHAPES[name][2]
-    times = bench.repeat(3, **{backend: partial(on, bench, backend, name) for backend in backends})
-    first, later, loop = {}, {}, {}
-    for backend, processes in times.items():
-        first[backend] = [one["fits"][0] for one in processes]
-        later[backend] = [time for one in processes for time in one["fits"][1:]]
-        loop[backend] = [scaled(one["loop"], n_members) for one in processes]
+    n_members, n_fits = (2, 2) if bench.quick else (SHAPES[name][2], FITS.get(name, 4))
+    ours = {b: partial(on, bench, b, fits, name, n_members=n_members, n_fits=n_fits) for b in backends}
+    peers = {f"loop on {b}": partial(on, bench, b, loop, name, n_turns=1 + TIMED_LATER) for b in backends}
+    times = bench.repeat(3, **ours, **peers)
+    later = {backend: [time for _, *others in times[backend] for time in others] for backend in backends}
+    for backend in backends:
+        turns = times[f"loop on {backend}"]
+        loops = {
+            "first": [first + scaled(others, n_members - 1) for first, *others in turns],
+            "later": [scaled(others, n_members) for _, *others in turns],
+        }
+        seconds_of = {"first": [one for one, *_ in times[backend]], "later": later[backend]}
         bounds = AGAINST_KERAS.get(name, (None, None)) if backend == "jax" else (None, None)
-        peer = f"Keras' loop on {backend}, {TIMED_MEMBERS} members timed, scaled to {n_members}"
-        for fit, seconds_of, bound in zip(("first", "later"), (first, later), bounds, strict=True):
+        peer = f"Keras' loop on {backend}, {1 + TIMED_LATER} members timed, scaled to {n_members}"
+        for fit, bound in zip(loops, bounds, strict=True):
             title = f"{name}, {backend}, {fit} fit"
-            bench.compare(title, seconds_of[backend], loop[backend], peer_name=peer, at_least=bound)
+            bench.compare(title, seconds_of[fit], loops[fit], peer_name=peer, at_least=bound)
     if len(backends) > 1:
         bound = AGAINST_TENSORFLOW.get(name)
         title, peer = f"{name}, later fit on JAX", "on TensorFlow"
@@ -163,4 +173,4 @@ def compare_backends(bench, name, backends):
 
 
 if __name__ == "__main__":
-    run(main, measured)
+    run(main, fits, loop)

@@ -143,8 +143,14 @@ class GalleryFigure(SphinxDirective):
         return [nodes.paragraph("", "", nodes.reference("", "", image, refuri=link))]
 
 
+def keep_errors_together(app, docname, source):
+    """Keep a number and its standard error on one line, where a table is narrow."""
+    source[0] = source[0].replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
+
+
 def setup(app):
     """Connect the hooks of this file."""
     app.add_directive("gallery-figure", GalleryFigure)
+    app.connect("source-read", keep_errors_together)
     # Before numpydoc, which has priority 500, writes the sections.
     app.connect("autodoc-process-docstring", prepare_docstring, priority=400)

@@ -167,6 +167,7 @@ figure, (curves, bars) = plt.subplots(1, 2, figsize=(12, 4), layout="constrained
 
 TrainingHistoryDisplay.from_estimator(ensemble, metric="val_accuracy", ax=curves)
 curves.set(title="Validation images, while training", ylabel="accuracy")
+curves.legend(loc="lower right", fontsize="small")
 
 colors = {0: "tab:gray", 1: "tab:cyan", 2: "tab:blue"}
 container = bars.barh(list(errors), errors.values(), color=[colors[names.count(" + ")] for names in errors])

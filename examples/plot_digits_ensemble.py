@@ -79,7 +79,7 @@ most_uncertain = np.argsort(epistemic)[::-1][:10]
 for ax, i in zip(right_half.subplots(2, 5).flat, most_uncertain, strict=True):
     ax.imshow(X_test[i].reshape(8, 8), cmap="gray_r")
     ax.set_axis_off()
-    color = "tab:green" if right[i] else "tab:red"
+    color = "#0072B2" if right[i] else "#D55E00"
     ax.set_title(f"read as {predicted[i]}\nis {y_test[i]}", color=color, fontsize=9)
 
 figure.savefig(output / "digits_ensemble.png", dpi=150)

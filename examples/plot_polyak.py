@@ -20,7 +20,7 @@ to the folder `output`.
 import argparse
 
 parser = argparse.ArgumentParser(description="Polyak averaging: the variables of the last epochs, averaged.")
-parser.add_argument("--repeats", type=int, default=20, help="runs under other seeds (default: 20)")
+parser.add_argument("--repeats", type=int, default=10, help="runs under other seeds (default: 10)")
 parser.add_argument("--epochs", type=int, default=500, help="epochs of a run (default: 500)")
 parser.add_argument("--checkpoints", type=int, default=50, help="last epochs that are kept (default: 50)")
 options = parser.parse_args()
@@ -107,13 +107,13 @@ figure, (curves, averages, spread) = plt.subplots(1, 3, figsize=(14, 4.2), layou
 TrainingHistoryDisplay.from_estimator(one, metric="accuracy", ax=curves)
 curves.axvspan(options.epochs - 10, options.epochs, color="tab:gray", alpha=0.3, label="the last ten epochs")
 curves.set_title("One run")
-curves.legend(loc="lower right", fontsize="small")
+curves.legend(loc="lower center", fontsize="small")
 
 N_SHOWN = 10
 n_newest = np.arange(1, N_SHOWN + 1)
 gain = (singles - singles[:, :1])[:, :N_SHOWN]
 mean, deviation = gain.mean(axis=0), gain.std(axis=0, ddof=1)
-averages.plot(n_newest, mean, color="tab:gray", linestyle="--", label="the n-th newest checkpoint alone")
+averages.plot(n_newest, mean, color="tab:gray", linestyle="--", label="the n-th newest alone")
 averages.fill_between(n_newest, mean - deviation, mean + deviation, color="tab:gray", alpha=0.15, linewidth=0)
 gain = (stages["uniform"] - singles[:, :1])[:, :N_SHOWN]
 mean, deviation = gain.mean(axis=0), gain.std(axis=0, ddof=1)
@@ -126,7 +126,8 @@ averages.set_xticks(n_newest)
 averages.set(
     title=f"Average of the newest n, {options.repeats} runs", xlabel="n", ylabel="accuracy above that of the last epoch"
 )
-averages.legend(loc="lower left", fontsize="small")
+averages.margins(y=0.2)
+averages.legend(loc="upper center", ncols=2, fontsize="small")
 
 final = {"last\nepoch": singles[:, 0]}
 for weights, label in WEIGHTINGS.items():

@@ -1,11 +1,52 @@
 """Metadata routing: which arguments of `fit` members and final estimators are given, depending on their requests."""
 
+import inspect
+
+import keras
+from sklearn.base import is_classifier
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, get_routing_for_object, process_routing
 
 from skensemble._compat.scikeras import BaseWrapper
-from skensemble._compat.sklearn import own_request, routing_enabled
+from skensemble._compat.sklearn import own_request, raise_for_params, routing_enabled
 
 _FIT = MethodMapping().add(caller="fit", callee="fit")
+# Of these, members have parameters with the same name; the others are given as `fit__<argument>`.
+_PARAMETERS = (
+    "batch_size",
+    "callbacks",
+    "class_weight",
+    "epochs",
+    "shuffle",
+    "validation_batch_size",
+    "validation_split",
+)
+
+
+def check_metadata(ensemble, params):
+    """Raise where `fit` was given what is no metadata, such as arguments of `Model.fit`, which members have.
+
+    Parameters
+    ----------
+    ensemble : estimator
+    params : dict
+        Arguments of `fit` besides X, y and `sample_weight`.
+    """
+    of_keras = [name for name in params if name in inspect.signature(keras.Model.fit).parameters]
+    if of_keras and not routing_enabled():
+        places = [_place_of(name, ensemble) for name in of_keras]
+        raise TypeError(
+            "Arguments of Keras' `fit` are parameters of the member or of the ensemble, not of `fit`: got "
+            f"{', '.join(of_keras)}. Use {' and '.join(places)}."
+        )
+    raise_for_params(params, ensemble, "fit")
+
+
+def _place_of(name, ensemble):
+    """The parameter that has the meaning of an argument of `Model.fit`."""
+    if name == "verbose":
+        return f"{type(ensemble).__name__}(verbose=...)"
+    member = "KerasClassifier" if is_classifier(ensemble) else "KerasRegressor"
+    return f"{member}({name if name in _PARAMETERS else f'fit__{name}'}=...)"
 
 
 def make_router(ensemble, members, *, consumes):

@@ -27,7 +27,7 @@ from skensemble._losses import NormalNLL
 from skensemble._members.callback_factories import own_callbacks
 from skensemble._members.checks import check_classes_again, check_restored
 from skensemble._members.distribution import N_UNITS, check_distribution
-from skensemble._members.encoders import LabelEncoder
+from skensemble._members.encoders import LabelEncoder, ValueEncoder
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.inputs import refuse_streams
 from skensemble._members.named_inputs import check_whole_numbers, warn_of_codes
@@ -637,6 +637,11 @@ class KerasRegressor(_Member, ScikerasRegressor, *OLD_TAGS_HIDDEN):
         tags.estimator_type = "regressor"
         tags.regressor_tags = RegressorTags()
         return tags
+
+    @property
+    def target_encoder(self) -> Any:
+        """What gives networks y as columns."""
+        return ValueEncoder()
 
     def predict(
         self, X: MatrixLike, return_std: bool = False, **kwargs: Any

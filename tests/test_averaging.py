@@ -1171,6 +1171,29 @@ def test_votes_have_no_probabilities(trained):
     assert hasattr(clone(ensemble), "predict_proba")
 
 
+@pytest.mark.parametrize("engine", ["fused", "keras"])
+@pytest.mark.parametrize("is_built", [True, False])
+def test_layers_that_builders_share_are_refused(is_built, engine):
+    """Members that train one layer would end with the values of the last of them; a frozen layer may be shared."""
+    body = keras.layers.Dense(3)
+    if is_built:
+        body.build((None, 4))
+
+    def build():
+        return keras.Sequential([keras.Input((4,)), body, keras.layers.Dense(3, activation="softmax")])
+
+    member = KerasClassifier(build, epochs=1, run_eagerly=engine == "keras")
+    ensemble = KerasAveragingClassifier(member, 2, engine=engine, random_state=0)
+    with pytest.raises(ValueError, match=f"the layer '{body.name}' was there before"):
+        ensemble.fit(X, Y)
+    with pytest.warns(UserWarning, match=f"the layer '{body.name}' was there before"):
+        member.fit(X, Y)
+    body.trainable = False
+    predicted = ensemble.fit(X, Y).predict_members(X)
+    assert not np.array_equal(*predicted)
+    np.testing.assert_allclose([one.predict_proba(X) for one in ensemble.estimators_], predicted, **FLOAT32)
+
+
 # Copies and files
 
 

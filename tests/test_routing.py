@@ -1,5 +1,7 @@
 """Metadata routing: what members and final estimators are given is what they requested."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -236,3 +238,18 @@ def test_routers_are_seen_from_outside():
     ):
         assert isinstance(one.get_metadata_routing(), MetadataRouter)
     assert clone(ensemble).get_metadata_routing().consumes("fit", ["sample_weight", "notes"]) == {"sample_weight"}
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("epochs", "KerasRegressor(epochs=...)"),
+        ("validation_data", "KerasRegressor(fit__validation_data=...)"),
+        ("verbose", "KerasAveragingRegressor(verbose=...)"),
+    ],
+)
+def test_arguments_of_keras_are_parameters(name, place):
+    """`fit` of an ensemble is not `Model.fit`; the error says where its arguments go."""
+    with sklearn.config_context(enable_metadata_routing=False):
+        with pytest.raises(TypeError, match=re.escape(f"got {name}. Use {place}.")):
+            KerasAveragingRegressor().fit(X, Y, **{name: 1})

@@ -16,7 +16,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import BaggingClassifier, StackingClassifier, StackingRegressor, VotingClassifier
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.linear_model import Ridge, RidgeClassifier
-from sklearn.metrics import log_loss
+from sklearn.metrics import log_loss, r2_score
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -515,6 +515,37 @@ def test_several_outputs(regression):
         assert_allclose(fitted.predict(X), np.hstack(expected.predict(X, verbose=0)), rtol=1e-5)
 
 
+class Distance(keras.losses.Loss):
+    """Mean distance, as people write it: a class without Keras' care for the dimensions of y."""
+
+    def call(self, y_true, y_pred):
+        """Distance of each row."""
+        return keras.ops.mean(keras.ops.abs(y_true - y_pred), axis=-1)
+
+
+def root_of_squares(y_true, y_pred):
+    """Give the root of the mean square, another one of these."""
+    return keras.ops.sqrt(keras.ops.mean(keras.ops.square(y_true - y_pred)))
+
+
+@pytest.mark.parametrize("engine", ["fused", "keras"])
+def test_own_losses_of_values(regression, engine):
+    """Losses and metrics of the user's own get y as a column, like the outputs, as Keras makes one of a Series."""
+    X, y = regression
+    arguments = {"loss": Distance(), "metrics": [root_of_squares], "optimizer": "sgd"}
+    expected = from_ones(1)
+    expected.compile(**arguments, run_eagerly=True)
+    held_out = X[:20], pd.Series(y[:20])
+    logs = expected.fit(
+        X, pd.Series(y), batch_size=60, epochs=2, shuffle=False, verbose=0, validation_data=held_out
+    ).history
+    member = KerasRegressor(lambda: from_ones(1), **arguments, batch_size=-1, epochs=2, shuffle=False, engine=engine)
+    member.set_params(run_eagerly=engine == "keras", fit__validation_data=(X[:20], y[:20])).fit(X, y)
+    assert_allclose(member.predict(X), expected.predict(X, verbose=0)[:, 0], rtol=1e-5)
+    for name in ("loss", "root_of_squares", "val_loss", "val_root_of_squares"):
+        assert_allclose(member.history_[name], logs[name], rtol=1e-5)
+
+
 # Prediction
 
 
@@ -762,6 +793,20 @@ def test_partial_fit_is_told_the_classes(blobs):
     assert member.predict_proba(X).shape == (60, 3)
     member.partial_fit(X[y == 2], y[y == 2])
     assert_array_equal(member.classes_, [0, 1, 2])
+
+
+def test_types_of_y_may_change(blobs, regression):
+    """Later calls may see longer labels, or floats in place of whole numbers."""
+    X, y = blobs
+    member = small_classifier().partial_fit(X[:2], ["b", "b"], classes=["b", "long"])
+    member.partial_fit(X[:2], ["long", "long"])
+    assert member.score(X[:2], ["another", "another"]) == 0
+    X, y = regression
+    member = small_regressor().partial_fit(X, np.round(y).astype(int)).partial_fit(X, y)
+    assert len(member.history_["loss"]) == 2
+    assert member.score(X, y) == r2_score(y, member.predict(X))
+    with pytest.raises(ValueError, match=r"as many dimensions as in fit, 1: got an array of shape \(60, 2\)"):
+        member.score(X, np.stack([y, y], axis=1))
 
 
 def test_classes_of_partial_fit_are_sorted(blobs):

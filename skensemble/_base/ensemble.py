@@ -14,7 +14,6 @@ from skensemble._compat.seeds import seeded
 from skensemble._compat.sklearn import (
     CallbackSupportMixin,
     StrOptions,
-    raise_for_params,
     validate_parameter_constraints,
 )
 from skensemble._engine.equal_members import warn_of_equal_members
@@ -26,7 +25,7 @@ from skensemble._members.pickling import PickledByName
 from skensemble._members.spec import unwrapped
 from skensemble._numeric.combination import Combination, first_weights
 from skensemble._reweight import check_calibration, check_combination, learned, warn_if_changed
-from skensemble._routing import fit_metadata, make_router, split_metadata
+from skensemble._routing import check_metadata, fit_metadata, make_router, split_metadata
 from skensemble._typing import MatrixLike
 
 
@@ -137,7 +136,7 @@ class BaseKerasEnsemble(InputsMixin, PickledByName, CallbackSupportMixin, BaseEs
 
     def _fit_checked(self, X, y, sample_weight, params):
         """Check the data of `fit`, and train by the `_train` of the method."""
-        raise_for_params(params, self, "fit")
+        check_metadata(self, params)
         with fit_task(self) as task:
             return self._train(*self._validate_fit_data(X, y, sample_weight), params, task)
 

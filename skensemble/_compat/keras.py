@@ -30,6 +30,7 @@ __all__ = [
     "copy_with_new_values",
     "created_variables",
     "excluded_from_weight_decay",
+    "find_trained_layer",
     "follows_schedule",
     "given_losses_and_metrics",
     "is_default_hook",
@@ -233,6 +234,15 @@ def all_layers(model):
 def own_variables(layer):
     """A layer's own variables, without those of the layers in it and of random generators."""
     return [*layer._trainable_variables, *layer._non_trainable_variables]  # Keras 3.8 to 3.15: no public way
+
+
+def find_trained_layer(model, is_one):
+    """The first layer, at any depth, that has a variable to train for which `is_one` is true; None without."""
+    trained = {id(variable) for variable in model.trainable_variables}
+    for layer in all_layers(model):
+        if any(id(variable) in trained and is_one(variable) for variable in own_variables(layer)):
+            return layer
+    return None
 
 
 def compile_arguments(model):

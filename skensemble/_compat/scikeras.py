@@ -38,6 +38,7 @@ from skensemble._compat.keras import (
     compile_arguments,
     copy_from_config,
     copy_with_new_values,
+    find_trained_layer,
 )
 from skensemble._compat.private import private
 from skensemble._compat.seeds import count_model, seeded
@@ -76,6 +77,7 @@ __all__ = [
     "build_from_rows",
     "built_before_checks",
     "built_on_columns",
+    "check_builds_anew",
     "column_choice",
     "compiled",
     "decode_outputs",
@@ -328,7 +330,28 @@ def rebuild_model(estimator, seed):
         built.model_ = built._build_keras_model()
         build_from_rows(built, built.model_)
         built._ensure_compiled_model()
+    own = vars(estimator).get("model_")  # None where it was lent
+    trained = set() if own is None else {id(variable) for variable in own.trainable_variables}
+    check_builds_anew(built.model_, lambda variable: id(variable) in trained)
     return built.model_
+
+
+def check_builds_anew(model, is_old):
+    """Raise where a network that was just built trains a layer of an earlier one: both would have its values.
+
+    Parameters
+    ----------
+    model : keras.Model
+    is_old : callable
+        Says of a variable whether it was there before.
+    """
+    layer = find_trained_layer(model, is_old)
+    if layer is not None:
+        raise ValueError(
+            "`model` must be a function that builds the layers that are trained each time it is called: the layer "
+            f"{layer.name!r} was there before, and all networks with it would share its values. Build, load or copy it "
+            "inside the function, or freeze it (`trainable = False`)."
+        )
 
 
 def _copy_of_given(estimator, seed):
@@ -540,15 +563,18 @@ def encode_target(estimator, y):
 def encode_validation_data(estimator, data):
     """The user's `validation_data`, with labels as in y, as the Keras model of an initialized estimator takes it.
 
-    What scikeras does not encode is returned as it is: targets, several labels per row, targets of the user's encoder.
+    What scikeras does not encode is returned as it is: several labels per row, targets of the user's encoder.
     """
     if isinstance(data, tuple | list) and not has_own_encoders(estimator):
         _check_validation_data(estimator, data)
-    encodes = isinstance(estimator, ScikerasClassifier) and estimator.target_type_ in ("binary", "multiclass")
+    is_classifier = isinstance(estimator, ScikerasClassifier)
+    encodes = not is_classifier or estimator.target_type_ in ("binary", "multiclass")
     if not encodes or has_own_encoders(estimator) or not isinstance(data, tuple | list) or len(data) < 2:
         return data
     X, y, *weights = data
     y = np.asarray(y)
+    if not is_classifier:
+        return X, encode_target(estimator, y), *weights
     if y.ndim == 2 and y.shape[1] > 1:  # one-hot already
         return data
     y = y.reshape(len(y))

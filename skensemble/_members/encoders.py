@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from scikeras.utils.transformers import ClassifierLabelEncoder
+from scikeras.utils.transformers import ClassifierLabelEncoder, RegressorTargetEncoder
 from sklearn.base import BaseEstimator
 
 from skensemble._compat.scikeras import is_categorical_crossentropy, is_one_hot_target
@@ -116,3 +116,18 @@ class LabelEncoder(ClassifierLabelEncoder):
         self.n_outputs_ = self.n_outputs_expected_ = 1
         self._y_shape, self._y_dtype, self._target_type = y.shape, y.dtype, target_type
         return self
+
+
+class ValueEncoder(RegressorTargetEncoder):
+    """scikeras' encoder of targets, which gives networks a column where y has one dimension.
+
+    So does Keras with a Series of pandas. A loss or metric of the user's own would subtract outputs of shape
+    (n_samples, 1) from a y of shape (n_samples,) as a matrix.
+    """
+
+    def transform(self, y: np.ndarray) -> Any:
+        """Targets of shape (n_samples, n_outputs)."""
+        columns: np.ndarray = np.reshape(y, (len(y), -1))
+        if columns.shape[1] != self.n_outputs_:
+            raise ValueError(f"`y` must have the {self.n_outputs_} columns of fit: got {columns.shape[1]}.")
+        return columns

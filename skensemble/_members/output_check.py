@@ -7,10 +7,12 @@ import keras
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skensemble._compat.keras import given_losses_and_metrics, output_layer, output_shape
+from skensemble._compat.keras import given_losses_and_metrics, output_layer, output_shape, recorded_initializers
 from skensemble._compat.scikeras import (
     ScikerasClassifier,
+    check_builds_anew,
     encode_target,
+    given_model,
     has_own_encoders,
     has_own_model_check,
     has_scales,
@@ -61,8 +63,10 @@ def checks_itself(estimator: BaseEstimator) -> bool:
 
 def initialize_checked(estimator: BaseEstimator, X: Any, y: np.ndarray) -> BaseEstimator:
     """Build and compile the model of a member, with its own values, and raise where its output does not fit y."""
-    with new_values(estimator):
+    with new_values(estimator), recorded_initializers() as built:
         initialize(estimator, X, y)
+    if given_model(estimator) is None:
+        check_builds_anew(estimator.model_, lambda variable: id(variable) not in built)
     if isinstance(X, HostRows):
         check_whole_numbers(estimator.model_, X)  # an array was checked with the rest
     if not checks_itself(estimator):
@@ -108,14 +112,14 @@ def check_output(estimator: BaseEstimator, y: np.ndarray) -> None:
     elif not isinstance(estimator, ScikerasClassifier):
         _check_values(units, estimator.n_outputs_, _activation(layer))
     elif estimator.target_type_ == "multilabel-indicator":
-        _check_labels(units, _activation(layer), estimator.model_.loss, y)
+        _check_labels(units, _activation(layer), _loss_of(estimator.model_), y)
     elif estimator.n_classes_ is not None:
-        _check_classes(units, _activation(layer), estimator.model_.loss, y, estimator.n_classes_)
+        _check_classes(units, _activation(layer), _loss_of(estimator.model_), y, estimator.n_classes_)
 
 
 def _check_distribution_loss(estimator: BaseEstimator) -> None:
     """Raise where the loss or a metric reads means and standard deviations as values, or the reverse."""
-    loss = estimator.model_.loss
+    loss = _loss_of(estimator.model_)
     is_normal = isinstance(loss, NormalNLL) or loss is NormalNLL
     if not has_scales(estimator):
         if is_normal:
@@ -227,10 +231,14 @@ def _check_loss(units: int, loss: Any, one_number: bool) -> None:
 
 
 def _check_probabilities(activation: str | None, loss: Any, layer: str) -> None:
-    if activation not in _NO_PROBABILITIES:
+    takes_logits = getattr(loss, "from_logits", False)
+    if activation is None and takes_logits:
+        what = f"whose loss, {_shown(loss)}, takes logits"
+    elif activation in _NO_PROBABILITIES:
+        what = "without an activation" if activation == "linear" else f"with the activation {activation!r}"
+    else:
         return
-    what = "without an activation" if activation == "linear" else f"with the activation {activation!r}"
-    logits = " and leave out `from_logits=True`" if getattr(loss, "from_logits", False) else ""
+    logits = " and leave out `from_logits=True`" if takes_logits else ""
     raise ValueError(
         f"The outputs of a classifier must be probabilities: those of an output layer {what} are not. Use "
         f"{layer}{logits}."
@@ -245,6 +253,12 @@ def _activation(layer: keras.Layer) -> str | None:
         return None
     is_of_keras = (layer.activation.__module__ or "").partition(".")[0] == "keras"
     return layer.activation.__name__ if is_of_keras else None
+
+
+def _loss_of(model: keras.Model) -> Any:
+    """The loss of the one output, which may be alone in a list or a dict; as it was given where there are several."""
+    losses = keras.tree.flatten(model.loss)
+    return losses[0] if len(losses) == 1 else model.loss
 
 
 def _loss_name(loss: Any) -> str | None:

@@ -1,20 +1,26 @@
 """How the Keras model of an estimator is built and compiled: by which function, with which arguments and checks."""
 
 import inspect
+import warnings
 from contextlib import nullcontext
 
 import keras
 import numpy as np
 
+from skensemble._compat.keras import recorded_initializers
+from skensemble._compat.python import find_stacklevel
 from skensemble._compat.scikeras import (
     BaseWrapper,
+    check_builds_anew,
     column_choice,
     encodes_features,
+    given_model,
     new_values,
     own_build_function,
     without_own_seed,
 )
 from skensemble._compat.seeds import seeded
+from skensemble._members.inside import is_inside_ensemble
 from skensemble._members.named_inputs import on_one_input
 from skensemble._members.output_check import check_output
 from skensemble._wrappers.inputs import columns_of
@@ -59,7 +65,8 @@ class BuildingMixin:
         if column_choice(self) is not None:
             _check_columns_alike(getattr(self, "inputs", None), getattr(self, "n_categories_", ()))
         reinitializes = getattr(self, "reinitialize", None)
-        with seeded(self._random_state), without_own_seed(self), new_values(self) if reinitializes else nullcontext():
+        own_values = new_values(self) if reinitializes else nullcontext()
+        with seeded(self._random_state), without_own_seed(self), own_values, recorded_initializers() as built:
             model = super()._build_keras_model()
         if not isinstance(model, keras.Model):
             raise TypeError(
@@ -67,6 +74,8 @@ class BuildingMixin:
                 f"{'None' if model is None else f'an object of type {type(model).__name__}'}. Does it end with "
                 "`return model`?"
             )
+        if given_model(self) is None:
+            _warn_of_old_layers(model, built)
         _check_one_output(model, getattr(self, "n_outputs_expected_", None))
         encodes, names = encodes_features(self), columns_of(self).names
         return on_one_input(model, getattr(self, "inputs", None), self.X_shape_[1:], names, encodes=encodes)
@@ -99,6 +108,16 @@ def _check_builder(build, given):
                 f"{parameter.name!r}. Give it as `model__{parameter.name}=...`, or give the argument a default. "
                 "`meta`, a dict that describes the data, is passed automatically."
             )
+
+
+def _warn_of_old_layers(model, built):
+    """Say, or raise in an ensemble, where a network trains layers that were not `built` with it."""
+    try:
+        check_builds_anew(model, lambda variable: id(variable) not in built)
+    except ValueError as error:
+        if is_inside_ensemble():
+            raise
+        warnings.warn(str(error), stacklevel=find_stacklevel())
 
 
 def _name_of(build):

@@ -5,8 +5,9 @@ from typing import Any
 import keras
 import numpy as np
 from scipy.sparse import csr_matrix, issparse
+from sklearn.base import is_regressor
 from sklearn.utils import check_array
-from sklearn.utils.validation import column_or_1d, validate_data
+from sklearn.utils.validation import check_consistent_length, column_or_1d, validate_data
 
 from skensemble._compat.scikeras import column_choice, encodes_features
 from skensemble._compat.sklearn import check_feature_names
@@ -45,12 +46,30 @@ class InputsMixin:
                 _learn_categories(self, n_categories)
             X = checked
         shaped = placeholder(X) if isinstance(X, LazyRows) else X
-        checked, y = super()._validate_data(shaped, y, reset=reset, y_numeric=y_numeric)
+        if y is not None and not reset:
+            y = self._validate_further_target(X, y)
+            checked, _ = super()._validate_data(shaped)
+        else:
+            checked, y = super()._validate_data(shaped, y, reset=reset, y_numeric=y_numeric)
         X = checked if shaped is X else X
         model = _built_model(self)
         if model is not None and not reset and not encodes_features(self):
             check_whole_numbers(model, X)
         return X, y
+
+    def _validate_further_target(self, X, y):
+        """y of a score, or of a training that goes on.
+
+        It may be of another type than in `fit`, such as longer texts or floats, which scikeras 0.13 refuses.
+        """
+        y = check_array(y, ensure_2d=False, dtype="numeric" if is_regressor(self) else None, input_name="y")
+        if y.ndim != self.y_ndim_:
+            raise ValueError(
+                f"`y` must have as many dimensions as in fit, {self.y_ndim_}: got an array of shape {y.shape}."
+            )
+        if X is not None:
+            check_consistent_length(X, y)
+        return y
 
     def _validate_sample_weight(self, X, y, sample_weight):
         if not isinstance(X, LazyRows):

@@ -101,6 +101,18 @@ WRONG = {
         {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
         "activation='softmax'.* and leave out `from_logits=True`",
     ),
+    "logits of something else": (
+        TWO,
+        lambda: [layers.Dense(1), layers.Rescaling(2.0)],
+        {"loss": keras.losses.BinaryCrossentropy(from_logits=True)},
+        "whose loss, .BinaryCrossentropy., takes logits are not.* and leave out `from_logits=True`",
+    ),
+    "loss in a list": (
+        THREE,
+        dense(3, "softmax"),
+        {"compiles": ["mean_squared_error"]},
+        "'mean_squared_error' compares",
+    ),
     "tanh": (TWO, dense(1, "tanh"), {}, "with the activation 'tanh' are not"),
     "relu as a layer": (THREE, lambda: [layers.Dense(3), layers.ReLU()], {}, "with the activation 'relu' are not"),
     "inside a model": (THREE, lambda: [keras.Sequential([keras.Input((4,)), layers.Dense(3)])], {}, "without an act"),

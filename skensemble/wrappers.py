@@ -82,6 +82,8 @@ class _Member(CopiesMixin, LentModelMixin, BuildingMixin, InputsMixin, TrainingM
 
     def _fit(self, X, y, *args, **kwargs):
         refuse_callbacks(self, kwargs)
+        if X is None:
+            raise ValueError(f"{type(self).__name__} requires X to be passed, but X is None.")
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         if self.engine not in ("auto", "fused", "keras"):

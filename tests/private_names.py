@@ -27,6 +27,7 @@ PRIVATE_ATTRIBUTES = {
         "_user_metrics",
         "_user_weighted_metrics",
     ),
+    "Keras 3.8 to 3.15, models: how outputs are arranged": ("_outputs_struct",),
     "Keras 3.8 to 3.15, models: the parts of `train_step`, and the strategy of a distributed one": (
         "_compute_loss",
         "_loss_tracker",

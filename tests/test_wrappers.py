@@ -394,6 +394,32 @@ def test_labels_of_validation_data(blobs, validation_y):
         small_classifier(fit__validation_data=(X[:3], ["x", "y", "z"])).fit(X, labels)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda X, y: (X[:, :2], y), r"rows shaped as in fit, \(4,\): got \(2,\)"),
+        (lambda X, y: (X,), r"must be \(X, y\) or .*: got 1 parts"),
+    ],
+    ids=["columns", "no y"],
+)
+def test_bad_validation_data(blobs, change, message):
+    """Validation data that do not match X, or lack y, are refused before training."""
+    X, y = blobs
+    for member in (small_classifier(), KerasAveragingClassifier(small_classifier(), 1)):
+        name = "fit__validation_data" if isinstance(member, KerasClassifier) else "estimator__fit__validation_data"
+        with pytest.raises(ValueError, match=message):
+            member.set_params(**{name: change(X, y)}).fit(X, y)
+
+
+def test_validation_data_in_lists_and_tables(blobs):
+    """X of validation data may be a list or a table, as X may be."""
+    X, y = blobs
+    expected = small_classifier(random_state=0, fit__validation_data=(X[:9], y[:9])).fit(X, y)
+    for table in (X[:9].tolist(), pd.DataFrame(X[:9])):
+        member = small_classifier(random_state=0, fit__validation_data=(table, y[:9])).fit(X, y)
+        assert member.history_ == expected.history_
+
+
 def test_labels_of_class_weights(blobs):
     """Class weights for `Model.fit` have the labels of y, too."""
     X, y = blobs
@@ -597,6 +623,7 @@ def test_columns_must_be_those_of_fit(blobs, columns):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda X, y: (None, y), "requires X to be passed"),
         (lambda X, y: (X, None), "requires y to be passed"),
         (lambda X, y: (np.where(X == X[3, 1], np.nan, X), y), "Input X contains NaN"),
         (lambda X, y: (np.where(X == X[3, 1], np.inf, X), y), "Input X contains infinity"),
@@ -604,7 +631,7 @@ def test_columns_must_be_those_of_fit(blobs, columns):
         (lambda X, y: (X[:, 0], y), "Expected 2D array, got 1D array"),
         (lambda X, y: (X[:0], y[:0]), "0 sample"),
     ],
-    ids=["no y", "NaN", "infinity", "lengths", "one dimension", "empty"],
+    ids=["no X", "no y", "NaN", "infinity", "lengths", "one dimension", "empty"],
 )
 def test_bad_data(blobs, member, change, message):
     """Data that cannot be trained on raise before training, and leave nothing behind."""
@@ -645,6 +672,12 @@ def build_nothing(meta):
     build_softmax(meta)
 
 
+def build_dict(meta):
+    """Name the output in a dict, as models with several have them."""
+    model = build_softmax(meta)
+    return keras.Model(model.inputs, {"probabilities": model.outputs[0]})
+
+
 def build_with_more(units, meta, rate=0.5):
     """Need an argument that has no default."""
     return build_softmax(meta, units)
@@ -665,11 +698,12 @@ class Builder:
     [
         (build_nothing, "must be a function that returns a Keras model: build_nothing returned None"),
         (lambda: 7, "lambda> returned an object of type int"),
+        (build_dict, r"must return its output as it is: got a dict of \['probabilities'\]"),
         (build_with_more, "build_with_more needs 'units'. Give it as `model__units=...`"),
         ("dense", "must be a callable"),
         (keras.layers.Dense(3), "must be a callable"),
     ],
-    ids=["nothing", "number", "argument", "text", "layer"],
+    ids=["nothing", "number", "dict", "argument", "text", "layer"],
 )
 def test_bad_builders(blobs, model, message):
     """A builder that cannot be used is refused with what is wrong with it."""
@@ -710,6 +744,13 @@ def test_builder_without_meta(blobs):
     """A builder need not take `meta`."""
     member = small_classifier(model=lambda: build_softmax({"X_shape_": (60, 4), "n_classes_": 3}))
     assert member.set_params(hidden_layer_sizes=None).fit(*blobs).predict(blobs[0]).shape == (60,)
+
+
+def test_several_columns_of_classes(blobs):
+    """The default network has no output for them; the error says what takes them."""
+    X, y = blobs
+    with pytest.raises(ValueError, match="got several columns of classes. Fit one network for each column"):
+        small_classifier().fit(X, np.stack([y, y + 1], axis=1))
 
 
 def test_one_class(blobs):

@@ -38,6 +38,7 @@ __all__ = [
     "layer_output_shapes",
     "model_config",
     "model_from_config",
+    "output_keys",
     "output_layer",
     "output_shape",
     "own_variables",
@@ -92,6 +93,12 @@ def output_shape(model):
         return tuple(outputs[0].shape)
     layer = None if outputs else output_layer(model)
     return (None, layer.units) if type(layer) is keras.layers.Dense and not model.built else None
+
+
+def output_keys(model):
+    """Names of the outputs of a model that gives them in a dict; None of any other."""
+    outputs = getattr(model, "_outputs_struct", None)
+    return list(outputs) if isinstance(outputs, dict) else None
 
 
 def model_config(model):

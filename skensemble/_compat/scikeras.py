@@ -563,20 +563,18 @@ def encode_target(estimator, y):
 def encode_validation_data(estimator, data):
     """The user's `validation_data`, with labels as in y, as the Keras model of an initialized estimator takes it.
 
-    What scikeras does not encode is returned as it is: several labels per row, targets of the user's encoder.
+    What an encoder of the user's would have to encode is returned as it is.
     """
-    if isinstance(data, tuple | list) and not has_own_encoders(estimator):
-        _check_validation_data(estimator, data)
-    is_classifier = isinstance(estimator, ScikerasClassifier)
-    encodes = not is_classifier or estimator.target_type_ in ("binary", "multiclass")
-    if not encodes or has_own_encoders(estimator) or not isinstance(data, tuple | list) or len(data) < 2:
+    if not isinstance(data, tuple | list) or has_own_encoders(estimator):
         return data
+    _check_validation_data(estimator, data)
     X, y, *weights = data
-    y = np.asarray(y)
-    if not is_classifier:
+    X, y = _as_numbers(X), np.asarray(y)
+    if not isinstance(estimator, ScikerasClassifier):
         return X, encode_target(estimator, y), *weights
-    if y.ndim == 2 and y.shape[1] > 1:  # one-hot already
-        return data
+    is_encoded = y.ndim == 2 and y.shape[1] > 1  # one-hot
+    if is_encoded or estimator.target_type_ not in ("binary", "multiclass"):
+        return X, y, *weights
     y = y.reshape(len(y))
     unknown = np.setdiff1d(y, estimator.classes_)
     if len(unknown):
@@ -587,13 +585,27 @@ def encode_validation_data(estimator, data):
     return X, encode_target(estimator, y), *weights
 
 
+def _as_numbers(X):
+    """Tables and lists as arrays of Keras' float type; others as they are."""
+    is_table = isinstance(X, list | tuple) or hasattr(X, "columns")
+    return np.asarray(X, dtype=keras.config.floatx()) if is_table else X
+
+
 def _check_validation_data(estimator, data):
-    """Raise where the arrays have different numbers of rows, or the columns of X other names than in `fit`."""
-    n_rows = [np.shape(part)[0] if not hasattr(part, "shape") else part.shape[0] for part in data if part is not None]
+    """Raise where numbers of rows differ, or the shape of rows or the names of columns from those of `fit`."""
+    if len(data) not in (2, 3):
+        raise ValueError(f"`validation_data` must be (X, y) or (X, y, weights of the rows): got {len(data)} parts.")
+    shapes = [np.shape(part) if not hasattr(part, "shape") else part.shape for part in data if part is not None]
+    n_rows = [shape[0] for shape in shapes]
     if len(set(n_rows)) > 1:
         raise ValueError(
             "X, y and the weights of `validation_data` must have as many rows as each other: got "
             f"{' and '.join(map(str, n_rows))}."
+        )
+    if tuple(shapes[0][1:]) != tuple(estimator.X_shape_[1:]):
+        raise ValueError(
+            f"X of `validation_data` must have rows shaped as in fit, {tuple(estimator.X_shape_[1:])}: got "
+            f"{tuple(shapes[0][1:])}."
         )
     told = getattr(getattr(estimator, "_told_columns", None), "names", None)  # by an ensemble
     names, given = getattr(estimator, "feature_names_in_", told), getattr(data[0], "columns", None)

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import keras
 import numpy as np
 
-from skensemble._compat.keras import recorded_initializers
+from skensemble._compat.keras import output_keys, recorded_initializers
 from skensemble._compat.python import find_stacklevel
 from skensemble._compat.scikeras import (
     BaseWrapper,
@@ -142,6 +142,11 @@ def _check_columns_alike(inputs, n_categories):
 def _check_one_output(model, n_expected):
     """Raise where a network has several outputs, and no encoder of the user's own makes several targets from y."""
     n_outputs = len(getattr(model, "outputs", None) or ())
+    if n_outputs == 1 and n_expected == 1 and output_keys(model) is not None:
+        raise TypeError(
+            f"`model` must return its output as it is: got a dict of {output_keys(model)}. Give keras.Model(inputs, "
+            "outputs) the output itself."
+        )
     if n_outputs > 1 and n_expected == 1:
         raise ValueError(
             f"`model` must have one output, of a column or more for each target: got {n_outputs} outputs. Put them "

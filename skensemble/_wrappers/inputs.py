@@ -58,7 +58,7 @@ class InputsMixin:
         return X, y
 
     def _validate_further_target(self, X, y):
-        """y of a score, or of a training that goes on.
+        """Check y of a score, or of a training that goes on.
 
         It may be of another type than in `fit`, such as longer texts or floats, which scikeras 0.13 refuses.
         """

@@ -56,6 +56,11 @@ def output_layer_of(meta):
     """
     if "n_classes_" not in meta:
         return meta.get("n_output_units_", meta["n_outputs_"]), None
+    if meta["n_classes_"] is None:
+        raise ValueError(
+            "`y` must have one label per row or be an indicator matrix of 0 and 1: got several columns of classes. Fit "
+            "one network for each column, for example with sklearn.multioutput.MultiOutputClassifier."
+        )
     if meta["target_type_"] == "binary":
         return 1, "sigmoid"
     return meta["n_classes_"], "sigmoid" if meta["target_type_"] == "multilabel-indicator" else "softmax"

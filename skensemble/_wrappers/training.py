@@ -56,6 +56,8 @@ class TrainingMixin:
 
     def _predict_raw(self, X, **kwargs):
         refuse_callbacks(self, kwargs)
+        if X is None:
+            raise ValueError(f"{type(self).__name__} requires X to be passed, but X is None.")
         with plain_transforms():
             if _predicts_by_program(self) and not kwargs:
                 checked, _ = self._validate_data(X)

@@ -16,17 +16,17 @@ X, y = make_classification(n_samples=1200, n_features=20, n_informative=6, flip_
 X_train, X_test, y_train, y_test = train_test_split(X, y, train_size=300, random_state=0)
 
 # %%
-# Eight members that train for all 80 epochs, eight that stop each by itself, and eight that stop together.
+# Eight members that train for all 120 epochs, eight that stop each by itself, and eight that stop together.
 import keras
 
 from skensemble import KerasAveragingClassifier, KerasClassifier
 
-EPOCHS = 80
-stop = keras.callbacks.EarlyStopping("val_loss", patience=8, restore_best_weights=True)
-member = KerasClassifier(hidden_layer_sizes=(64,), epochs=EPOCHS, optimizer__learning_rate=0.002, validation_split=0.25)
+EPOCHS = 120
+stop = keras.callbacks.EarlyStopping("val_loss", patience=10, restore_best_weights=True)
+member = KerasClassifier(hidden_layer_sizes=(64,), epochs=EPOCHS, validation_split=0.25)
 full = KerasAveragingClassifier(member, n_estimators=8, random_state=0).fit(X_train, y_train)
 together = KerasAveragingClassifier(
-    KerasClassifier(hidden_layer_sizes=(64,), epochs=EPOCHS, optimizer__learning_rate=0.002),
+    KerasClassifier(hidden_layer_sizes=(64,), epochs=EPOCHS),
     n_estimators=8,
     early_stopping="ensemble",
     validation_fraction=0.25,

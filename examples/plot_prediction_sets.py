@@ -79,7 +79,7 @@ for label, (marker, color) in enumerate(zip("os^", ("#0072B2", "#E69F00", "#009E
     labels.scatter(*rows.T, s=16, marker=marker, color=color, edgecolor="black", linewidth=0.4, label=f"class {label}")
 figure.colorbar(drawn, ax=labels, label="labels in the set", ticks=[0, 1, 2, 3])
 labels.set(title=f"Sets that hold the label of {held.mean():.0%}", xlabel="first feature", ylabel="second feature")
-labels.legend(loc="upper left")
+labels.legend(loc="upper left", fontsize="small")
 
 values.scatter(Z_test, value_test, s=6, color="gray", label="values")
 for (name, (lower, upper)), color, style in zip(intervals.items(), ("#D55E00", "#0072B2"), ("--", "-"), strict=True):

@@ -10,7 +10,7 @@ the merged graph.
 Here each way is a `StackedKerasClassifier`. Unlike in the tutorial, the small network learns from what the three
 predict for images that they were not trained on: on images they know, all three look better than they are.
 
-By default everything is small: 480 generated images of 32x32 pixels in a folder, and three small networks, the second
+By default everything is small: 400 generated images of 32x32 pixels in a folder, and three small networks, the second
 in the manner of VGG16, the third in that of MobileNet. `--images` takes a folder of your own, with a folder of images
 for each class; `--imagenet` takes VGG16 and MobileNet themselves with their ImageNet weights, which it downloads. The
 tutorial has 8 classes, images of 224x224 pixels and 80 epochs. Figures go to the folder `output`.
@@ -40,7 +40,7 @@ import numpy as np
 
 output = Path("output")
 output.mkdir(exist_ok=True)
-N_PER_CLASS = 120
+N_PER_CLASS = 100
 
 
 def shape_of(kind, rng, size=32):
@@ -62,7 +62,7 @@ def generate_images(folder, rng):
         for number in range(N_PER_CLASS):
             background, color = rng.integers(0, 80, size=3), rng.integers(130, 256, size=3)
             image = np.where(shape_of(kind, rng)[:, :, np.newaxis], color, background)
-            noisy = (image + rng.normal(scale=60, size=image.shape)).clip(0, 255)
+            noisy = (image + rng.normal(scale=50, size=image.shape)).clip(0, 255)
             keras.utils.save_img(folder / kind / f"{number:03d}.png", noisy, scale=False)
 
 
@@ -107,7 +107,7 @@ def custom_cnn(meta, filters=8):
 
 def small_vgg(meta):
     body = [layers.Rescaling(1 / 127.5, offset=-1)]
-    for filters in (16, 32):
+    for filters in (12, 24):
         body += [convolution(filters), convolution(filters), layers.MaxPooling2D()]
     return classifier(meta, *body, layers.Dropout(0.5), layers.Flatten())
 
@@ -223,7 +223,7 @@ bars.set(title="Members alone, and under each head", xlabel="accuracy")
 ConfusionMatrixDisplay.from_estimator(
     ensembles[best], X_test, y_test, ax=matrix, cmap="Blues", colorbar=False, xticks_rotation=45
 )
-matrix.set_title(best)
+matrix.set_title(f"Images to test on: {best}")
 figure.savefig(output / "stacking.png", dpi=150)
 print(f"Figure: {output / 'stacking.png'}")
 

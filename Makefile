@@ -10,7 +10,8 @@ PARALLEL := -n $(WORKERS) --dist worksteal
 ON_JAX := tests/_engine/jax tests/_engine/test_hyperparameters.py tests/sweep tests/test_partial_fit.py \
 	tests/test_early_stopping.py tests/test_averaging.py tests/test_adapters.py tests/test_trained.py \
 	tests/test_several_inputs.py tests/test_calibration.py tests/test_uncertainty.py tests/test_distribution.py \
-	tests/test_conformal.py tests/test_export.py::test_values tests/_numeric/test_lazy_rows.py::test_hdf5 \
+	tests/test_conformal.py tests/test_snapshot.py tests/test_polyak.py tests/_engine/test_plan.py \
+	tests/test_export.py::test_values tests/_numeric/test_lazy_rows.py::test_hdf5 \
 	tests/_checkpoint/test_store.py::test_interrupted_fit_ends_as_the_uninterrupted \
 	tests/test_common.py::test_copies_say_the_same tests/test_common.py::test_fits_leave_no_trace \
 	tests/test_model_selection.py::test_all_fits_are_one_program \

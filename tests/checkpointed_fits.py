@@ -178,7 +178,8 @@ def fit_in_this_process(news, name, directory, n_jobs, n_epochs, point, number, 
 
 # Processes are forked from one that has imported everything and run nothing, which saves 5 s of each.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["skensemble.wrappers", "skensemble._engine.tensorflow", "sklearn.linear_model"])
+PROGRAM = f"skensemble._engine.{keras.backend.backend()}"
+PROCESSES.set_forkserver_preload(["skensemble.wrappers", PROGRAM, "sklearn.linear_model"])
 
 
 class FitProcess:

@@ -366,7 +366,7 @@ def test_damaged_files_are_set_aside(i, finished, tmp_path):
         RuntimeWarning, match="cannot be used: .* It is kept as .*, and what it held is trained again"
     ) as caught:
         ensemble = averaging(directory).fit(*data())
-    assert caught[0].filename == __file__
+    assert [one.filename for one in caught if issubclass(one.category, RuntimeWarning)] == [__file__]
     assert digest(ensemble) == expected
     assert next(directory.glob("*.aside-1")).read_bytes() == damaged
     assert result.read_bytes() == (source / result.name).read_bytes()
@@ -387,7 +387,7 @@ def test_damaged_descriptions_are_set_aside(damage, finished, tmp_path):
     (directory / "fit.json").write_bytes(damage)
     with pytest.warns(RuntimeWarning, match="fit.json in `checkpoint_dir` cannot be used") as caught:
         ensemble = averaging(directory).fit(*data())
-    assert caught[0].filename == __file__
+    assert [one.filename for one in caught if issubclass(one.category, RuntimeWarning)] == [__file__]
     assert digest(ensemble) == finished[1]
     assert [path.suffix for path in directory.glob("*.result*")] == [".result"]
 

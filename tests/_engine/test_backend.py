@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from backends import tensorflow_only
 from keras.src.optimizers.base_optimizer import BaseOptimizer
 
 import skensemble
@@ -137,6 +138,7 @@ def unknown_keras(monkeypatch):
     backend._find_backend.cache_clear()
 
 
+@tensorflow_only("the name is one of the program on TensorFlow")
 def test_unknown_keras(unknown_keras):
     """Where the fused program cannot be imported, "auto" trains with Keras and says why, and "fused" refuses."""
     X = np.random.default_rng(0).normal(size=(20, 2)).astype("float32")

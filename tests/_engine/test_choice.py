@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from backends import tensorflow_only
 
 from skensemble import KerasAveragingClassifier, KerasClassifier
 from skensemble._engine import choice as _engine_choice
@@ -51,6 +52,7 @@ def test_how_members_are_computed(n_members, convolves, loops, each):
     assert calls_step_for_each(n_members, convolves=convolves, loops=loops) == each
 
 
+@tensorflow_only("on JAX recurrent layers are always mapped")
 @pytest.mark.parametrize(("n_members", "mode"), [(2, "side by side"), (MANY_LOOPS, "mapped")])
 def test_programs_of_recurrent_networks(n_members, mode):
     """Recurrent layers inside of other layers count."""

@@ -30,14 +30,11 @@ def other(**params):
 
 
 def build_own_step(meta):
-    """A network with a training step of its own."""
-
-    class OwnStep(keras.Model):
-        def train_step(self, data):
-            return super().train_step(data)
-
+    """A network that was given a training step; one of its class is fused on JAX."""
     inputs = keras.Input(meta["X_shape_"][1:])
-    return OwnStep(inputs, keras.layers.Dense(1, activation="sigmoid")(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(inputs))
+    model.train_step = model.train_step
+    return model
 
 
 def test_members_of_one_architecture_share_a_group():

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scikeras.wrappers
+from backends import ON_JAX, tensorflow_only
 from comparison import TRAINED_FLOAT32, assert_same_members, ensemble_of, fit_with_keras
 from keras import callbacks as kc
 from program_cases import estimates
@@ -446,8 +447,8 @@ def test_member_that_diverges(monkeypatch):
 class OwnStep(keras.Model):
     """A model with a training step of its own."""
 
-    def train_step(self, data):
-        return super().train_step(data)
+    def train_step(self, *args):
+        return super().train_step(*args)
 
 
 def build_own_step():
@@ -501,7 +502,10 @@ class PerBatch(kc.Callback):
 
 QUICK = {"epochs": 1, "batch_size": -1}
 NOT_FUSABLE = [
-    (KerasClassifier(build_own_step, **QUICK), "the model has its own train_step"),
+    pytest.param(
+        *(KerasClassifier(build_own_step, **QUICK), "the model has its own train_step"),
+        marks=tensorflow_only("the program on JAX maps it"),
+    ),
     (classifier(run_eagerly=True, **QUICK), "the model is compiled with run_eagerly=True"),
     (classifier(callbacks=[PerBatch()], **QUICK), "the callback PerBatch acts on every batch"),
     (classifier(fit__steps_per_epoch=1, **QUICK), "the argument 'steps_per_epoch' of Model.fit is not known"),
@@ -782,9 +786,9 @@ def build_loss_scale():
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["auto", "keras"])
 def test_loss_scaling(engine):
-    """Keras trains networks with a LossScaleOptimizer, and the ensemble predicts as they do."""
+    """Keras, or the program on JAX, trains networks with a LossScaleOptimizer; the ensemble predicts as they do."""
     ensemble = ensemble_of(KerasClassifier(build_loss_scale, **QUICK), engine=engine).fit(X, Y)
-    assert ensemble.engine_ == "keras"
+    assert ensemble.engine_ == ("fused" if ON_JAX and engine == "auto" else "keras")
     expected = [member.predict_proba(X) for member in ensemble.estimators_]
     np.testing.assert_allclose(ensemble.predict_members(X), expected, rtol=1e-5, atol=1e-6)
 

@@ -27,6 +27,8 @@ QUICK_ON_JAX = {"optimizers: MultiOptimizer OptimizerMap", "schedules"}
     "name",
     [name if sweep.ON_JAX and name in QUICK_ON_JAX else pytest.param(name, marks=pytest.mark.slow) for name in CASES],
 )
+# Metrics of Keras ask for integers of 64 bits, of which JAX warns (`MeanIoU`, say); they have 32.
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype:UserWarning")
 def test_fused_as_keras_or_refused(name):
     """Variables, histories, validation and predictions are those of Keras' fit; refusals are those of the guide."""
     case = CASES[name]

@@ -41,8 +41,10 @@ from skensemble._engine import group_run as _group_run
 FLOAT32 = {"rtol": 1e-5, "atol": 1e-6}
 TRAINED_FLOAT32 = {"rtol": 1e-3, "atol": 1e-4}
 
-# Members run eagerly: tracing a graph takes longer than so few steps.
-QUICK = {"epochs": 2, "batch_size": -1, "run_eagerly": True}
+# Most members share an architecture and one batch of all rows, and so a program, which is traced once for many tests.
+QUICK = {"epochs": 2, "batch_size": -1}
+# Members that Keras trains, eagerly: tracing a graph takes longer than so few steps.
+EAGER = {**QUICK, "run_eagerly": True}
 
 
 def _make_data():
@@ -98,12 +100,12 @@ def mlp(units=3, **params):
 
 def mlp_regressor(units=3, **params):
     """A small regressor."""
-    return KerasRegressor(hidden_layer_sizes=(units,), **{**QUICK, **params})
+    return KerasRegressor(hidden_layer_sizes=(units,), **{**EAGER, **params})
 
 
 def head(merge="concatenate", **params):
     """A head that trains eagerly."""
-    return KerasHeadClassifier(merge, **{**QUICK, **params})
+    return KerasHeadClassifier(merge, **{**EAGER, **params})
 
 
 def stacked(*members, final=None, **params):
@@ -120,7 +122,7 @@ def must_not_build():
 def fitted():
     """A network, a linear model and a forest on string labels, and a final estimator that kept its columns."""
     members = [
-        ("mlp", mlp(random_state=1, shuffle=False)),
+        ("mlp", mlp(**EAGER, random_state=1, shuffle=False)),
         ("logistic", LogisticRegression()),
         ("forest", RandomForestClassifier(3, random_state=0)),
     ]
@@ -181,7 +183,7 @@ def test_members_of_all_folds_train_together(monkeypatch):
     programs = []
     get = _group_run.get_program
     monkeypatch.setattr(_group_run, "get_program", lambda *args: programs.append(args[1]) or get(*args))
-    network = mlp(run_eagerly=False, shuffle=False, batch_size=16)
+    network = mlp(shuffle=False, batch_size=16)
     final = head(run_eagerly=False, shuffle=False, dropout=0)
     fused = stacked(("mlp", network), ("nb", GaussianNB()), final=final, engine="fused").fit(X, LABELS)
     by_keras = clone(fused).set_params(engine="keras", mlp__run_eagerly=True, final_estimator__run_eagerly=True)
@@ -246,7 +248,7 @@ def test_regression_equal_to_scikit_learn_with_the_same_fitted_members(passthrou
 
 def test_equal_to_scikit_learn_trained_from_the_start():
     """With members of fixed seeds, folds, members and final estimator are those of scikit-learn's stacking."""
-    members = [("mlp", mlp(random_state=0, shuffle=False)), ("tree", DecisionTreeClassifier(random_state=0))]
+    members = [("mlp", mlp(**EAGER, random_state=0, shuffle=False)), ("tree", DecisionTreeClassifier(random_state=0))]
     ours = StackedKerasClassifier(members, cv=2, engine="keras").fit(X, LABELS)
     theirs = StackingClassifier(members, cv=2).fit(X, LABELS)
     np.testing.assert_allclose(ours.transform(X), theirs.transform(X), **TRAINED_FLOAT32)
@@ -414,7 +416,7 @@ def test_a_learned_weighted_mean_is_readable():
 def test_regression_with_heads():
     """Heads of regressors give values; the weighted mean is that of the members."""
     members = [("mlp", mlp_regressor()), ("ridge", Ridge())]
-    final = KerasHeadRegressor("weighted_average", output_layer=False, **QUICK)
+    final = KerasHeadRegressor("weighted_average", output_layer=False, **EAGER)
     ensemble = StackedKerasRegressor(members, final, cv=2, random_state=0).fit(X_REGRESSION, Y_REGRESSION)
     mean = np.average(ensemble.predict_members(X_REGRESSION), axis=0, weights=ensemble.final_estimator_.weights_)
     np.testing.assert_allclose(ensemble.predict(X_REGRESSION), mean, **FLOAT32)
@@ -445,7 +447,7 @@ def test_any_scikeras_estimator_may_be_final():
     final = scikeras.wrappers.KerasClassifier(
         lambda meta: keras.Sequential([keras.Input(meta["X_shape_"][1:]), keras.layers.Dense(3, activation="softmax")]),
         loss="sparse_categorical_crossentropy",
-        **QUICK,
+        **EAGER,
     )
     ensemble = stacked(("nb", GaussianNB()), ("tree", DecisionTreeClassifier()), final=final).fit(X, LABELS)
     assert ensemble.predict_proba(X[:1]).shape == (1, 3)
@@ -510,7 +512,7 @@ def test_several_targets():
     """With several targets, the columns of a member are its values; a ridge and heads take them."""
     y = np.stack([Y_REGRESSION, -Y_REGRESSION], axis=1)
     members = [("mlp", mlp_regressor()), ("ridge", Ridge())]
-    for final in (None, KerasHeadRegressor("average", **QUICK)):
+    for final in (None, KerasHeadRegressor("average", **EAGER)):
         ensemble = StackedKerasRegressor(members, final, cv=2, random_state=0).fit(X_REGRESSION, y)
         assert ensemble.transform(X_REGRESSION).shape == (60, 4)
         assert ensemble.predict(X_REGRESSION).shape == (60, 2)

@@ -36,8 +36,10 @@ from skensemble.wrappers import build_mlp
 FLOAT32 = {"rtol": 1e-5, "atol": 1e-6}
 TRAINED_FLOAT32 = {"rtol": 1e-3, "atol": 1e-4}
 
-# Members run eagerly: tracing a graph takes longer than so few steps.
-QUICK = {"epochs": 2, "batch_size": -1, "run_eagerly": True}
+# Most members share an architecture and one batch of all rows, and so a program, which is traced once for many tests.
+QUICK = {"epochs": 2, "batch_size": -1}
+# Members that Keras trains, eagerly: tracing a graph takes longer than so few steps.
+EAGER = {**QUICK, "run_eagerly": True}
 
 
 def _make_data():
@@ -60,7 +62,7 @@ def mlp(units=3, **params):
 
 def mlp_regressor(units=3, **params):
     """A small regressor."""
-    return KerasRegressor(hidden_layer_sizes=(units,), **{**QUICK, **params})
+    return KerasRegressor(hidden_layer_sizes=(units,), **{**EAGER, **params})
 
 
 def build_convnet(filters=2):
@@ -83,7 +85,7 @@ def must_not_build():
 def fitted():
     """Two architectures and a forest, on string labels."""
     forest = RandomForestClassifier(5, random_state=0)
-    return voting(("narrow", mlp(3)), ("wide", mlp(8, epochs=3)), ("forest", forest)).fit(X, LABELS)
+    return voting(("narrow", mlp(3)), ("wide", mlp(8, epochs=3, run_eagerly=True)), ("forest", forest)).fit(X, LABELS)
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +233,7 @@ def test_members_see_the_labels_of_the_user():
     class_weight = {"a": 1, "b": 2, "c": 5}
     mean = np.mean([class_weight[label] for label in LABELS])
     class_weight = {label: weight / mean for label, weight in class_weight.items()}  # as weights of rows, not scaled
-    params = {"shuffle": False, "optimizer": "sgd", "optimizer__learning_rate": 0.05}
+    params = {**EAGER, "shuffle": False, "optimizer": "sgd", "optimizer__learning_rate": 0.05}
     ensemble = voting(
         ("mlp", mlp(**params, class_weight=class_weight, random_state=3)),
         ("logistic", LogisticRegression(class_weight=class_weight)),
@@ -334,9 +336,9 @@ def test_averaging_as_a_member():
 
 def test_pretrained_convnet_beside_others():
     """A trained ConvNet on images of four dimensions is used as it is, beside a network that is trained."""
-    convnet = KerasClassifier(build_convnet, **QUICK).fit(IMAGES, LABELS)
+    convnet = KerasClassifier(build_convnet, **EAGER).fit(IMAGES, LABELS)
     before = [value.copy() for value in convnet.model_.get_weights()]
-    ensemble = voting(("pretrained", FrozenEstimator(convnet)), ("mlp", mlp())).fit(IMAGES, LABELS)
+    ensemble = voting(("pretrained", FrozenEstimator(convnet)), ("mlp", mlp(**EAGER))).fit(IMAGES, LABELS)
     each = [convnet.model_.predict(IMAGES, verbose=0), ensemble.estimators_[1].model_.predict(IMAGES, verbose=0)]
     np.testing.assert_allclose(ensemble.predict_proba(IMAGES), np.mean(each, axis=0), **FLOAT32)
     for value, expected in zip(convnet.model_.get_weights(), before, strict=True):
@@ -509,7 +511,7 @@ def test_members_with_arrays_among_their_parameters():
 def test_engine_says_why():
     """A member that cannot be fused is trained by Keras, and both engines are named."""
     fused = KerasClassifier(hidden_layer_sizes=(3,), epochs=1)
-    ensemble = voting(("fused", fused), ("eager", mlp())).fit(X, LABELS)
+    ensemble = voting(("fused", fused), ("eager", mlp(**EAGER))).fit(X, LABELS)
     assert ensemble.engine_ == "fused and keras"
     assert "Keras' own fit, because" in ensemble.engine_reason_
     with pytest.raises(ValueError, match="engine='fused' is not possible"):
@@ -690,8 +692,9 @@ def test_transform_in_a_pipeline():
 def test_members_of_one_seed_warn():
     """Networks that came out the same are named once they are trained; those of other seeds are not."""
     members = [("one", mlp(random_state=1)), ("two", mlp(random_state=2)), ("again", mlp(random_state=1))]
+    eager = [(name, clone(member).set_params(**EAGER)) for name, member in members]
     with pytest.warns(UserWarning, match=r"Members \['one', 'again'\] are equal") as caught:
-        voting(*members, engine="keras").fit(X, LABELS)
+        voting(*eager, engine="keras").fit(X, LABELS)
     assert [one.filename for one in caught if issubclass(one.category, UserWarning)] == [__file__]
     with pytest.warns(UserWarning, match=r"Members \['one', 'again'\] are equal"):
         StackedKerasClassifier(members, cv=2).fit(X, LABELS)

@@ -93,6 +93,7 @@ __all__ = [
     "fit_callbacks",
     "fit_initialized",
     "fit_override",
+    "full_metric_name",
     "give_tags",
     "given_callbacks",
     "given_model",
@@ -498,13 +499,13 @@ def history_of(logs):
     history = defaultdict(list)
     for name, values in logs.items():
         if not (name == "loss" or name.startswith("val_")):
-            name = _full_name(name)
+            name = full_metric_name(name)
         history[name] += values
     return history
 
 
 @functools.cache
-def _full_name(name):
+def full_metric_name(name):
     """The name that scikeras gives to the metric of a log; it makes a metric, with variables, to find it."""
     try:
         return metric_name(name)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from skensemble._compat.scikeras import full_metric_name
 from skensemble._display.axes import COLORS, as_numbers, count_from_one, given_or_new
 from skensemble._display.fitted import trainings_of
 
@@ -160,11 +161,17 @@ class TrainingHistoryDisplay:
                 f"`metric` must be one of those that were recorded, {sorted(recorded)}: got {self.metric!r}. For "
                 "others, give the network `metrics` before `fit`."
             )
-        keys = [key for key in (self.metric, f"val_{self.metric}") if key in recorded]
+        keys = [self.metric, *self._validation_key(recorded)]
         series = {key: values for key, values in self._padded(keys).items() if not np.isnan(values).all()}
         if self.metric not in series:
             raise ValueError(f"{self.metric!r} must be a number in at least one epoch: got NaN in all.")
         return series
+
+    def _validation_key(self, recorded: set[str]) -> list[str]:
+        """The key of the metric on validation rows, if there is one; scikeras gives only the others full names."""
+        keys = [f"val_{self.metric}", *sorted(key for key in recorded if key.startswith("val_"))]
+        full_name = full_metric_name(self.metric)
+        return [k for k in keys if k in recorded and full_metric_name(k.removeprefix("val_")) == full_name][:1]
 
     def _padded(self, keys: list[str]) -> dict[str, np.ndarray]:
         """Values by key, NaN for epochs that a member did not reach and for members that have none."""

@@ -181,6 +181,15 @@ def test_validation_that_skips_epochs(blobs, frequency, epochs):
     np.testing.assert_allclose(y, np.mean(values, axis=0))
 
 
+def test_short_names_of_metrics(regression):
+    """Keras' "val_mae" is drawn beside what scikeras calls "mean_absolute_error"."""
+    member = KerasRegressor(hidden_layer_sizes=(3,), epochs=2, metrics=["mae"], validation_split=0.2)
+    fitted = member.fit(*regression)
+    display = TrainingHistoryDisplay.from_estimator(fitted, metric="mean_absolute_error")
+    for key in ("mean_absolute_error", "val_mae"):
+        assert_draws(display.member_lines_[key][0], fitted.history_[key])
+
+
 def test_validation_alone():
     """What begins with "val_" is drawn alone, and members without it are left out."""
     histories = [{"loss": [3, 2], "val_loss": [4, 3]}, {"loss": [3, 2], "val_loss": [2, 1]}, {"loss": [1, 1]}]

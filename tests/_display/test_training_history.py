@@ -183,8 +183,13 @@ def test_validation_that_skips_epochs(blobs, frequency, epochs):
 
 def test_short_names_of_metrics(regression):
     """Keras' "val_mae" is drawn beside what scikeras calls "mean_absolute_error"."""
-    member = KerasRegressor(hidden_layer_sizes=(3,), epochs=2, metrics=["mae"], validation_split=0.2)
-    fitted = member.fit(*regression)
+
+    def build():
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse", metrics=["mae"])
+        return model
+
+    fitted = KerasRegressor(build, epochs=2, validation_split=0.2).fit(*regression)
     display = TrainingHistoryDisplay.from_estimator(fitted, metric="mean_absolute_error")
     for key in ("mean_absolute_error", "val_mae"):
         assert_draws(display.member_lines_[key][0], fitted.history_[key])

@@ -11,7 +11,7 @@ import numpy as np
 
 from skensemble._compat.private import is_missing, private
 
-__all__ = ["SEED_LOCK", "count_model", "get_keras_global", "keras_settings", "seeded", "set_keras_global"]
+__all__ = ["SEED_LOCK", "count_model", "get_keras_global", "keras_settings", "seeded", "seeded_fit", "set_keras_global"]
 
 # Keras 3.8 to 3.15: no public way to read or restore the generator of `keras.random`, nor to build without values.
 # Keras draws default seeds by the module `random` of this module.
@@ -85,6 +85,26 @@ def _seeded_backend(seed):
 
         return seeded_tensorflow(seed)
     return nullcontext()  # JAX has no global seed
+
+
+@contextmanager
+def seeded_fit(seed):
+    """`seeded`, for a training by Keras, which on TensorFlow then does not wait at its end.
+
+    Parameters
+    ----------
+    seed : int
+    """
+    with seeded(seed), _untuned_backend():
+        yield
+
+
+def _untuned_backend():
+    if keras.backend.backend() == "tensorflow":
+        from skensemble._compat.tensorflow import untuned_pipelines
+
+        return untuned_pipelines()
+    return nullcontext()
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from skensemble._compat.scikeras import (
     new_values,
     without_own_seed,
 )
-from skensemble._compat.seeds import seeded
+from skensemble._compat.seeds import seeded_fit
 from skensemble._compat.sklearn import plain_transforms
 from skensemble._engine.further import started
 from skensemble._engine.progress import KerasTask, Task
@@ -50,7 +50,7 @@ def fit_with_keras(
     """
     member = spec.new_estimator()
     arguments = FitArguments.of(member)
-    with seeded(spec.order_seed), without_own_seed(member), given_callbacks(member, spec.callbacks):
+    with seeded_fit(spec.order_seed), without_own_seed(member), given_callbacks(member, spec.callbacks):
         own_fit = checks_itself(member) or fit_override(member) is not None
         if own_fit and spec.takes_all_data and spec.start is None and recorder is None and not task.is_watched:
             return _fit_itself(member, spec, arguments, data)

@@ -123,9 +123,24 @@ def built_without_memory(config, custom_objects):
 def model_from_config(config, custom_objects=None):
     """The model that a config from `model_config` describes; not compiled."""
     with ObjectSharingScope(), SafeModeScope(True):
-        return keras.saving.deserialize_keras_object(
+        model = keras.saving.deserialize_keras_object(
             copy.deepcopy(config), custom_objects=custom_objects, safe_mode=True
         )
+    _freeze_as(model, config["config"])
+    return model
+
+
+def _freeze_as(layer, config):
+    """Freeze a network, and those inside of it, as its config says: `Sequential.from_config` forgets it (Keras 3)."""
+    if config.get("trainable", layer.trainable) != layer.trainable:
+        layer.trainable = config["trainable"]  # of its layers, too, whose own configs come next
+    if isinstance(layer, keras.Sequential | Functional):
+        inner = {one.name: one for one in layer.layers}
+        for one in (entry["config"] for entry in config.get("layers", ())):  # none in the user's own
+            if one["name"] in inner:  # a Sequential model lists its InputLayer, which is none of its layers
+                _freeze_as(inner[one["name"]], one)
+    elif isinstance(layer, keras.layers.Wrapper) and "layer" in config:
+        _freeze_as(layer.layer, config["layer"]["config"])
 
 
 def layer_output_shapes(model):
@@ -337,7 +352,9 @@ def copy_architecture(model):
     own = _own_objects(all_layers(model))
     with keras.saving.custom_object_scope(own), SafeModeScope(False), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`", UserWarning)
-        return type(model).from_config(model.get_config())
+        copied = type(model).from_config(model.get_config())
+        _freeze_as(copied, model.get_config())
+    return copied
 
 
 def _own_objects(layers):

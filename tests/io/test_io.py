@@ -287,6 +287,26 @@ def test_frozen_members():
     assert loaded.estimator[0].estimator is loaded.estimators_[0].estimator
 
 
+def test_frozen_layers():
+    """A frozen network that all members share, as for transfer learning, is frozen in the file, layer by layer."""
+    backbone = keras.Sequential([keras.Input((4,)), *(keras.layers.Dense(3, activation="relu") for _ in range(2))])
+    backbone.trainable = False
+
+    def build():
+        inputs = keras.Input((4,))
+        steps = keras.layers.TimeDistributed(keras.Sequential([backbone]))(keras.layers.Reshape((1, 4))(inputs))
+        outputs = keras.layers.Dense(3, activation="softmax")(keras.layers.Flatten()(steps))
+        model = keras.Model(inputs, outputs)
+        model.compile(loss="sparse_categorical_crossentropy")
+        return model
+
+    ensemble = KerasAveragingClassifier(KerasClassifier(build, epochs=1), 2, random_state=0).fit(X, INDEX)
+    loaded = loads(dumps(ensemble))
+    assert_array_equal(loaded.predict_proba(X), ensemble.predict_proba(X))
+    (frozen,) = loaded.estimators_[0].model_.get_layer(index=2).layer.layers
+    assert [frozen.trainable, *(layer.trainable for layer in frozen.layers)] == [False, False, False]
+
+
 def test_prebuilt_model():
     """A model that was given instead of a builder is one object in the loaded member too."""
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])

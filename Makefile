@@ -7,16 +7,15 @@ WORKERS ?= 2
 # Each process begins with neighbours, which share fixtures and traced programs.
 PARALLEL := -n $(WORKERS) --dist worksteal
 # Tests that know a backend: `make test-jax`.
-ON_JAX := tests/_engine/jax tests/_engine/test_hyperparameters.py tests/sweep tests/test_partial_fit.py \
-	tests/test_early_stopping.py tests/test_averaging.py tests/test_adapters.py tests/test_trained.py \
-	tests/test_several_inputs.py tests/test_calibration.py tests/test_uncertainty.py tests/test_distribution.py \
-	tests/test_conformal.py tests/test_snapshot.py tests/test_polyak.py tests/_engine/test_plan.py \
-	tests/test_export.py::test_values tests/_numeric/test_lazy_rows.py::test_hdf5 \
-	tests/_checkpoint/test_store.py::test_interrupted_fit_ends_as_the_uninterrupted \
-	tests/test_common.py::test_copies_say_the_same tests/test_common.py::test_fits_leave_no_trace \
-	tests/test_model_selection.py::test_all_fits_are_one_program \
-	tests/test_model_selection.py::test_errors_of_a_candidate tests/test_max_features.py::test_layer_selects_columns \
-	tests/test_max_features.py::test_members_are_networks_on_their_columns
+ON_JAX := tests/_checkpoint tests/_display tests/_engine/jax tests/_engine/test_*.py tests/_members \
+	tests/_numeric/test_lazy_rows.py tests/_numeric/test_sparse_rows.py tests/_search tests/io tests/sweep \
+	tests/test_adapters.py tests/test_averaging.py tests/test_calibration.py tests/test_common.py \
+	tests/test_conformal.py tests/test_distribution.py tests/test_drawn_params.py tests/test_early_stopping.py \
+	tests/test_export.py tests/test_heads.py tests/test_layers.py tests/test_losses.py tests/test_max_features.py \
+	tests/test_metrics.py tests/test_model_selection.py tests/test_named.py tests/test_partial_fit.py \
+	tests/test_polyak.py tests/test_preprocessing.py tests/test_reweight.py tests/test_routing.py \
+	tests/test_several_inputs.py tests/test_snapshot.py tests/test_stacking.py tests/test_trained.py \
+	tests/test_uncertainty.py tests/test_voting.py tests/test_wrappers.py
 # More arguments for pytest.
 ARGS ?=
 

@@ -22,6 +22,7 @@ PRIVATE_ATTRIBUTES = {
         "_compile_config",
         "_compile_loss",
         "_compile_metrics",
+        "_resolve_auto_jit_compile",
         "_user_loss",
         "_user_loss_weights",
         "_user_metrics",

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import scikeras.wrappers
+from backends import tensorflow_only
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
@@ -558,7 +559,14 @@ def build_namesakes():
 
 
 @pytest.mark.parametrize(
-    "build", [build_normalization, build_vocabulary, build_branches, build_local, lambda: Subclassed(2)]
+    "build",
+    [
+        build_normalization,
+        pytest.param(build_vocabulary, marks=tensorflow_only("Keras on JAX cannot train networks that look up values")),
+        build_branches,
+        build_local,
+        lambda: Subclassed(2),
+    ],
 )
 def test_copies_of_networks(build):
     """Layers with statistics, branches, inner models and layers of the user's own are copied with their values."""

@@ -270,9 +270,14 @@ def find_trained_layer(model, is_one):
 def compile_arguments(model):
     """What was given to `compile`, as a dict of its arguments; None where the model is not compiled.
 
-    The public way of Keras 3.8 to 3.15 returns it only in the form of JSON, in which functions are mere names.
+    The public way of Keras 3.8 to 3.15 returns it only in the form of JSON, in which functions are mere names. Keras
+    notes what became of ``jit_compile="auto"``, which another backend or device would choose otherwise.
     """
-    return dict(model._compile_config.config) if model.compiled else None
+    if not model.compiled:
+        return None
+    arguments = dict(model._compile_config.config)
+    chosen = not arguments.get("run_eagerly") and model._resolve_auto_jit_compile()
+    return arguments | {"jit_compile": "auto"} if arguments.get("jit_compile") == chosen else arguments
 
 
 def compiled_objects(model):

@@ -2,10 +2,11 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
+import keras
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
@@ -75,10 +76,15 @@ class StackedMembers(CheckedPickling):
             )
         elif copies != list(range(len(self.seeds))):
             values = Variables(*([v[copies] for v in part] for part in values))
+        return self._outputs(values, X, partial(rebuild_model, self.prototype, self.seeds[0]))
+
+    def _outputs(self, values: Variables, X: Any, rebuild: Callable[[], keras.Model] | None = None) -> np.ndarray:
+        """Outputs of copies by their stacked values: together where that is possible."""
         try:
-            return forward(self.prototype.model_, values, X, partial(rebuild_model, self.prototype, self.seeds[0]))
-        except NotFusableError:  # a layer that does in inference what it does not in training
-            alone = ([[np.asarray(v[k]) for v in part] for part in values[:2]] for k in range(len(copies)))
+            return forward(self.prototype.model_, values, X, rebuild)
+        except NotFusableError:  # a layer does in inference what it does not in training, or trained on another backend
+            n_copies = len((values.trainable or values.non_trainable)[0])
+            alone = ([[np.asarray(v[k]) for v in part] for part in values[:2]] for k in range(n_copies))
             return self._predict_alone(alone, X)
 
     def _predict_alone(self, values: Iterable[Sequence[list]], X: Any) -> np.ndarray:

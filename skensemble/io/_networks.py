@@ -54,6 +54,9 @@ def named_values(trainable, non_trainable):
 def values_for(model, arrays, where):
     """(trainable, non_trainable) values for a model from named arrays, which must have its names, shapes and types."""
     expected = named_variables(model)
+    arrays = {
+        name: _as_kept(array, expected[name].dtype) if name in expected else array for name, array in arrays.items()
+    }
     found = {name: (array.shape, array.dtype.name) for name, array in arrays.items()}
     if found != {name: (tuple(v.shape), keras.backend.standardize_dtype(v.dtype)) for name, v in expected.items()}:
         raise FormatError(f"{where} must hold the variables of its architecture, in their shapes and types.")
@@ -61,6 +64,29 @@ def values_for(model, arrays, where):
         [arrays[f"{part}/{i:05}"] for i in range(len(variables))]
         for part, variables in zip(PARTS, (model.trainable_variables, model.non_trainable_variables), strict=True)
     )
+
+
+def _as_kept(array, dtype):
+    """Whole numbers in the type of a variable, if it can hold them; anything else as it is.
+
+    Backends keep them in different types: the state of a `SeedGenerator` is int64 on TensorFlow and uint32 on JAX.
+    """
+    kept = keras.backend.standardize_dtype(dtype)
+    if array.dtype.kind in "iu" and kept.startswith(("int", "uint")):
+        converted = array.astype(kept)
+        if np.array_equal(converted, array):
+            return converted
+    return array
+
+
+def _optimizer_arrays(model, arrays):
+    """(Values of the variables of the optimizer from named arrays, the variables' own values)."""
+    build_optimizer(model)
+    variables = read_state(model).optimizer
+    values = [arrays[name] for name in sorted(arrays)]
+    if len(values) == len(variables):
+        values = [_as_kept(value, variable.dtype) for value, variable in zip(values, variables, strict=True)]
+    return values, variables
 
 
 def named_variables(model):
@@ -128,9 +154,7 @@ def compile_as(model, arguments):
 
 def put_optimizer(model, arrays, where):
     """Give the optimizer of a compiled model its values."""
-    build_optimizer(model)
-    optimizer = read_state(model).optimizer
-    values = [arrays[name] for name in sorted(arrays)]
+    values, optimizer = _optimizer_arrays(model, arrays)
     if [(v.shape, v.dtype) for v in values] != [(v.shape, v.dtype) for v in optimizer]:
         raise FormatError(f"{where} must hold the variables of the optimizer, in their shapes and types.")
     write_state(model, (*model_values(model), values))
@@ -154,9 +178,8 @@ def predict_probe(model, rows):
 
 def stacked_optimizer_values(model, arrays, n_members, where, *, newest=False):
     """Variables of the optimizers, stacked over the members; with `newest`, perhaps only those of the newest."""
-    build_optimizer(model)
-    values = [arrays[name] for name in sorted(arrays)]
-    expected = [(v.shape, v.dtype) for v in read_state(model).optimizer]
+    values, optimizer = _optimizer_arrays(model, arrays)
+    expected = [(v.shape, v.dtype) for v in optimizer]
     if [(v.shape[1:], v.dtype) for v in values] != expected or not {len(v) for v in values} <= {
         n_members,
         1 if newest else n_members,

@@ -13,7 +13,7 @@ from skensemble._base.named import BaseNamedMembers
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._compat.sklearn import put_curve_scorer
 from skensemble._engine.fitted import FittedMembers
-from skensemble._engine.forward import forward, stack_values
+from skensemble._engine.forward import stack_values
 from skensemble._engine.records import Variables
 from skensemble._engine.stacked import StackedMember, StackedMembers, estimator_of
 from skensemble._engine.trajectory import EpochStates
@@ -292,7 +292,7 @@ class LazyStackedMembers(StackedMembers):
     def predict(self, copies, built, X):
         """Outputs of some members; see `StackedMembers`."""
         values = [self.values(k)[:2] if copy is None else copy.values() for k, copy in zip(copies, built, strict=True)]
-        return forward(self.prototype.model_, stack_values(values), X)
+        return self._outputs(stack_values(values), X)
 
 
 def _itself(value):

@@ -23,8 +23,8 @@ def adapted(layer, shape=(N_ROWS, 4)):
 
 
 def masked_mean(x):
-    """Some steps are masked: those whose first value is negative become 0."""
-    x = x * keras.ops.cast(x[..., :1] > 0, x.dtype)
+    """Some steps are masked: those whose first value is negative become 0. Not all are, whose mean would be NaN."""
+    x = keras.ops.concatenate([x * keras.ops.cast(x[..., :1] > 0, x.dtype), keras.ops.ones_like(x[:, :1])], axis=1)
     return layers.GlobalAveragePooling1D()(layers.Masking()(x))
 
 

@@ -11,6 +11,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import pytest
 from sklearn.datasets import make_blobs, make_regression
+from threadpoolctl import threadpool_limits
 
 
 def pytest_collection_modifyitems(items):
@@ -22,6 +23,16 @@ def pytest_collection_finish():
     """What was imported stays: `gc.collect`, as when networks are read from files, need not go through it each time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def single_threads():
+    """NumPy and SciPy use one thread in test processes, which share the cores: others would wait for each other.
+
+    They spin as they wait: a LogisticRegression of 60 rows took a second of a core. TensorFlow has threads of its own.
+    """
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture
@@ -44,6 +55,19 @@ def workers_pay(monkeypatch):
     from skensemble._engine import parts
 
     monkeypatch.setattr(parts, "WORKER_SECONDS", 1e-9)
+
+
+@pytest.fixture(scope="module")
+def once():
+    """Fits that several tests of a module compare with, trained for the first of them: `once(name, fit)`."""
+    fitted = {}
+
+    def get(name, fit):
+        if name not in fitted:
+            fitted[name] = fit()
+        return fitted[name]
+
+    return get
 
 
 @pytest.fixture(scope="session")

@@ -80,11 +80,11 @@ def test_average_is_that_of_numpy():
 
 
 @both_engines
-def test_checkpoints_are_those_of_keras(blobs, engine):
+def test_checkpoints_are_those_of_keras(blobs, engine, once):
     """Checkpoints are the variables at the ends of the last epochs of Keras' own fit, newest first."""
     X, y = blobs
     ensemble = polyak(engine=engine).fit(X, y)
-    alone, kept = fit_keras(classifier(), X, y)
+    alone, kept = once("network", lambda: fit_keras(classifier(), X, y))
     assert ensemble.engine_ == engine
     assert len(ensemble.checkpoints_) == 3
     for checkpoint, variables in zip(ensemble.checkpoints_, kept[:-4:-1], strict=True):
@@ -118,10 +118,10 @@ def test_averaged_member(blobs, parameters, weights):
 
 
 @both_engines
-def test_one_checkpoint_is_the_last_epoch(blobs, engine):
+def test_one_checkpoint_is_the_last_epoch(blobs, engine, once):
     """With one checkpoint the network is that of an ordinary fit."""
     X, y = blobs
-    alone, _ = fit_keras(classifier(), X, y)
+    alone, _ = once("network", lambda: fit_keras(classifier(), X, y))
     np.testing.assert_allclose(polyak(1, engine=engine).fit(X, y).predict_proba(X), alone.predict_proba(X), **TRAINED)
 
 
@@ -200,17 +200,17 @@ def test_reweight_refuses(blobs, arguments, message):
 
 @both_engines
 @pytest.mark.parametrize("restore", [False, True])
-def test_early_stopping(blobs, engine, restore):
+def test_early_stopping(blobs, engine, restore, once):
     """The last epochs before the stop are averaged; where the best variables are restored, those up to the best."""
     X, y = blobs
     epochs = 20
     member = classifier(epochs=epochs)
     # "Best" is the first loss below a bound between the third and the fourth one, then nothing is good enough.
-    losses = fit_keras(classifier(epochs=6), X, y)[0].history_["loss"]
+    losses = once("network", lambda: fit_keras(classifier(), X, y))[0].history_["loss"]
     stop = keras.callbacks.EarlyStopping(
         monitor="loss", min_delta=losses[0] - (losses[2] + losses[3]) / 2, patience=3, restore_best_weights=restore
     )
-    alone, kept = fit_keras(member, X, y, callbacks=[stop])
+    alone, kept = once(("stopped", restore), lambda: fit_keras(member, X, y, callbacks=[stop]))
     ensemble = polyak(2, member=clone(member).set_params(callbacks=[stop]), engine=engine).fit(X, y)
     n_epochs = len(alone.history_["loss"])
     assert 4 < n_epochs < epochs
@@ -312,7 +312,7 @@ def test_reweight_needs_rows_for_batch_norm(blobs):
 
 
 @both_engines
-def test_moving_average_of_the_optimizer(blobs, engine):
+def test_moving_average_of_the_optimizer(blobs, engine, once):
     """With `use_ema` the network predicts with the moving average over all steps: a <- m a + (1 - m) w from a = w."""
     X, y = blobs
     momentum, rate, epochs = 0.8, 0.1, 4
@@ -325,7 +325,7 @@ def test_moving_average_of_the_optimizer(blobs, engine):
     )
     ensemble = polyak(2, member=member, engine=engine).fit(X, y)
     plain = clone(member).set_params(optimizer=keras.optimizers.SGD(rate))
-    _, steps = fit_keras(plain, X, y)  # the same steps: averages do not enter into them
+    _, steps = once("SGD", lambda: fit_keras(plain, X, y))  # the same steps: averages do not enter into them
     averages = [steps[0]]
     for variables in steps[1:]:
         averages.append([momentum * a + (1 - momentum) * w for a, w in zip(averages[-1], variables, strict=True)])

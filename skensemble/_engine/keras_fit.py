@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from skensemble._compat.keras import build_optimizer
+from skensemble._compat.keras_optimizer import build_before_fit
 from skensemble._compat.scikeras import (
     BaseWrapper,
     built_before_checks,
@@ -106,4 +107,5 @@ def _fit_initialized(member: BaseWrapper, spec: MemberSpec, indices: SampleIndic
         validation = without_rows(encode_features(member, take_rows(X, v))), encode_target(member, y[v])
         held_out["validation_data"] = validation if weights is None else (*validation, weights[v])
     own_weights = None if weights is None else weights[rows]
+    build_before_fit(member.model_, fit_callbacks(member))
     return fit_initialized(member, without_rows(take_rows(X, rows)), y[rows], own_weights, **held_out)

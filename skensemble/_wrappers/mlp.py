@@ -28,17 +28,17 @@ def build_mlp(meta, hidden_layer_sizes=(100,), activation="relu", dropout=0.0):
         Not compiled.
     """
     n_outputs, output_activation = output_layer_of(meta)
-    model = keras.Sequential([keras.Input(meta["X_shape_"][1:])])
+    layers = [keras.Input(meta["X_shape_"][1:])]
     if len(meta["X_shape_"]) > 2:
-        model.add(keras.layers.Flatten())
+        layers.append(keras.layers.Flatten())
     if any(meta.get("n_categories_", ())):
-        model.add(EmbedCategories(meta["n_categories_"]))
+        layers.append(EmbedCategories(meta["n_categories_"]))
     for units in hidden_layer_sizes:
-        model.add(keras.layers.Dense(units, activation=activation))
+        layers.append(keras.layers.Dense(units, activation=activation))
         if dropout:
-            model.add(keras.layers.Dropout(dropout))
-    model.add(keras.layers.Dense(n_outputs, activation=output_activation))
-    return model
+            layers.append(keras.layers.Dropout(dropout))
+    layers.append(keras.layers.Dense(n_outputs, activation=output_activation))
+    return keras.Sequential(layers)  # built once; `add` would build the network anew with each layer
 
 
 def output_layer_of(meta):

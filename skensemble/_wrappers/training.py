@@ -4,10 +4,12 @@ from functools import partial
 
 import numpy as np
 
+from skensemble._compat.keras_optimizer import build_before_fit
 from skensemble._compat.scikeras import (
     encode_class_weight,
     encode_validation_data,
     fit_arguments,
+    fit_callbacks,
     history_of,
     without_own_seed,
 )
@@ -51,6 +53,7 @@ class TrainingMixin:
             if _fit_by_program(self, Data(X, y, sample_weight), before, {**kwargs, **counted}):
                 return
             self._give_back()
+        build_before_fit(self.model_, fit_callbacks(self))
         with seeded(self._random_state), without_own_seed(self):
             super()._fit_keras_model(without_rows(X), y, sample_weight, warm_start, epochs, initial_epoch, **kwargs)
 

@@ -214,6 +214,15 @@ class Graph:
 
     def results(self, values: list[np.ndarray]) -> dict[str, np.ndarray]:
         """Metrics by name from the values of their variables, (n_epochs, n_members, ...) each; numbers in float64."""
+        with LOCK:
+            results = self.step.means(list(map(tf.convert_to_tensor, values))) if self.step.are_means else None
+        if results is None:
+            results = self._traced_results(values)
+        results = {name: np.asarray(v) for name, v in results.items()}
+        return {name: v.astype("float64") if v.ndim == 2 else v for name, v in results.items()}
+
+    def _traced_results(self, values: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """Those of any metrics, whose results are functions of one epoch and member."""
         shape = values[0].shape[:2]
         flat = [tf.reshape(v, (-1, *v.shape[2:])) for v in values]
         with LOCK:
@@ -223,8 +232,7 @@ class Graph:
                 self._functions[("results",)] = function.get_concrete_function(specs)
                 self.n_traces += 1
         results = self._functions[("results",)](flat)
-        results = {name: v.numpy().reshape(*shape, *v.shape[1:]) for name, v in results.items()}
-        return {name: v.astype("float64") if v.ndim == 2 else v for name, v in results.items()}
+        return {name: v.numpy().reshape(*shape, *v.shape[1:]) for name, v in results.items()}
 
     def _compiled(
         self, key: tuple, inputs: SegmentInputs | ChunkInputs | EvaluationInputs, body: Callable, xla: Compiled

@@ -14,7 +14,7 @@ Private Keras names: ``_compute_loss``, ``_loss_tracker``, ``_compile_loss``, ``
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import keras
@@ -174,6 +174,8 @@ class FunctionalStep:
         self.metrics = list(self.model.metrics_variables)
         total = self.model._loss_tracker.variables[0]
         self._loss_index = next(i for i, v in enumerate(self.metrics) if v is total)
+        #: Whether all metrics are means, such as the loss and "accuracy": quotients of their variables.
+        self.are_means = all(type(m).result is keras.metrics.Mean.result for m in _single_metrics(self.model.metrics))
 
     def metric_specs(self, n_members: int) -> list[tf.TensorSpec]:
         """Specs of the metrics' variables, stacked."""
@@ -193,6 +195,12 @@ class FunctionalStep:
     def results(self, metrics: list[tf.Tensor]) -> dict[str, tf.Tensor]:
         """Name -> value of every metric, in the order of Keras' logs."""
         with self._scope([], [], metrics):
+            return dict(sorted(self.model.get_metrics_result().items()))
+
+    def means(self, values: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Name -> values of every metric, where all of them are means, from variables of one shape."""
+        with keras.StatelessScope() as scope:
+            scope.state_mapping.update({id(v): value for v, value in zip(self.metrics, values, strict=True)})
             return dict(sorted(self.model.get_metrics_result().items()))
 
     def gradients(
@@ -260,6 +268,16 @@ class FunctionalStep:
         given = [pair for pair in zip(variables, (trainable, non_trainable, metrics), strict=True) if pair[1]]
         mapping = [pair for own, values in given for pair in zip(own, values, strict=True)]
         return _StepScope(mapping, self.member.trainable, tape)
+
+
+def _single_metrics(metrics: Sequence[keras.metrics.Metric]) -> Iterator[keras.metrics.Metric]:
+    """Metrics, those that `compile` was given in place of the one that holds them."""
+    for metric in metrics:
+        held = getattr(metric, "metrics", None)
+        if held is None:
+            yield metric
+        else:
+            yield from held
 
 
 def _sum_of_gradients(gradients: list, keep_sparse: bool) -> tf.Tensor | tf.IndexedSlices | None:

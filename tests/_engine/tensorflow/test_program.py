@@ -483,6 +483,15 @@ def test_one_program_for_all_lengths():
     assert program.n_traces == n_traces
 
 
+def test_means_are_not_traced():
+    """Metrics that are means are divided as they are; with any other, a function for the results is traced."""
+    n_traces = []
+    for metric in (metrics.MeanAbsoluteError, metrics.RootMeanSquaredError):
+        members = make_members(dense(out=1, activation=None), 2, loss="mse", metrics=lambda made=metric: [made()])
+        n_traces.append(fit_fused(members, *make_data("number"), row_orders(2, 2))[0].n_traces)
+    assert n_traces[1] == n_traces[0] + 1
+
+
 def test_targets_of_another_shape():
     """What "accuracy" means is chosen anew for targets of another shape."""
     X, y = make_data("binary")

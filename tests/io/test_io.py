@@ -724,7 +724,9 @@ def test_lazy_loading_reads_the_members_that_are_asked_for(tmp_path, monkeypatch
     n_bytes = container.size_of("members/00000.safetensors")
     assert n_bytes <= container.n_bytes_read < 2 * n_bytes
     assert_array_equal(loaded.predict_members(X), ensemble.predict_members(X))
-    assert_array_equal(pickle.loads(pickle.dumps(loaded)).predict_proba(X), ensemble.predict_proba(X))
+    # The member that was used is pickled as a network of its own, called alone: rounded otherwise on some machines.
+    pickled = pickle.loads(pickle.dumps(loaded))
+    assert_allclose(pickled.predict_proba(X), ensemble.predict_proba(X), rtol=1e-6)
 
 
 def test_lazy_members_that_no_program_runs(averaging, tmp_path, monkeypatch):

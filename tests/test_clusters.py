@@ -294,10 +294,11 @@ def test_errors_of_members_come_through(backend):
 
 
 INTERRUPTED = """
-import os, sys, keras, numpy as np
+import os, signal, sys, keras, numpy as np
 from skensemble import KerasAveragingClassifier, KerasClassifier
 from skensemble._engine import parts
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background of a shell
 parts.WORKER_SECONDS = 1e-9
 marker, n_jobs, engine = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 

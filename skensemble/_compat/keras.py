@@ -134,12 +134,12 @@ def _freeze_as(layer, config):
     """Freeze a network, and those inside of it, as its config says: `Sequential.from_config` forgets it (Keras 3)."""
     if config.get("trainable", layer.trainable) != layer.trainable:
         layer.trainable = config["trainable"]  # of its layers, too, whose own configs come next
-    if isinstance(layer, keras.Sequential | Functional):
+    if type(layer).get_config in (keras.Sequential.get_config, Functional.get_config):  # not one of the user's own
         inner = {one.name: one for one in layer.layers}
-        for one in (entry["config"] for entry in config.get("layers", ())):  # none in the user's own
+        for one in (entry["config"] for entry in config.get("layers", ())):  # none where `__init__` is the user's own
             if one["name"] in inner:  # a Sequential model lists its InputLayer, which is none of its layers
                 _freeze_as(inner[one["name"]], one)
-    elif isinstance(layer, keras.layers.Wrapper) and "layer" in config:
+    elif isinstance(layer, keras.layers.Wrapper) and isinstance(config.get("layer"), dict):
         _freeze_as(layer.layer, config["layer"]["config"])
 
 

@@ -7,14 +7,14 @@ WORKERS ?= 2
 # Each process begins with neighbours, which share fixtures and traced programs.
 PARALLEL := -n $(WORKERS) --dist worksteal
 # Tests that know a backend: `make test-jax`.
-ON_JAX := tests/_checkpoint tests/_display tests/_engine/jax tests/_engine/test_*.py tests/_members \
+ON_JAX := tests/_checkpoint tests/_display tests/_engine/jax tests/_engine/test_*.py tests/_keras_objects tests/_members \
 	tests/_numeric/test_lazy_rows.py tests/_numeric/test_sparse_rows.py tests/_search tests/io tests/sweep \
 	tests/test_adapters.py tests/test_averaging.py tests/test_calibration.py tests/test_common.py \
 	tests/test_conformal.py tests/test_distribution.py tests/test_drawn_params.py tests/test_early_stopping.py \
-	tests/test_export.py tests/test_heads.py tests/test_layers.py tests/test_losses.py tests/test_max_features.py \
+	tests/test_export.py tests/test_from_models.py tests/test_heads.py tests/test_max_features.py \
 	tests/test_metrics.py tests/test_model_selection.py tests/test_named.py tests/test_partial_fit.py \
 	tests/test_polyak.py tests/test_preprocessing.py tests/test_reweight.py tests/test_routing.py \
-	tests/test_several_inputs.py tests/test_snapshot.py tests/test_stacking.py tests/test_trained.py \
+	tests/test_several_inputs.py tests/test_snapshot.py tests/test_stacking.py \
 	tests/test_uncertainty.py tests/test_voting.py tests/test_wrappers.py
 # More arguments for pytest.
 ARGS ?=

@@ -13,12 +13,12 @@ if TYPE_CHECKING:  # what `__getattr__` returns, for editors and type checkers
     from skensemble._display.training_history import TrainingHistoryDisplay
     from skensemble._display.uncertainty import UncertaintyDisplay
     from skensemble._heads import KerasHeadClassifier, KerasHeadRegressor
-    from skensemble._layers import SelectColumns, WeightedAverage
-    from skensemble._losses import NormalNLL
+    from skensemble._keras_objects.ensemble_layers import SelectColumns, WeightedAverage
+    from skensemble._keras_objects.losses import NormalNLL
+    from skensemble._keras_objects.table_layers import EmbedCategories, InputColumns
     from skensemble._polyak import PolyakWeightClassifier, PolyakWeightRegressor
     from skensemble._snapshot import SnapshotEnsembleClassifier, SnapshotEnsembleRegressor
     from skensemble._stacking import StackedKerasClassifier, StackedKerasRegressor
-    from skensemble._table_layers import EmbedCategories, InputColumns
     from skensemble._voting import KerasVotingClassifier, KerasVotingRegressor
     from skensemble.wrappers import KerasClassifier, KerasRegressor
 
@@ -56,8 +56,8 @@ __all__ = [
 # Keras and TensorFlow take seconds to import. `skensemble.io` reads the manifests of files without them.
 _MODULES = {
     "DiversityDisplay": "_display.diversity",
-    "EmbedCategories": "_table_layers",
-    "InputColumns": "_table_layers",
+    "EmbedCategories": "_keras_objects.table_layers",
+    "InputColumns": "_keras_objects.table_layers",
     "KerasAveragingClassifier": "_averaging",
     "KerasAveragingRegressor": "_averaging",
     "KerasClassifier": "wrappers",
@@ -69,18 +69,18 @@ _MODULES = {
     "LearningRateDisplay": "_display.learning_rate",
     "MemberWeightsDisplay": "_display.member_weights",
     "MembersDisplay": "_display.members",
-    "NormalNLL": "_losses",
+    "NormalNLL": "_keras_objects.losses",
     "PolyakWeightClassifier": "_polyak",
     "PolyakWeightRegressor": "_polyak",
     "ScoreSpreadDisplay": "_display.score_spread",
-    "SelectColumns": "_layers",
+    "SelectColumns": "_keras_objects.ensemble_layers",
     "SnapshotEnsembleClassifier": "_snapshot",
     "SnapshotEnsembleRegressor": "_snapshot",
     "StackedKerasClassifier": "_stacking",
     "StackedKerasRegressor": "_stacking",
     "TrainingHistoryDisplay": "_display.training_history",
     "UncertaintyDisplay": "_display.uncertainty",
-    "WeightedAverage": "_layers",
+    "WeightedAverage": "_keras_objects.ensemble_layers",
 }
 
 _SUBMODULES = ("exceptions", "io", "metrics", "model_selection", "preprocessing")

@@ -14,16 +14,18 @@ from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.validation import check_is_fitted
 
-from skensemble._adapters import as_member
 from skensemble._base.ensemble import BaseKerasEnsemble
 from skensemble._base.further import train_further
 from skensemble._base.independent import fit_independent
 from skensemble._base.left_out import conformal_rows, predict_left_out, score_left_out
 from skensemble._base.predictions import KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
+from skensemble._base.reweight import CLASSIFIER_CONSTRAINTS, COMBINATION_CONSTRAINTS, Reweighted, calibrates
+from skensemble._base.stopping import LEARNED_OF_STOPPING, STOPPING_CONSTRAINTS, check_stopping, stops_together
 from skensemble._checkpoint.store import keep_entropy, open_checkpoint
 from skensemble._compat.python import find_stacklevel
 from skensemble._compat.sklearn import HasMethods, Interval, RealNotInt, StrOptions, fit_context
 from skensemble._engine.fitted import FittedMembers
+from skensemble._from_models import Reading, labelled, read_models
 from skensemble._members.checks import check_member, check_takes_columns
 from skensemble._members.drawn_params import check_distributions, draw_params, with_params
 from skensemble._members.drawn_rows import count_columns, count_rows, draw_rows, rows_left_out, validation_rows
@@ -32,10 +34,8 @@ from skensemble._members.other_estimators import without_network_seed
 from skensemble._members.spec import MemberSpec, draw_columns, draw_entropy, is_frozen, is_network, spawn_seeds
 from skensemble._numeric.conformal import adaptive_scores, jackknife_interval, jackknife_sets
 from skensemble._numeric.mixture import PredictionInterval, check_coverage
-from skensemble._reweight import CLASSIFIER_CONSTRAINTS, COMBINATION_CONSTRAINTS, Reweighted, calibrates
-from skensemble._stopping import LEARNED_OF_STOPPING, STOPPING_CONSTRAINTS, check_stopping, stops_together
-from skensemble._trained import Reading, labelled, read_models
 from skensemble._typing import MatrixLike
+from skensemble._wrappers.adapters import as_member
 from skensemble.wrappers import KerasClassifier, KerasRegressor
 
 #: What parameters must be for `partial_fit`, which trains all members on all rows and columns.

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skensemble._layers import WeightedAverage
+from skensemble._keras_objects.ensemble_layers import WeightedAverage
 from skensemble._wrappers.mlp import output_layer_of
 from skensemble.wrappers import KerasClassifier, KerasRegressor
 

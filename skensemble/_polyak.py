@@ -14,6 +14,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from skensemble._base.ensemble import BaseKerasEnsemble
 from skensemble._base.predictions import KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
+from skensemble._base.reweight import (
+    COMBINING,
+    calibrates,
+    copy_fitted,
+    fit_temperature_of,
+    positions,
+    remember_parameters,
+    warn_if_changed,
+)
 from skensemble._base.single_run import run_epochs, run_estimator
 from skensemble._checkpoint.store import keep_entropy, open_checkpoint
 from skensemble._compat.scikeras import BaseWrapper, encode_features
@@ -25,6 +34,7 @@ from skensemble._engine.records import Variables
 from skensemble._engine.training import fit_trajectory
 from skensemble._engine.trajectory import EpochStates, Trajectory
 from skensemble._engine.variables import read_state
+from skensemble._from_models import Reading, labelled, read_models
 from skensemble._members.architecture import describe_architecture
 from skensemble._members.fit_arguments import DEFAULT_BATCH_SIZE
 from skensemble._members.inputs import TrainingData
@@ -40,16 +50,6 @@ from skensemble._numeric.combination import (
 from skensemble._numeric.host_rows import take_rows
 from skensemble._numeric.mixture import deviation
 from skensemble._numeric.selection import held_out_rows, row_losses
-from skensemble._reweight import (
-    COMBINING,
-    calibrates,
-    copy_fitted,
-    fit_temperature_of,
-    positions,
-    remember_parameters,
-    warn_if_changed,
-)
-from skensemble._trained import Reading, labelled, read_models
 from skensemble._typing import MatrixLike
 
 _WEIGHTINGS = ("uniform", "linear", "exponential")

@@ -8,6 +8,15 @@ from sklearn.base import is_classifier
 
 from skensemble._base.ensemble import BaseKerasEnsemble
 from skensemble._base.predictions import KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
+from skensemble._base.reweight import (
+    CLASSIFIER_CONSTRAINTS,
+    COMBINATION_CONSTRAINTS,
+    Reweighted,
+    calibrates,
+    greedy_weights_of,
+    learn_combination,
+    temperature_of,
+)
 from skensemble._base.single_run import run_epochs, run_estimator
 from skensemble._checkpoint.store import keep_entropy, open_checkpoint
 from skensemble._compat.sklearn import HasMethods, Interval, StrOptions, fit_context
@@ -19,15 +28,6 @@ from skensemble._members.spec import MemberSpec, spawn_seeds
 from skensemble._numeric.combination import first_weights, normalize_weights
 from skensemble._numeric.schedules import SCHEDULES, cycle_ends, cyclic_rates
 from skensemble._numeric.selection import held_out_rows
-from skensemble._reweight import (
-    CLASSIFIER_CONSTRAINTS,
-    COMBINATION_CONSTRAINTS,
-    Reweighted,
-    calibrates,
-    greedy_weights_of,
-    learn_combination,
-    temperature_of,
-)
 from skensemble._typing import MatrixLike
 
 

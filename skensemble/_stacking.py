@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from skensemble._base.independent import check_weights_of_rows
 from skensemble._base.named import BaseNamedMembers, describe, own_seed, takes_several_targets
 from skensemble._base.predictions import LabelsMixin
+from skensemble._base.routing import asks_in_fit, split_metadata
 from skensemble._checkpoint.store import open_checkpoint
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._compat.sklearn import (
@@ -46,7 +47,6 @@ from skensemble._members.spec import MemberSpec, is_frozen, is_network, spawn_se
 from skensemble._numeric.combination import align_classes, log_proba
 from skensemble._numeric.host_rows import without_rows
 from skensemble._numeric.sparse_rows import dense_or_rows
-from skensemble._routing import asks_in_fit, split_metadata
 from skensemble._typing import MatrixLike
 from skensemble.wrappers import as_target_type
 

@@ -16,6 +16,7 @@ from skensemble._base.further import train_further
 from skensemble._base.independent import fit_independent
 from skensemble._base.named import BaseNamedMembers, describe, own_seed
 from skensemble._base.predictions import KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
+from skensemble._base.reweight import CLASSIFIER_CONSTRAINTS, COMBINATION_CONSTRAINTS, Reweighted, learned
 from skensemble._checkpoint.store import open_checkpoint
 from skensemble._compat.sklearn import (
     StrOptions,
@@ -24,12 +25,11 @@ from skensemble._compat.sklearn import (
     fit_context,
 )
 from skensemble._engine.progress import fit_task
+from skensemble._from_models import Reading, labelled, read_models
 from skensemble._members.checks import check_kind
 from skensemble._members.inputs import TrainingData
 from skensemble._members.spec import MemberSpec, draw_entropy, is_frozen, is_network, spawn_seeds
-from skensemble._reweight import CLASSIFIER_CONSTRAINTS, COMBINATION_CONSTRAINTS, Reweighted, learned
 from skensemble._search.networks import networks_of
-from skensemble._trained import Reading, labelled, read_models
 from skensemble._typing import MatrixLike
 
 

@@ -23,7 +23,7 @@ from skensemble._compat.scikeras import (
 )
 from skensemble._compat.sklearn import check_sample_weight, plain_transforms
 from skensemble._engine.backend import use_share_of_cores
-from skensemble._losses import NormalNLL
+from skensemble._keras_objects.losses import NormalNLL
 from skensemble._members.callback_factories import own_callbacks
 from skensemble._members.checks import check_classes_again, check_restored
 from skensemble._members.distribution import N_UNITS, check_distribution

@@ -20,7 +20,7 @@ from skensemble import (
     StackedKerasClassifier,
     io,
 )
-from skensemble._adapters import as_member
+from skensemble._wrappers.adapters import as_member
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(24, 3)).astype("float32")

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skensemble import EmbedCategories, KerasAveragingClassifier, KerasClassifier, KerasRegressor, io
-from skensemble._table_layers import embedding_size
+from skensemble._keras_objects.table_layers import embedding_size
 from skensemble.preprocessing import TableEncoder
 
 

@@ -33,16 +33,16 @@ PACKAGE = ROOT / "skensemble"
 # A file imports only from its own layer and from layers above it, and files of a layer do not import each other in a
 # circle. A folder is one layer.
 LAYERS = [
-    {"exceptions", "_files", "_layers", "_losses", "_numeric", "_table_layers", "_typing"},
+    {"exceptions", "_files", "_keras_objects", "_numeric", "_typing"},
     {"_compat"},
     {"_members"},
     {"_engine"},
     {"_checkpoint"},
-    {"wrappers", "_wrappers", "_heads", "_adapters"},
-    {"_export", "_routing", "_reweight", "_stopping"},
+    {"wrappers", "_wrappers", "_heads"},
+    {"_export"},
     {"_base", "_search"},
     {"io", "metrics", "model_selection", "preprocessing"},
-    {"_trained"},
+    {"_from_models"},
     {"_averaging", "_voting", "_snapshot", "_polyak", "_stacking"},
     {"_display"},
     {"__init__", "__main__"},

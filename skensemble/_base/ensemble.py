@@ -8,8 +8,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import MetadataRouter
 from sklearn.utils.validation import check_is_fitted
 
-from skensemble._adapters import as_member, keep_fit_arguments
 from skensemble._base.inputs import InputsMixin
+from skensemble._base.reweight import check_calibration, check_combination, learned, warn_if_changed
+from skensemble._base.routing import check_metadata, fit_metadata, make_router, split_metadata
 from skensemble._compat.seeds import seeded
 from skensemble._compat.sklearn import (
     CallbackSupportMixin,
@@ -24,9 +25,8 @@ from skensemble._members.checks import check_frozen_members
 from skensemble._members.pickling import PickledByName
 from skensemble._members.spec import unwrapped
 from skensemble._numeric.combination import Combination, first_weights
-from skensemble._reweight import check_calibration, check_combination, learned, warn_if_changed
-from skensemble._routing import check_metadata, fit_metadata, make_router, split_metadata
 from skensemble._typing import MatrixLike
+from skensemble._wrappers.adapters import as_member, keep_fit_arguments
 
 
 class BaseKerasEnsemble(InputsMixin, PickledByName, CallbackSupportMixin, BaseEstimator):

@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_consistent_length
 
 from skensemble._base.independent import check_weights_of_rows
+from skensemble._base.reweight import learn_combination
 from skensemble._compat.sklearn import check_sample_weight
 from skensemble._engine.further import (
     epochs_parameter,
@@ -23,7 +24,6 @@ from skensemble._members.checks import check_classes_again, check_restored
 from skensemble._members.inputs import TrainingData
 from skensemble._members.start import Start
 from skensemble._numeric.combination import normalize_weights
-from skensemble._reweight import learn_combination
 
 
 def train_further(ensemble, X, y, classes, sample_weight, epochs):

@@ -5,13 +5,13 @@ from functools import partial
 
 import numpy as np
 
+from skensemble._base.reweight import calibrates, greedy_weights_of, learn_combination, temperature_of
+from skensemble._base.stopping import ensemble_stopping, learn_stopping, stops_together
 from skensemble._engine.progress import fitted_as
 from skensemble._engine.training import fit_members
 from skensemble._members.spec import is_frozen, with_callbacks
 from skensemble._numeric.combination import normalize_weights
 from skensemble._numeric.selection import check_judged_rows, held_out_rows
-from skensemble._reweight import calibrates, greedy_weights_of, learn_combination, temperature_of
-from skensemble._stopping import ensemble_stopping, learn_stopping, stops_together
 
 
 def fit_independent(ensemble, members, data, task, *, fitted=(), left_out=None, checkpoint=None):

@@ -8,15 +8,15 @@ from sklearn.utils import Bunch
 from sklearn.utils.metadata_routing import MetadataRouter
 from sklearn.utils.validation import check_is_fitted
 
-from skensemble._adapters import as_member
 from skensemble._base.ensemble import BaseKerasEnsemble
+from skensemble._base.routing import fit_metadata, make_router, split_metadata
 from skensemble._checkpoint.store import keep_entropy
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._compat.sklearn import BaseComposition, InvalidParameterError, routing_enabled, tags_of
 from skensemble._members.checks import check_kind
 from skensemble._members.other_estimators import takes_any_shape, weight_parameter
 from skensemble._members.spec import MemberSpec, is_frozen, is_network, spawn_seeds, unwrapped
-from skensemble._routing import fit_metadata, make_router, split_metadata
+from skensemble._wrappers.adapters import as_member
 
 #: scikit-learn's word for a member that is left out.
 DROPPED = "drop"

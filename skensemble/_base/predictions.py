@@ -8,6 +8,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted
 
+from skensemble._base.reweight import learned
 from skensemble._compat.scikeras import is_one_hot_target
 from skensemble._engine.fitted import predict_distributions
 from skensemble._export import calibrated, vote_shares
@@ -17,7 +18,6 @@ from skensemble._members.target_warnings import warn_of_one_hot
 from skensemble._numeric.calibration import with_temperature
 from skensemble._numeric.combination import Uncertainty, combine, log_proba, majority_vote, split_entropy
 from skensemble._numeric.mixture import PredictionInterval, check_coverage, deviation, mixture_interval, split_variance
-from skensemble._reweight import learned
 from skensemble._typing import MatrixLike
 
 

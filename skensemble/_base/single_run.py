@@ -1,9 +1,9 @@
 """What ensembles of one run share: the network that is trained once."""
 
-from skensemble._adapters import as_member
 from skensemble._members.checks import check_member
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.spec import is_frozen
+from skensemble._wrappers.adapters import as_member
 from skensemble.wrappers import KerasClassifier, KerasRegressor
 
 

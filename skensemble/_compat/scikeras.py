@@ -43,8 +43,8 @@ from skensemble._compat.keras import (
 from skensemble._compat.private import private
 from skensemble._compat.seeds import count_model, seeded
 from skensemble._compat.sklearn import plain_transforms
-from skensemble._layers import select_before
-from skensemble._losses import MIN_VARIANCE
+from skensemble._keras_objects.ensemble_layers import select_before
+from skensemble._keras_objects.losses import MIN_VARIANCE
 from skensemble._numeric.host_rows import without_rows
 from skensemble._numeric.lazy_rows import LazyRows, placeholder
 from skensemble._numeric.sparse_rows import with_rows

@@ -26,7 +26,7 @@ from skensemble._engine.further import started
 from skensemble._engine.progress import KerasTask, Task
 from skensemble._engine.trajectory import KerasTrajectoryRecorder, TrajectoryRecorder
 from skensemble._engine.variables import read_state, write_state
-from skensemble._layers import put_columns
+from skensemble._keras_objects.ensemble_layers import put_columns
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.inputs import TrainingData
 from skensemble._members.output_check import checks_itself, initialize_checked

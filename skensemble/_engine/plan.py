@@ -25,7 +25,7 @@ from skensemble._engine.further import started
 from skensemble._engine.hyperparameters import free_signature
 from skensemble._engine.initial_values import BuiltNetwork, initialize_members
 from skensemble._engine.records import Variables
-from skensemble._layers import with_columns
+from skensemble._keras_objects.ensemble_layers import with_columns
 from skensemble._members.architecture import signature
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.inputs import TrainingData

@@ -9,9 +9,9 @@ import numpy as np
 
 from skensemble._compat.keras import Functional, all_layers, compile_arguments
 from skensemble._compat.python import find_stacklevel
+from skensemble._keras_objects.table_layers import InputColumns, filled_shape, with_one_input
 from skensemble._members.inputs import shortened
 from skensemble._numeric.host_rows import HostRows, chunks_of
-from skensemble._table_layers import InputColumns, filled_shape, with_one_input
 
 # Keras' own layers for which numbers are identifiers.
 _TAKE_CODES = (

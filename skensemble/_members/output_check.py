@@ -19,7 +19,7 @@ from skensemble._compat.scikeras import (
     initialize,
     new_values,
 )
-from skensemble._losses import NormalNLL
+from skensemble._keras_objects.losses import NormalNLL
 from skensemble._members.named_inputs import check_whole_numbers
 from skensemble._numeric.host_rows import HostRows
 

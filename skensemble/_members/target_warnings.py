@@ -8,7 +8,7 @@ from scipy.sparse import issparse
 from sklearn.exceptions import DataConversionWarning
 
 from skensemble._compat.python import find_stacklevel
-from skensemble._losses import MIN_VARIANCE
+from skensemble._keras_objects.losses import MIN_VARIANCE
 from skensemble._members.inside import is_inside_ensemble
 
 

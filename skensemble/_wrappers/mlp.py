@@ -2,7 +2,7 @@
 
 import keras
 
-from skensemble._table_layers import EmbedCategories
+from skensemble._keras_objects.table_layers import EmbedCategories
 
 
 def build_mlp(meta, hidden_layer_sizes=(100,), activation="relu", dropout=0.0):

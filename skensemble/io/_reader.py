@@ -19,8 +19,8 @@ from skensemble._engine.stacked import StackedMember, StackedMembers, estimator_
 from skensemble._engine.trajectory import EpochStates
 from skensemble._files.arrays import read_arrays
 from skensemble._files.strict_json import read_json
-from skensemble._layers import SelectColumns, WeightedAverage
-from skensemble._table_layers import EmbedCategories, InputColumns
+from skensemble._keras_objects.ensemble_layers import SelectColumns, WeightedAverage
+from skensemble._keras_objects.table_layers import EmbedCategories, InputColumns
 from skensemble.io._architecture import dry_build
 from skensemble.io._errors import FormatError, IntegrityError, PersistenceError
 from skensemble.io._fitted_state import check_attributes

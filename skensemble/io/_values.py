@@ -18,7 +18,7 @@ from scipy import stats
 from sklearn.utils import Bunch
 
 from skensemble._files.strict_json import MAX_DIGITS, write_json
-from skensemble._losses import NormalNLL
+from skensemble._keras_objects.losses import NormalNLL
 from skensemble._members.functions import by_name
 from skensemble.io._architecture import untrusted_names
 from skensemble.io._errors import FormatError, PersistenceError

@@ -7,7 +7,6 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from skensemble._adapters import as_member
 from skensemble._base.ensemble import BaseKerasEnsemble
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._engine.fitted import FittedMembers
@@ -16,6 +15,7 @@ from skensemble._engine.trajectory import EpochStates
 from skensemble._engine.variables import write_state
 from skensemble._files.strict_json import write_json
 from skensemble._members.loaded_anew import in_memory
+from skensemble._wrappers.adapters import as_member
 from skensemble.io._architecture import canonical_config, untrusted_names
 from skensemble.io._container import digest
 from skensemble.io._errors import PersistenceError

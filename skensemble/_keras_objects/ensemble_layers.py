@@ -1,4 +1,4 @@
-"""Keras layers that exported models are made of: `SelectColumns` before a network, `WeightedAverage` behind several."""
+"""Keras layers around the networks of an ensemble: `SelectColumns` before one, `WeightedAverage` after several."""
 
 import numbers
 from typing import Any

@@ -11,8 +11,8 @@ from sklearn.base import BaseEstimator, is_classifier
 from sklearn.frozen import FrozenEstimator
 
 from skensemble import io
-from skensemble._adapters import as_member
 from skensemble._base.ensemble import BaseKerasEnsemble
+from skensemble._base.reweight import Reweighted, learn_combination
 from skensemble._compat.keras import copy_architecture, copy_values, output_shape
 from skensemble._compat.scikeras import BaseWrapper, as_fitted
 from skensemble._compat.seeds import seeded
@@ -26,7 +26,7 @@ from skensemble._members.other_estimators import known_labels, last_step, unname
 from skensemble._members.output_check import takes_indicators
 from skensemble._members.spec import is_frozen, unwrapped
 from skensemble._numeric.combination import normalize_weights
-from skensemble._reweight import Reweighted, learn_combination
+from skensemble._wrappers.adapters import as_member
 from skensemble.io._not_restored import UNNAMED, NotRestored
 from skensemble.wrappers import KerasClassifier, KerasRegressor
 

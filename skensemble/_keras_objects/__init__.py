@@ -1,0 +1,1 @@
+"""Layers and losses of networks, which Keras saves by name."""

@@ -14,7 +14,8 @@ from skensemble import io
 from skensemble._adapters import as_member
 from skensemble._base.ensemble import BaseKerasEnsemble
 from skensemble._compat.keras import copy_architecture, copy_values, output_shape
-from skensemble._compat.scikeras import BaseWrapper, as_fitted
+from skensemble._compat.scikeras import BaseWrapper
+from skensemble._compat.scikeras_building import as_fitted
 from skensemble._compat.seeds import seeded
 from skensemble._compat.sklearn import tags_of
 from skensemble._engine.fitted import FittedMembers

@@ -8,7 +8,8 @@ import numpy as np
 from sklearn.base import clone
 
 from skensemble._compat.keras import build_optimizer
-from skensemble._compat.scikeras import BaseWrapper, given_model, rebuild_model
+from skensemble._compat.scikeras import BaseWrapper
+from skensemble._compat.scikeras_building import given_model, rebuild_model
 from skensemble._engine.backend import why_not_fusable
 from skensemble._engine.initial_values import KEPT, StartingValues
 from skensemble._engine.records import Variables

@@ -17,8 +17,8 @@ from skensemble._compat.scikeras import (
     encodes_features,
     fit_override,
     give_tags,
-    given_model,
 )
+from skensemble._compat.scikeras_building import given_model
 from skensemble._compat.sklearn import InvalidParameterError, is_of_kind
 from skensemble._members.inputs import Inputs, as_inputs
 from skensemble._members.other_estimators import known_labels, knows_positions, last_step, unnamed_columns

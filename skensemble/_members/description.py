@@ -13,7 +13,8 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skensemble._compat.keras import kept_values
-from skensemble._compat.scikeras import BaseWrapper, draws_new_values
+from skensemble._compat.scikeras import BaseWrapper
+from skensemble._compat.scikeras_building import draws_new_values
 from skensemble._members.frozen import cell_content, names_in, underlying
 from skensemble._members.spec import is_frozen
 

@@ -9,7 +9,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
 
-from skensemble._compat.scikeras import BaseWrapper, set_n_columns
+from skensemble._compat.scikeras import BaseWrapper
+from skensemble._compat.scikeras_building import set_n_columns
 from skensemble._members.callback_factories import OwnCallbacks, check_paths, own_callbacks
 from skensemble._members.inputs import Columns
 from skensemble._members.start import Start

@@ -25,8 +25,9 @@ from skensemble._compat.sklearn import (
 )
 from skensemble._engine.progress import fit_task
 from skensemble._members.checks import check_kind
+from skensemble._members.drawn import draw_entropy, spawn_seeds
 from skensemble._members.inputs import TrainingData
-from skensemble._members.spec import MemberSpec, draw_entropy, is_frozen, is_network, spawn_seeds
+from skensemble._members.spec import MemberSpec, is_frozen, is_network
 from skensemble._reweight import CLASSIFIER_CONSTRAINTS, COMBINATION_CONSTRAINTS, Reweighted, learned
 from skensemble._search.networks import networks_of
 from skensemble._trained import Reading, labelled, read_models

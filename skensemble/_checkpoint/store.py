@@ -33,7 +33,7 @@ from skensemble._engine.stacked import StackedMember, StackedMembers, estimator_
 from skensemble._engine.variables import read_state, write_state
 from skensemble._files.atomic import sweep
 from skensemble._members.description import describe, digest_text
-from skensemble._members.spec import draw_entropy
+from skensemble._members.drawn import draw_entropy
 
 try:
     import fcntl

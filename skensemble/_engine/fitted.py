@@ -15,8 +15,8 @@ from skensemble._engine.stacked import BuiltMember, FittedMember, StackedMember
 from skensemble._members.distribution import check_all_or_none, decode_scales, has_scales
 from skensemble._members.encoders import decode_outputs
 from skensemble._members.inputs import as_inputs
-from skensemble._members.loaded_anew import LoadedAnew
-from skensemble._members.named_inputs import check_whole_numbers
+from skensemble._members.lazy_networks import LoadedAnew
+from skensemble._members.network_inputs import check_whole_numbers
 from skensemble._members.other_estimators import known_labels, last_step, predict_distribution, predict_other
 from skensemble._members.pickling import CheckedPickling
 from skensemble._members.spec import unwrapped

@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from skensemble._compat.keras import kept_values
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._compat.scikeras_building import draws_new_values
-from skensemble._members.frozen import cell_content, names_in, underlying
+from skensemble._members.hashables import cell_content, names_in, underlying
 from skensemble._members.spec import is_frozen
 
 Text = Callable[[Any], str]

@@ -20,8 +20,8 @@ from skensemble._compat.scikeras import (
     is_one_hot_target,
 )
 from skensemble._compat.sklearn import plain_transforms
-from skensemble._members.checks import check_indicators
 from skensemble._members.distribution import has_scales
+from skensemble._members.targets import check_indicators
 
 
 class Unchanged(BaseEstimator):

@@ -12,7 +12,7 @@ from skensemble._compat.scikeras import ScikerasClassifier, encode_target, has_o
 from skensemble._compat.scikeras_building import check_builds_anew, given_model, initialize, new_values
 from skensemble._losses import NormalNLL
 from skensemble._members.distribution import has_scales
-from skensemble._members.named_inputs import check_whole_numbers
+from skensemble._members.network_inputs import check_whole_numbers
 from skensemble._numeric.host_rows import HostRows
 
 # Keras' activations by what their outputs are. Nothing is known about others, and they are not checked.

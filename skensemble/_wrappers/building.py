@@ -18,8 +18,8 @@ from skensemble._compat.scikeras_building import (
     own_build_function,
 )
 from skensemble._compat.seeds import seeded
-from skensemble._members.inside import is_inside_ensemble
-from skensemble._members.named_inputs import on_one_input
+from skensemble._members.inside_ensemble import is_inside_ensemble
+from skensemble._members.network_inputs import on_one_input
 from skensemble._members.output_check import check_output
 from skensemble._wrappers.inputs import columns_of
 from skensemble._wrappers.mlp import build_mlp

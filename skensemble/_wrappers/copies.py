@@ -3,7 +3,7 @@
 from skensemble._compat.keras import build_optimizer
 from skensemble._compat.scikeras_building import given_model
 from skensemble._members.callback_factories import picklable
-from skensemble._members.model_instance import initializer_seeds, set_initializer_seeds
+from skensemble._members.given_models import initializer_seeds, set_initializer_seeds
 from skensemble._members.pickling import CheckedPickling
 
 

@@ -21,7 +21,7 @@ from skensemble._members.inputs import (
     refuse_streams,
     texts_refused,
 )
-from skensemble._members.named_inputs import check_whole_numbers
+from skensemble._members.network_inputs import check_whole_numbers
 from skensemble._numeric.lazy_rows import LazyRows, placeholder
 
 

@@ -13,7 +13,7 @@ from skensemble._engine.records import Data
 from skensemble._engine.single import fit_single, predict_single
 from skensemble._members.encoders import encode_class_weight, encode_validation_data
 from skensemble._members.fit_arguments import FitArguments
-from skensemble._members.inside import is_inside_ensemble
+from skensemble._members.inside_ensemble import is_inside_ensemble
 from skensemble._numeric.host_rows import chunks_of, without_rows
 from skensemble._numeric.lazy_rows import LazyRows, is_lazily_indexed
 

@@ -27,11 +27,22 @@ from skensemble._compat.sklearn import HasMethods, Interval, RealNotInt, StrOpti
 from skensemble._engine.fitted import FittedMembers
 from skensemble._from_models import Reading, labelled, read_models
 from skensemble._members.checks import check_member, check_takes_columns
-from skensemble._members.drawn_params import check_distributions, draw_params, with_params
-from skensemble._members.drawn_rows import count_columns, count_rows, draw_rows, rows_left_out, validation_rows
+from skensemble._members.drawn import (
+    check_param_distributions,
+    count_columns,
+    count_rows,
+    draw_columns,
+    draw_entropy,
+    draw_params,
+    draw_rows,
+    rows_left_out,
+    spawn_seeds,
+    validation_rows,
+    with_params,
+)
 from skensemble._members.inputs import TrainingData
 from skensemble._members.other_estimators import without_network_seed
-from skensemble._members.spec import MemberSpec, draw_columns, draw_entropy, is_frozen, is_network, spawn_seeds
+from skensemble._members.spec import MemberSpec, is_frozen, is_network
 from skensemble._numeric.conformal import adaptive_scores, jackknife_interval, jackknife_sets
 from skensemble._numeric.mixture import PredictionInterval, check_coverage
 from skensemble._typing import MatrixLike
@@ -119,7 +130,7 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
         classifier = is_classifier(self)
         self._check_members(classifier)
         metadata = self._member_metadata(sample_weight, params)
-        check_distributions(self._given, self.param_distributions)
+        check_param_distributions(self._given, self.param_distributions)
         draws = self._draws_rows(len(X))
         check_stopping(self, draws=draws, is_fitted_already=self._is_fitted_already())
         n_columns = count_columns(self.max_features, X.row_shape)

@@ -11,8 +11,9 @@ import numpy as np
 from keras import layers, ops
 
 from skensemble._compat.keras import copy_architecture, copy_values
-from skensemble._compat.scikeras import BaseWrapper, ScikerasClassifier, has_own_encoders, has_scales
+from skensemble._compat.scikeras import BaseWrapper, ScikerasClassifier, has_own_encoders
 from skensemble._members.architecture import why_not_from_configuration
+from skensemble._members.distribution import has_scales
 from skensemble._numeric.combination import HALF_TOLERANCE, SMALLEST_PROBABILITY
 
 FINAL_NAME = "final_estimator"

@@ -14,14 +14,15 @@ from skensemble import io
 from skensemble._base.ensemble import BaseKerasEnsemble
 from skensemble._base.reweight import Reweighted, learn_combination
 from skensemble._compat.keras import copy_architecture, copy_values, output_shape
-from skensemble._compat.scikeras import BaseWrapper, as_fitted
+from skensemble._compat.scikeras import BaseWrapper
+from skensemble._compat.scikeras_building import as_fitted
 from skensemble._compat.seeds import seeded
 from skensemble._compat.sklearn import tags_of
 from skensemble._engine.fitted import FittedMembers
 from skensemble._members.architecture import why_not_from_configuration
 from skensemble._members.checks import check_kind, check_member
 from skensemble._members.encoders import is_categorical_crossentropy
-from skensemble._members.loaded_anew import LoadedAnew, without_model
+from skensemble._members.lazy_networks import LoadedAnew, without_model
 from skensemble._members.other_estimators import known_labels, last_step, unnamed_columns
 from skensemble._members.output_check import takes_indicators
 from skensemble._members.spec import is_frozen, unwrapped

@@ -36,10 +36,11 @@ from skensemble._engine.trajectory import EpochStates, Trajectory
 from skensemble._engine.variables import read_state
 from skensemble._from_models import Reading, labelled, read_models
 from skensemble._members.architecture import describe_architecture
+from skensemble._members.drawn import spawn_seeds
 from skensemble._members.fit_arguments import DEFAULT_BATCH_SIZE
 from skensemble._members.inputs import TrainingData
 from skensemble._members.rollback import unchanged_on_error
-from skensemble._members.spec import MemberSpec, spawn_seeds, unwrapped
+from skensemble._members.spec import MemberSpec, unwrapped
 from skensemble._numeric.combination import (
     average_variables,
     checkpoint_weights,

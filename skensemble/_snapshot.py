@@ -23,8 +23,9 @@ from skensemble._compat.sklearn import HasMethods, Interval, StrOptions, fit_con
 from skensemble._engine.progress import fitted_as
 from skensemble._engine.training import fit_trajectory
 from skensemble._engine.trajectory import Trajectory
+from skensemble._members.drawn import spawn_seeds
 from skensemble._members.inputs import TrainingData
-from skensemble._members.spec import MemberSpec, spawn_seeds
+from skensemble._members.spec import MemberSpec
 from skensemble._numeric.combination import first_weights, normalize_weights
 from skensemble._numeric.schedules import SCHEDULES, cycle_ends, cyclic_rates
 from skensemble._numeric.selection import held_out_rows

@@ -41,9 +41,10 @@ from skensemble._engine.training import fit_members
 from skensemble._export import FINAL_NAME, as_rows_of_numbers, check_network, final_output
 from skensemble._heads import MERGES, Head, KerasHeadClassifier, KerasHeadRegressor
 from skensemble._members.checks import check_kind
+from skensemble._members.drawn import spawn_seeds
 from skensemble._members.inputs import Inputs, TrainingData
 from skensemble._members.other_estimators import known_labels, knows_positions, unnamed_columns, weight_parameter
-from skensemble._members.spec import MemberSpec, is_frozen, is_network, spawn_seeds, unwrapped, with_callbacks
+from skensemble._members.spec import MemberSpec, is_frozen, is_network, unwrapped, with_callbacks
 from skensemble._numeric.combination import align_classes, log_proba
 from skensemble._numeric.host_rows import without_rows
 from skensemble._numeric.sparse_rows import dense_or_rows

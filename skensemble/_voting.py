@@ -27,8 +27,9 @@ from skensemble._compat.sklearn import (
 from skensemble._engine.progress import fit_task
 from skensemble._from_models import Reading, labelled, read_models
 from skensemble._members.checks import check_kind
+from skensemble._members.drawn import draw_entropy, spawn_seeds
 from skensemble._members.inputs import TrainingData
-from skensemble._members.spec import MemberSpec, draw_entropy, is_frozen, is_network, spawn_seeds
+from skensemble._members.spec import MemberSpec, is_frozen, is_network
 from skensemble._search.networks import networks_of
 from skensemble._typing import MatrixLike
 

@@ -11,30 +11,22 @@ from sklearn.utils import ClassifierTags, RegressorTags
 from sklearn.utils.validation import check_is_fitted
 
 from skensemble._compat.keras import output_shape
-from skensemble._compat.scikeras import (
-    OLD_TAGS_HIDDEN,
-    ScikerasClassifier,
-    ScikerasRegressor,
-    build_from_rows,
-    decode_outputs,
-    decode_scales,
-    fit_callbacks,
-    has_scales,
-)
+from skensemble._compat.scikeras import OLD_TAGS_HIDDEN, ScikerasClassifier, ScikerasRegressor, fit_callbacks
+from skensemble._compat.scikeras_building import build_from_rows
 from skensemble._compat.sklearn import check_sample_weight, plain_transforms
 from skensemble._engine.backend import use_share_of_cores
 from skensemble._keras_objects.losses import NormalNLL
 from skensemble._members.callback_factories import own_callbacks
-from skensemble._members.checks import check_classes_again, check_restored
-from skensemble._members.distribution import N_UNITS, check_distribution
-from skensemble._members.encoders import LabelEncoder, ValueEncoder
+from skensemble._members.checks import check_restored
+from skensemble._members.distribution import N_UNITS, check_distribution, decode_scales, has_scales
+from skensemble._members.encoders import LabelEncoder, ValueEncoder, decode_outputs
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.inputs import refuse_streams
-from skensemble._members.named_inputs import check_whole_numbers, warn_of_codes
+from skensemble._members.network_inputs import check_whole_numbers, warn_of_codes
 from skensemble._members.rollback import unchanged_on_error
 from skensemble._members.rows import sample_indices_of, with_mean_one
 from skensemble._members.spec import MemberSpec
-from skensemble._members.target_warnings import warn_of_one_hot, warn_of_small_targets
+from skensemble._members.targets import check_classes_again, warn_of_one_hot, warn_of_small_targets
 from skensemble._numeric.combination import log_proba
 from skensemble._typing import MatrixLike
 from skensemble._wrappers.building import BuildingMixin

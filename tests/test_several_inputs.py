@@ -16,7 +16,7 @@ from skensemble import (
     KerasRegressor,
     io,
 )
-from skensemble._members.named_inputs import check_whole_numbers
+from skensemble._members.network_inputs import check_whole_numbers
 
 N_KINDS = 5
 PIXELS = [f"p{i}" for i in range(16)]

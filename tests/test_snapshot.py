@@ -16,7 +16,7 @@ from skensemble import (
     SnapshotEnsembleRegressor,
 )
 from skensemble._engine import program_cache
-from skensemble._members.spec import spawn_seeds
+from skensemble._members.drawn import spawn_seeds
 from skensemble._numeric.selection import held_out_rows
 
 # Rounding of float32 that has grown over some steps of training.

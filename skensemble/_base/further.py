@@ -20,9 +20,10 @@ from skensemble._engine.further import (
 )
 from skensemble._engine.progress import fit_task
 from skensemble._engine.training import fit_members
-from skensemble._members.checks import check_classes_again, check_restored
+from skensemble._members.checks import check_restored
 from skensemble._members.inputs import TrainingData
-from skensemble._members.start import Start
+from skensemble._members.spec import Start
+from skensemble._members.targets import check_classes_again
 from skensemble._numeric.combination import normalize_weights
 
 

@@ -14,8 +14,9 @@ from skensemble._checkpoint.store import keep_entropy
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._compat.sklearn import BaseComposition, InvalidParameterError, routing_enabled, tags_of
 from skensemble._members.checks import check_kind
+from skensemble._members.drawn import spawn_seeds
 from skensemble._members.other_estimators import takes_any_shape, weight_parameter
-from skensemble._members.spec import MemberSpec, is_frozen, is_network, spawn_seeds, unwrapped
+from skensemble._members.spec import MemberSpec, is_frozen, is_network, unwrapped
 from skensemble._wrappers.adapters import as_member
 
 #: scikit-learn's word for a member that is left out.

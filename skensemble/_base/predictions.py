@@ -12,9 +12,8 @@ from skensemble._base.reweight import learned
 from skensemble._compat.scikeras import is_one_hot_target
 from skensemble._engine.fitted import predict_distributions
 from skensemble._export import calibrated, vote_shares
-from skensemble._members.checks import check_indicators
 from skensemble._members.distribution import check_distributions
-from skensemble._members.target_warnings import warn_of_one_hot
+from skensemble._members.targets import check_indicators, warn_of_one_hot
 from skensemble._numeric.calibration import with_temperature
 from skensemble._numeric.combination import Uncertainty, combine, log_proba, majority_vote, split_entropy
 from skensemble._numeric.mixture import PredictionInterval, check_coverage, deviation, mixture_interval, split_variance

@@ -21,9 +21,9 @@ from skensemble._compat.sklearn import (
 )
 from skensemble._engine.fitted import predict_members
 from skensemble._engine.stacked import StackedMember
-from skensemble._members.checks import check_indicators
 from skensemble._members.rollback import unchanged_on_error
 from skensemble._members.spec import unwrapped
+from skensemble._members.targets import check_indicators
 from skensemble._numeric.calibration import fit_temperature
 from skensemble._numeric.combination import combine, combine_where, first_weights, normalize_weights
 from skensemble._numeric.selection import greedy_weights

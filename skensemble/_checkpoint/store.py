@@ -24,7 +24,8 @@ from skensemble._checkpoint.state_file import (
     write_state_file,
 )
 from skensemble._compat.python import find_stacklevel
-from skensemble._compat.scikeras import encode_features, fit_override, given_callbacks, history_of, initialize
+from skensemble._compat.scikeras import encode_features, fit_override, given_callbacks, history_of
+from skensemble._compat.scikeras_building import initialize
 from skensemble._compat.seeds import seeded
 from skensemble._engine.records import Variables
 from skensemble._engine.results import MemberResult
@@ -32,7 +33,7 @@ from skensemble._engine.stacked import StackedMember, StackedMembers, estimator_
 from skensemble._engine.variables import read_state, write_state
 from skensemble._files.atomic import sweep
 from skensemble._members.description import describe, digest_text
-from skensemble._members.spec import draw_entropy
+from skensemble._members.drawn import draw_entropy
 
 try:
     import fcntl

@@ -1,1 +1,1 @@
-"""What is private in other packages, or differs between their versions: a file for each package."""
+"""What is private in other packages, or differs between their versions: a file or two for each package."""

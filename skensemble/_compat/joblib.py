@@ -12,34 +12,23 @@ from joblib.pool import PicklingPool
 
 from skensemble._compat.private import is_missing, private
 
-__all__ = [
-    "count_workers",
-    "died",
-    "forks",
-    "how_to_return",
-    "in_memory",
-    "is_worker",
-    "lost_data",
-    "open_memmap",
-    "received",
-    "spread",
-    "worker_cores",
-]
-
 # joblib 1.4 to 1.6: what it does itself, for loky's workers, with an array that is a part of a memory map.
 backing_memmap = private("joblib._memmapping_reducer", "_get_backing_memmap")
 reduce_memmap = private("joblib._memmapping_reducer", "_reduce_memmap_backed")
-# joblib 1.4 to 1.6 with its loky: raised where a worker was killed.
-TerminatedWorkerError = private("joblib.externals.loky.process_executor", "TerminatedWorkerError", OSError)
+# joblib 1.4 to 1.6, its loky.
 _loky = private("joblib.externals.loky", "process_executor", object())
 
-# distributed 2024 to 2026, ray 2: what they raise when workers died too often, or took data with them.
-_DIED = (
-    ("distributed", ("KilledWorker",)),
-    ("distributed.client", ("FutureCancelledError",)),
-    ("ray.exceptions", ("ActorDiedError", "ActorUnavailableError", "NodeDiedError", "RayActorError")),
-    ("ray.exceptions", ("ObjectLostError", "OutOfMemoryError", "WorkerCrashedError")),
-)
+# joblib 1.4 to 1.6, distributed 2024 to 2026, ray 2: what they raise when workers died, or took data with them.
+_DIED = {
+    "joblib.externals.loky.process_executor": ("TerminatedWorkerError",),
+    "distributed": ("KilledWorker",),
+    "distributed.client": ("FutureCancelledError",),
+    "ray.exceptions": (
+        *("ActorDiedError", "ActorUnavailableError", "NodeDiedError", "RayActorError"),
+        *("ObjectLostError", "OutOfMemoryError", "WorkerCrashedError"),
+    ),
+}
+_LOST_DATA = {"distributed.client": ("FutureCancelledError",)}
 
 
 def forks(n_jobs):
@@ -187,14 +176,15 @@ def lost_data(error):
 
     Dask itself trains again what was trained there, but cannot restore what was scattered.
     """
-    kind = getattr(sys.modules.get("distributed.client"), "FutureCancelledError", None)  # distributed 2024 to 2026
-    return kind is not None and isinstance(error, kind)
+    return _is_one_of(error, _LOST_DATA)
 
 
 def died(error):
     """Whether an error says that a worker died."""
-    kinds = [TerminatedWorkerError] if TerminatedWorkerError is not OSError else []
-    for module, names in _DIED:
-        if module in sys.modules:
-            kinds += [getattr(sys.modules[module], name) for name in names if hasattr(sys.modules[module], name)]
-    return isinstance(error, tuple(kinds))
+    return _is_one_of(error, _DIED)
+
+
+def _is_one_of(error, names):
+    """Whether an error is of a class that `names` has, by module; modules that were not imported did not raise it."""
+    classes = [getattr(sys.modules.get(module), name, None) for module in names for name in names[module]]
+    return isinstance(error, tuple(kind for kind in classes if kind is not None))

@@ -15,38 +15,6 @@ import numpy as np
 from skensemble._compat.private import is_missing, private
 from skensemble._compat.seeds import SEED_LOCK, get_keras_global, seeded, set_keras_global
 
-__all__ = [
-    "KERAS_WRAPPERS",
-    "Functional",
-    "all_layers",
-    "batch_norm_layers",
-    "build_optimizer",
-    "built_without_memory",
-    "compile_arguments",
-    "compiled_objects",
-    "copy_architecture",
-    "copy_from_config",
-    "copy_values",
-    "copy_with_new_values",
-    "created_variables",
-    "excluded_from_weight_decay",
-    "find_trained_layer",
-    "follows_schedule",
-    "given_losses_and_metrics",
-    "is_default_hook",
-    "kept_values",
-    "layer_output_shapes",
-    "model_config",
-    "model_from_config",
-    "output_keys",
-    "output_layer",
-    "output_shape",
-    "own_variables",
-    "recorded_initializers",
-    "row_products",
-    "traces_steps",
-]
-
 #: Estimators of Keras' own that train a network.
 KERAS_WRAPPERS = keras.wrappers.SKLearnClassifier | keras.wrappers.SKLearnRegressor | keras.wrappers.SKLearnTransformer
 
@@ -398,22 +366,13 @@ def _copy_assets(layer, twin):
 def created_variables():
     """Yield a function that returns those variables created in the block that still exist."""
     created = []
-    original = keras.Variable.__init__
-
-    def recording(variable, *args, **kwargs):
-        original(variable, *args, **kwargs)
-        created.append(weakref.ref(variable))
 
     def alive():
         gc.collect()
         return [variable for reference in created if (variable := reference()) is not None]
 
-    with SEED_LOCK:
-        keras.Variable.__init__ = recording
-        try:
-            yield alive
-        finally:
-            keras.Variable.__init__ = original
+    with _noted_variables(lambda variable, _: created.append(weakref.ref(variable))):
+        yield alive
 
 
 @contextmanager
@@ -422,15 +381,23 @@ def recorded_initializers():
 
     Keras 3 keeps the initializer of a variable only while its value is deferred.
     """
-    record, original = {}, keras.Variable.__init__
+    record = {}
+    with _noted_variables(lambda variable, initializer: record.update({id(variable): initializer})):
+        yield record
 
-    def recording(variable, initializer, *args, **kwargs):
+
+@contextmanager
+def _noted_variables(note):
+    """Call `note` with each variable created in the block, and with what it was created from."""
+    original = keras.Variable.__init__
+
+    def noting(variable, initializer, *args, **kwargs):
         original(variable, initializer, *args, **kwargs)
-        record[id(variable)] = initializer
+        note(variable, initializer)
 
     with SEED_LOCK:
-        keras.Variable.__init__ = recording
+        keras.Variable.__init__ = noting
         try:
-            yield record
+            yield
         finally:
             keras.Variable.__init__ = original

@@ -11,8 +11,6 @@ import numpy as np
 
 from skensemble._compat.private import is_missing, private
 
-__all__ = ["SEED_LOCK", "count_model", "get_keras_global", "keras_settings", "seeded", "seeded_fit", "set_keras_global"]
-
 # Keras 3.8 to 3.15: no public way to read or restore the generator of `keras.random`, nor to build without values.
 # Keras draws default seeds by the module `random` of this module.
 _seed_generator = private("keras.src.random", "seed_generator")

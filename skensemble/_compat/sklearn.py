@@ -9,33 +9,6 @@ from sklearn.utils import get_tags
 
 from skensemble._compat.private import private, refusing
 
-__all__ = [
-    "BaseComposition",
-    "CallbackSupportMixin",
-    "HasMethods",
-    "Interval",
-    "InvalidParameterError",
-    "RealNotInt",
-    "StrOptions",
-    "VisualBlock",
-    "begin_callbacks",
-    "callbacks_torn_down",
-    "check_feature_names",
-    "check_feature_names_in",
-    "check_method_params",
-    "check_sample_weight",
-    "fit_context",
-    "is_of_kind",
-    "own_request",
-    "plain_transforms",
-    "put_curve_scorer",
-    "raise_for_params",
-    "routing_enabled",
-    "safe_indexing",
-    "tags_of",
-    "validate_parameter_constraints",
-]
-
 safe_indexing = private("sklearn.utils", "_safe_indexing")  # scikit-learn 0.22 to 1.9: documented, but private
 raise_for_params = private("sklearn.utils.metadata_routing", "_raise_for_params")  # scikit-learn 1.4 to 1.9
 routing_enabled = private("sklearn.utils.metadata_routing", "_routing_enabled")  # scikit-learn 1.3 to 1.9

@@ -12,7 +12,7 @@ from skensemble._compat.python import find_stacklevel
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._engine.fitted import FittedMembers
 from skensemble._engine.stacked import BuiltMember, FittedMember, StackedMember
-from skensemble._members.loaded_anew import LoadedAnew
+from skensemble._members.lazy_networks import LoadedAnew
 from skensemble._members.spec import is_frozen, unwrapped
 
 

@@ -15,7 +15,7 @@ from skensemble._engine.results import MemberResult
 from skensemble._engine.stacked import FittedMember
 from skensemble._engine.trajectory import TrajectoryRecorder
 from skensemble._members.inputs import TrainingData
-from skensemble._members.inside import inside_ensemble
+from skensemble._members.inside_ensemble import inside_ensemble
 from skensemble._members.spec import MemberSpec
 from skensemble.exceptions import NotFusableError
 

@@ -7,23 +7,16 @@ import keras
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skensemble._compat.scikeras import (
-    BaseWrapper,
-    decode_outputs,
-    decode_scales,
-    encode_features,
-    encodes_features,
-    fit_callbacks,
-    has_scales,
-)
+from skensemble._compat.scikeras import BaseWrapper, encode_features, encodes_features, fit_callbacks
 from skensemble._engine.backend import why_not_fusable
 from skensemble._engine.forward import forward, forward_alone, stack_values
 from skensemble._engine.hyperparameters import free_signature
 from skensemble._engine.stacked import BuiltMember, FittedMember, StackedMember
-from skensemble._members.distribution import check_all_or_none
+from skensemble._members.distribution import check_all_or_none, decode_scales, has_scales
+from skensemble._members.encoders import decode_outputs
 from skensemble._members.inputs import as_inputs
-from skensemble._members.loaded_anew import LoadedAnew
-from skensemble._members.named_inputs import check_whole_numbers
+from skensemble._members.lazy_networks import LoadedAnew
+from skensemble._members.network_inputs import check_whole_numbers
 from skensemble._members.other_estimators import known_labels, last_step, predict_distribution, predict_other
 from skensemble._members.pickling import CheckedPickling
 from skensemble._members.spec import unwrapped

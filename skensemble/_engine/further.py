@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator
 from skensemble._engine.records import Variables
 from skensemble._engine.stacked import FittedMember, History, StackedMember, estimator_of
 from skensemble._engine.variables import read_state
-from skensemble._members.start import Start
+from skensemble._members.spec import Start
 
 
 def start_of(member: FittedMember, classes: np.ndarray | None) -> Start:

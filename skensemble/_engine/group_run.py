@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from skensemble._compat.scikeras import history_of, rebuild_model
+from skensemble._compat.scikeras import history_of
+from skensemble._compat.scikeras_building import rebuild_model
 from skensemble._engine.backend import get_program
 from skensemble._engine.group_fit import GroupFit
 from skensemble._engine.initial_values import KEPT

@@ -17,13 +17,14 @@ import keras
 import numpy as np
 
 from skensemble._compat.keras import recorded_initializers
-from skensemble._compat.scikeras import BaseWrapper, rebuild_model
+from skensemble._compat.scikeras import BaseWrapper
+from skensemble._compat.scikeras_building import rebuild_model
 from skensemble._compat.seeds import seeded
 from skensemble._engine.records import Variables
 from skensemble._engine.variables import read_state
-from skensemble._members.alike import network_keys, take_over
 from skensemble._members.architecture import signature
 from skensemble._members.output_check import initialize_checked
+from skensemble._members.same_network import network_keys, take_over
 from skensemble.exceptions import NotFusableError
 
 # Starting values that are kept for copies of one network take at most about this many bytes.

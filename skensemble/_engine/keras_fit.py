@@ -9,7 +9,6 @@ from skensemble._compat.keras import build_optimizer
 from skensemble._compat.keras_optimizer import build_before_fit
 from skensemble._compat.scikeras import (
     BaseWrapper,
-    built_before_checks,
     encode_features,
     encode_target,
     extra_fit_callbacks,
@@ -17,9 +16,10 @@ from skensemble._compat.scikeras import (
     fit_initialized,
     fit_override,
     given_callbacks,
-    new_values,
+    has_own_model_check,
     without_own_seed,
 )
+from skensemble._compat.scikeras_building import built_before_checks, new_values
 from skensemble._compat.seeds import seeded_fit
 from skensemble._compat.sklearn import plain_transforms
 from skensemble._engine.further import started
@@ -29,7 +29,7 @@ from skensemble._engine.variables import read_state, write_state
 from skensemble._keras_objects.ensemble_layers import put_columns
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.inputs import TrainingData
-from skensemble._members.output_check import checks_itself, initialize_checked
+from skensemble._members.output_check import initialize_checked
 from skensemble._members.rows import SampleIndices, row_weights, sample_indices_of, with_mean_one
 from skensemble._members.spec import MemberSpec
 from skensemble._numeric.host_rows import take_rows, without_rows
@@ -52,7 +52,7 @@ def fit_with_keras(
     member = spec.new_estimator()
     arguments = FitArguments.of(member)
     with seeded_fit(spec.order_seed), without_own_seed(member), given_callbacks(member, spec.callbacks):
-        own_fit = checks_itself(member) or fit_override(member) is not None
+        own_fit = has_own_model_check(member) or fit_override(member) is not None
         if own_fit and spec.takes_all_data and spec.start is None and recorder is None and not task.is_watched:
             return _fit_itself(member, spec, arguments, data)
         # On all rows, so that the member knows classes that its own rows lack.

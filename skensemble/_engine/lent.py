@@ -8,12 +8,13 @@ import numpy as np
 from sklearn.base import clone
 
 from skensemble._compat.keras import build_optimizer
-from skensemble._compat.scikeras import BaseWrapper, given_model, rebuild_model
+from skensemble._compat.scikeras import BaseWrapper
+from skensemble._compat.scikeras_building import given_model, rebuild_model
 from skensemble._engine.backend import why_not_fusable
 from skensemble._engine.initial_values import KEPT, StartingValues
 from skensemble._engine.records import Variables
 from skensemble._engine.variables import write_state
-from skensemble._members.inside import inside_ensemble, is_inside_ensemble
+from skensemble._members.inside_ensemble import inside_ensemble, is_inside_ensemble
 
 _LARGEST_SEED = 2**31 - 1
 

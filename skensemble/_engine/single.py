@@ -9,7 +9,8 @@ import keras
 import numpy as np
 
 from skensemble._compat.keras import row_orders
-from skensemble._compat.scikeras import BaseWrapper, fit_callbacks, rebuild_model
+from skensemble._compat.scikeras import BaseWrapper, fit_callbacks
+from skensemble._compat.scikeras_building import rebuild_model
 from skensemble._compat.seeds import count_model
 from skensemble._engine.backend import load_data, why_not_fusable
 from skensemble._engine.callbacks import MemberCallbacks, why_not_per_epoch

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 
 from skensemble._compat.keras import build_optimizer
-from skensemble._compat.scikeras import rebuild_model, replace_model
+from skensemble._compat.scikeras_building import rebuild_model, replace_model
 from skensemble._engine.forward import forward, forward_alone, stack_values
 from skensemble._engine.records import Variables
 from skensemble._engine.variables import write_state

@@ -18,8 +18,8 @@ from skensemble._engine.results import MemberResult, TrainedMembers, TrainedRun
 from skensemble._engine.stacked import StackedMember, estimator_of
 from skensemble._engine.trajectory import Trajectory, TrajectoryRecorder
 from skensemble._engine.workers import check_backend, fit_parts, parts_of
+from skensemble._members.given_models import check_models
 from skensemble._members.inputs import TrainingData, as_inputs
-from skensemble._members.model_instance import check_models
 from skensemble._members.spec import MemberSpec, knowing_columns, with_callbacks
 
 

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 from sklearn.base import clone
 
-from skensemble._compat.scikeras import BaseWrapper, fit_callbacks, history_of, rebuild_model, replace_model
+from skensemble._compat.scikeras import BaseWrapper, fit_callbacks, history_of
+from skensemble._compat.scikeras_building import rebuild_model, replace_model
 from skensemble._engine.callbacks import MemberCallbacks, share_reading
 from skensemble._engine.checkpoints import GroupCheckpoint
 from skensemble._engine.group_run import GroupRun, Logs, log_values

@@ -26,9 +26,9 @@ from skensemble._engine.transfer import (
     without_networks,
 )
 from skensemble._engine.work import count_work
-from skensemble._members.functions import Registered, put_functions_back
 from skensemble._members.inputs import TrainingData
 from skensemble._members.spec import MemberSpec
+from skensemble._members.user_functions import Registered, put_functions_back
 
 # An error names at most this many members.
 _MOST_NAMES = 10

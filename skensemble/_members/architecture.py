@@ -20,7 +20,7 @@ from skensemble._compat.keras import (
     excluded_from_weight_decay,
     given_losses_and_metrics,
 )
-from skensemble._members.frozen import WRAPPED, attributes, freeze, freeze_attribute, is_keras, is_plain, own_state
+from skensemble._members.hashables import WRAPPED, attributes, freeze, freeze_attribute, is_keras, is_plain, own_state
 from skensemble.exceptions import NotFusableError
 
 #: Keys of a configuration under which a string is the name of a layer.

@@ -17,8 +17,8 @@ from skensemble._compat.scikeras import (
     encodes_features,
     fit_override,
     give_tags,
-    given_model,
 )
+from skensemble._compat.scikeras_building import given_model
 from skensemble._compat.sklearn import InvalidParameterError, is_of_kind
 from skensemble._members.inputs import Inputs, as_inputs
 from skensemble._members.other_estimators import known_labels, knows_positions, last_step, unnamed_columns
@@ -165,29 +165,6 @@ def check_frozen_members(
             )
         if classes is not None and hasattr(fitted, "classes_"):
             _check_frozen_classes(i, fitted, classes)
-
-
-def check_indicators(y: np.ndarray, n_labels: int | None = None) -> None:
-    """Raise where y, with several columns, is no matrix of 0 and 1 with so many columns; None for any number."""
-    shape, values = np.shape(y), np.unique(y)
-    if len(shape) != 2 or (n_labels is not None and shape[1] != n_labels):
-        raise ValueError(
-            f"`y` must have the columns of fit: got rows of shape {shape[1:]}, in fit they had {n_labels} labels."
-        )
-    if values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
-        raise ValueError(
-            f"`y` with several columns must be an indicator matrix of 0 and 1: got the values {values.tolist()}. Make "
-            "1 what is there, and 0 what is not."
-        )
-
-
-def check_classes_again(classes: Any, known: np.ndarray) -> None:
-    """Raise where training goes on with other `classes` than it began with."""
-    if not np.array_equal(np.unique(classes), np.unique(known)):
-        raise ValueError(
-            f"`classes` must be those of the first call, or None: got {np.unique(classes).tolist()}, they were "
-            f"{list(known)}. `fit` begins again."
-        )
 
 
 def _check_frozen_classes(i: int, fitted: BaseEstimator, classes: np.ndarray) -> None:

@@ -1,5 +1,6 @@
 """What a value is, as text that is the same in each process: estimators by parameters, functions by their code."""
 
+import dataclasses
 import functools
 import hashlib
 import re
@@ -12,9 +13,12 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skensemble._compat.keras import kept_values
-from skensemble._compat.scikeras import BaseWrapper, draws_new_values
-from skensemble._members.frozen import cell_content, names_in, underlying
+from skensemble._compat.scikeras import BaseWrapper
+from skensemble._compat.scikeras_building import draws_new_values
+from skensemble._members.hashables import cell_content, names_in, underlying
 from skensemble._members.spec import is_frozen
+
+Text = Callable[[Any], str]
 
 # Rows of the data that are hashed at once hold about this many bytes: X may be a file larger than the memory.
 _CHUNK_BYTES = 16 * 2**20
@@ -58,122 +62,130 @@ def describe_parameters(estimator: BaseEstimator) -> dict[str, str]:
     return texts | {name: describe(value) for name, value in sorted(parameters.items()) if name not in without}
 
 
+@dataclasses.dataclass
 class _Architecture:
     """A Keras model without the values that are drawn again."""
 
-    def __init__(self, model: keras.Model) -> None:
-        self.model = model
+    model: keras.Model
 
 
 def describe(value: Any) -> str:
     """What a value is, as text that is the same in each process: functions by their code, objects by what they hold."""
-    return _Description().of(value)
+    seen: dict[int, tuple[int, Any]] = {}  # what occurs a second time is represented by its number, so that cycles end
+
+    def text(one: Any) -> str:
+        if one is None or isinstance(one, bool | int | float | complex | str | bytes | np.generic):
+            return repr(one)
+        if id(one) in seen:
+            return f"<{seen[id(one)][0]}>"
+        seen[id(one)] = len(seen), one  # the value too, so that its id is not used again
+        rule = next(rule for kinds, rule in _RULES if isinstance(one, kinds))
+        return rule(one, text)
+
+    return text(value)
 
 
-class _Description:
-    """Text of one value; what occurs a second time is represented by its number, so that cycles end."""
+# How values of each kind become text; `text` is that of the values in them.
 
-    def __init__(self) -> None:
-        self._seen: dict[int, tuple[int, Any]] = {}
 
-    def of(self, value: Any) -> str:
-        if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic):
-            return repr(value)
-        if id(value) in self._seen:
-            return f"<{self._seen[id(value)][0]}>"
-        self._seen[id(value)] = len(self._seen), value  # the value too, so that its id is not used again
-        for kinds, rule in self._RULES:
-            if isinstance(value, kinds):
-                return rule(self, value)
-        return self._object(value)
+def _all(values: Iterable, text: Text) -> str:
+    return ", ".join(map(text, values))
 
-    def _all(self, values: Iterable) -> str:
-        return ", ".join(map(self.of, values))
 
-    def _mapping(self, value: Mapping) -> str:
-        items = sorted(value.items(), key=lambda item: str(item[0]))
-        return "{" + ", ".join(f"{self.of(key)}: {self.of(one)}" for key, one in items) + "}"
+def _mapping(value: Mapping, text: Text) -> str:
+    items = sorted(value.items(), key=lambda item: str(item[0]))
+    return "{" + ", ".join(f"{text(key)}: {text(one)}" for key, one in items) + "}"
 
-    def _sequence(self, value: Any) -> str:
-        return f"({self._all(value)})" if isinstance(value, tuple) else f"[{self._all(value)}]"
 
-    def _set(self, value: Any) -> str:
-        return "{" + ", ".join(sorted(map(self.of, value))) + "}"
+def _sequence(value: Any, text: Text) -> str:
+    return f"({_all(value, text)})" if isinstance(value, tuple) else f"[{_all(value, text)}]"
 
-    def _array(self, value: np.ndarray) -> str:
-        return f"array {value.dtype} {value.shape} {digest_array(value)}"
 
-    def _generator(self, value: Any) -> str:
-        return self.of(value.get_state() if isinstance(value, np.random.RandomState) else value.bit_generator.state)
+def _set(value: Any, text: Text) -> str:
+    return "{" + ", ".join(sorted(map(text, value))) + "}"
 
-    def _partial(self, value: functools.partial) -> str:
-        return f"partial({self.of(value.func)}, {self.of(value.args)}, {self.of(value.keywords)})"
 
-    def _method(self, value: types.MethodType) -> str:
-        return f"{self.of(value.__func__)} of {self.of(value.__self__)}"
+def _array(value: np.ndarray, text: Text) -> str:
+    return f"array {value.dtype} {value.shape} {digest_array(value)}"
 
-    def _function(self, value: types.FunctionType) -> str:
-        name = f"{value.__module__}.{value.__qualname__}"
-        if _is_library(value.__module__):
-            return name
-        cells = [cell_content(cell) for cell in value.__closure__ or ()]
-        used = {name: value.__globals__[name] for name in sorted(names_in(value.__code__)) if name in value.__globals__}
-        used = {name: one for name, one in used.items() if not isinstance(one, types.ModuleType)}
-        parts = value.__defaults__, value.__kwdefaults__, cells, used
-        return f"{value.__qualname__} {digest_text(self._code(value.__code__) + self._all(parts))}"
 
-    def _code(self, code: types.CodeType) -> str:
-        constants = [self._code(one) if isinstance(one, types.CodeType) else self.of(one) for one in code.co_consts]
-        return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {code.co_freevars} {constants}"
+def _generator(value: Any, text: Text) -> str:
+    return text(value.get_state() if isinstance(value, np.random.RandomState) else value.bit_generator.state)
 
-    def _class(self, value: type) -> str:
-        if _is_library(value.__module__):
-            return f"{value.__module__}.{value.__qualname__}"
-        members = {name: one for name, one in vars(value).items() if not name.startswith("__") or callable(one)}
-        members = {name: underlying(one) for name, one in members.items()}
-        return f"{value.__qualname__} {digest_text(self._all([value.__bases__, members]))}"
 
-    def _keras(self, value: Any) -> str:
-        """A layer, model, optimizer, loss, metric or initializer: its configuration and the values of its variables."""
-        try:
-            config = self.of(value.get_config())
-        except NotImplementedError:  # Keras asks models of a class of one's own to say how they are made
-            config = ""
-        weights = value.get_weights() if isinstance(value, keras.Layer) else []
-        compiled = value.get_compile_config() if isinstance(value, keras.Model) else None
-        config, compiled = _renumbered(config, type(value)), _renumbered(self.of(compiled))
-        return f"{self.of(type(value))} {config} {self._all(weights)} {compiled}"
+def _partial(value: functools.partial, text: Text) -> str:
+    return f"partial({text(value.func)}, {text(value.args)}, {text(value.keywords)})"
 
-    def _architecture(self, value: _Architecture) -> str:
-        model = value.model
-        config = _renumbered(self.of(model.get_config()), type(model))
-        compiled = _renumbered(self.of(model.get_compile_config()))
-        return f"{self.of(type(model))} {config} {self._all(kept_values(model))} {compiled}"
 
-    def _object(self, value: Any) -> str:
-        if hasattr(value, "get_params"):
-            return f"{self.of(type(value))} {self.of(value.get_params(deep=False))}"
-        if hasattr(value, "get_config"):
-            return self._keras(value)
-        if hasattr(value, "__array__"):
-            return self._array(np.asarray(value))
-        if hasattr(value, "python_function"):  # of a `tf.function`
-            return self.of(value.python_function)
-        name = getattr(value, "__name__", "")  # functions that are not written in Python
-        return f"{self.of(type(value))} {name} {self.of(vars(value)) if hasattr(value, '__dict__') else ''}"
+def _method(value: types.MethodType, text: Text) -> str:
+    return f"{text(value.__func__)} of {text(value.__self__)}"
 
-    _RULES: tuple[tuple[Any, Callable], ...] = (
-        (Mapping, _mapping),
-        (list | tuple, _sequence),
-        (set | frozenset, _set),
-        (np.ndarray, _array),
-        (np.random.RandomState | np.random.Generator, _generator),
-        (functools.partial, _partial),
-        (types.MethodType, _method),
-        (types.FunctionType, _function),
-        (type, _class),
-        (_Architecture, _architecture),
-    )
+
+def _function(value: types.FunctionType, text: Text) -> str:
+    name = f"{value.__module__}.{value.__qualname__}"
+    if _is_library(value.__module__):
+        return name
+    cells = [cell_content(cell) for cell in value.__closure__ or ()]
+    used = {name: value.__globals__[name] for name in sorted(names_in(value.__code__)) if name in value.__globals__}
+    used = {name: one for name, one in used.items() if not isinstance(one, types.ModuleType)}
+    parts = value.__defaults__, value.__kwdefaults__, cells, used
+    return f"{value.__qualname__} {digest_text(_code(value.__code__, text) + _all(parts, text))}"
+
+
+def _code(code: types.CodeType, text: Text) -> str:
+    constants = [_code(one, text) if isinstance(one, types.CodeType) else text(one) for one in code.co_consts]
+    return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {code.co_freevars} {constants}"
+
+
+def _class(value: type, text: Text) -> str:
+    if _is_library(value.__module__):
+        return f"{value.__module__}.{value.__qualname__}"
+    members = {name: one for name, one in vars(value).items() if not name.startswith("__") or callable(one)}
+    members = {name: underlying(one) for name, one in members.items()}
+    return f"{value.__qualname__} {digest_text(_all([value.__bases__, members], text))}"
+
+
+def _architecture(value: _Architecture, text: Text) -> str:
+    return _keras(value.model, text, kept_values(value.model))
+
+
+def _keras(value: Any, text: Text, values: Iterable[np.ndarray]) -> str:
+    """A layer, model, optimizer, loss, metric or initializer: its configuration and the `values` of its variables."""
+    try:
+        config = text(value.get_config())
+    except NotImplementedError:  # Keras asks models of a class of one's own to say how they are made
+        config = ""
+    compiled = text(value.get_compile_config() if isinstance(value, keras.Model) else None)
+    config, compiled = _renumbered(config, type(value)), _renumbered(compiled)
+    return f"{text(type(value))} {config} {_all(values, text)} {compiled}"
+
+
+def _object(value: Any, text: Text) -> str:
+    if hasattr(value, "get_params"):
+        return f"{text(type(value))} {text(value.get_params(deep=False))}"
+    if hasattr(value, "get_config"):
+        return _keras(value, text, value.get_weights() if isinstance(value, keras.Layer) else [])
+    if hasattr(value, "__array__"):
+        return _array(np.asarray(value), text)
+    if hasattr(value, "python_function"):  # of a `tf.function`
+        return text(value.python_function)
+    name = getattr(value, "__name__", "")  # functions that are not written in Python
+    return f"{text(type(value))} {name} {text(vars(value)) if hasattr(value, '__dict__') else ''}"
+
+
+_RULES: tuple[tuple[Any, Callable[[Any, Text], str]], ...] = (
+    (Mapping, _mapping),
+    (list | tuple, _sequence),
+    (set | frozenset, _set),
+    (np.ndarray, _array),
+    (np.random.RandomState | np.random.Generator, _generator),
+    (functools.partial, _partial),
+    (types.MethodType, _method),
+    (types.FunctionType, _function),
+    (type, _class),
+    (_Architecture, _architecture),
+    (object, _object),
+)
 
 
 def _is_library(module: str | None) -> bool:

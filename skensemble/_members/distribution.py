@@ -1,10 +1,12 @@
-"""Networks that predict a distribution, and the rule that either all members of an ensemble do or none."""
+"""Networks that predict a distribution: which do (in an ensemble all or none), and the scales in their outputs."""
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 from sklearn.base import BaseEstimator
 
-from skensemble._compat.scikeras import ScikerasRegressor, has_own_target_encoder, has_scales
+from skensemble._compat.scikeras import ScikerasRegressor, has_own_target_encoder
+from skensemble._keras_objects.losses import MIN_VARIANCE
 from skensemble._members.other_estimators import last_step
 from skensemble._members.spec import is_frozen, unwrapped
 
@@ -46,3 +48,16 @@ def _predicts_distribution(estimator: BaseEstimator) -> bool:
     if is_frozen(estimator):
         return has_scales(network)
     return isinstance(network, ScikerasRegressor) and getattr(network, "distribution", None) is not None
+
+
+def has_scales(estimator: BaseEstimator) -> bool:
+    """Whether the network of an initialized estimator predicts a mean and a standard deviation for each target."""
+    n_units = getattr(estimator, "n_output_units_", None)
+    return n_units is not None and n_units != estimator.n_outputs_
+
+
+def decode_scales(estimator: BaseEstimator, outputs: np.ndarray) -> np.ndarray:
+    """Standard deviations, shaped like y, in the raw outputs of a model that has them (see `has_scales`)."""
+    log_scales = np.reshape(outputs, (len(outputs), -1))[:, estimator.n_outputs_ :]
+    scales = np.sqrt(np.exp(2 * log_scales.astype(np.float64)) + MIN_VARIANCE)
+    return np.asarray(estimator.target_encoder_.inverse_transform(scales))

@@ -8,19 +8,11 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skensemble._compat.keras import given_losses_and_metrics, output_layer, output_shape, recorded_initializers
-from skensemble._compat.scikeras import (
-    ScikerasClassifier,
-    check_builds_anew,
-    encode_target,
-    given_model,
-    has_own_encoders,
-    has_own_model_check,
-    has_scales,
-    initialize,
-    new_values,
-)
+from skensemble._compat.scikeras import ScikerasClassifier, encode_target, has_own_encoders, has_own_model_check
+from skensemble._compat.scikeras_building import check_builds_anew, given_model, initialize, new_values
 from skensemble._keras_objects.losses import NormalNLL
-from skensemble._members.named_inputs import check_whole_numbers
+from skensemble._members.distribution import has_scales
+from skensemble._members.network_inputs import check_whole_numbers
 from skensemble._numeric.host_rows import HostRows
 
 # Keras' activations by what their outputs are. Nothing is known about others, and they are not checked.
@@ -56,11 +48,6 @@ _BY_INDEX = "sparsecategoricalcrossentropy"
 _ONE_OUTPUT_A_CLASS = {_BY_INDEX, "categoricalcrossentropy", "categoricalfocalcrossentropy", "categoricalhinge"}
 
 
-def checks_itself(estimator: BaseEstimator) -> bool:
-    """Whether an estimator calls `check_output` in its own `fit`, as those of this package do."""
-    return has_own_model_check(estimator)
-
-
 def initialize_checked(estimator: BaseEstimator, X: Any, y: np.ndarray) -> BaseEstimator:
     """Build and compile the model of a member, with its own values, and raise where its output does not fit y."""
     with new_values(estimator), recorded_initializers() as built:
@@ -69,7 +56,7 @@ def initialize_checked(estimator: BaseEstimator, X: Any, y: np.ndarray) -> BaseE
         check_builds_anew(estimator.model_, lambda variable: id(variable) not in built)
     if isinstance(X, HostRows):
         check_whole_numbers(estimator.model_, X)  # an array was checked with the rest
-    if not checks_itself(estimator):
+    if not has_own_model_check(estimator):  # which ours call `check_output` in
         check_output(estimator, encode_target(estimator, y))
     return estimator
 

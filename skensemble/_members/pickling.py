@@ -12,7 +12,7 @@ from sklearn.frozen import FrozenEstimator
 from skensemble._compat.keras import model_config
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._members.architecture import why_not_from_configuration
-from skensemble._members.functions import by_name
+from skensemble._members.user_functions import by_name
 
 # Keras writes only their names, and looks them up when the pickle is loaded.
 _BY_NAME = keras.Model | keras.Loss | keras.Metric | keras.Optimizer

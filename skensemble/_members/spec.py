@@ -1,4 +1,4 @@
-"""What is to be trained: `MemberSpec`, and the seeds and columns of the members of an ensemble."""
+"""What is to be trained: a member, its own arguments and data, and where its training starts."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,10 +9,35 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
 
-from skensemble._compat.scikeras import BaseWrapper, set_n_columns
+from skensemble._compat.scikeras import BaseWrapper
+from skensemble._compat.scikeras_building import set_n_columns
 from skensemble._members.callback_factories import OwnCallbacks, check_paths, own_callbacks
 from skensemble._members.inputs import Columns
-from skensemble._members.start import Start
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Start:
+    """What a member has reached before it is trained further.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,) or None
+        All labels, of which the rows may lack some; None for regressors and several labels per row.
+    epoch : int, default=0
+        How many epochs it was trained for.
+    values : list of ndarray, default=None
+        Of all variables of its network, in the order of `model.variables`; None for new ones.
+    optimizer : list of ndarray, default=None
+        Of the variables of its optimizer.
+    phase : object, default=None
+        Equal where the optimizer continues: its configuration, and which variables are trained.
+    """
+
+    classes: np.ndarray | None
+    epoch: int = 0
+    values: list[np.ndarray] | None = None
+    optimizer: list[np.ndarray] | None = None
+    phase: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,53 +124,6 @@ class MemberSpec:
 def unwrapped(estimator: BaseEstimator) -> Any:
     """The fitted estimator in a frozen one; any other as it is."""
     return estimator.estimator if is_frozen(estimator) else estimator
-
-
-def draw_entropy(random_state: int | np.random.RandomState | None) -> int:
-    """Number from which all seeds of an ensemble follow; a RandomState advances by one draw, None draws a new one."""
-    if random_state is None:
-        entropy: Any = np.random.SeedSequence().entropy
-        return entropy
-    if isinstance(random_state, np.random.RandomState):
-        return int(random_state.randint(np.iinfo(np.int32).max))
-    return int(random_state)
-
-
-def spawn_seeds(entropy: int, n_members: int) -> list[int]:
-    """One seed per member; that of member i does not depend on how many members there are.
-
-    Parameters
-    ----------
-    entropy : int
-        As returned by `draw_entropy`.
-    n_members : int
-
-    Returns
-    -------
-    list of int
-    """
-    children = np.random.SeedSequence(entropy).spawn(n_members)
-    # Keras and scikit-learn take seeds that fit a signed 32-bit integer.
-    return [int(child.generate_state(1)[0] >> 1) for child in children]
-
-
-def draw_columns(entropy: int, n_members: int, n_features: int, n_columns: int) -> list[np.ndarray]:
-    """Columns of each member, in ascending order; those of member i do not depend on how many members there are.
-
-    Parameters
-    ----------
-    entropy : int
-        As returned by `draw_entropy`.
-    n_members, n_features, n_columns : int
-
-    Returns
-    -------
-    list of ndarray of int of shape (n_columns,)
-    """
-    # Children of the sequences that give the members' seeds: the seeds stay as they are without columns.
-    sequences = [np.random.SeedSequence(entropy, spawn_key=(i, 0)) for i in range(n_members)]
-    generators = map(np.random.default_rng, sequences)
-    return [np.sort(generator.choice(n_features, n_columns, replace=False)) for generator in generators]
 
 
 def with_callbacks(members: Sequence[MemberSpec], *, first: int = 0, fitted: Any = ()) -> list[MemberSpec]:

@@ -17,7 +17,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from skensemble._compat.keras import output_shape
-from skensemble._compat.scikeras import as_fitted
+from skensemble._compat.scikeras_building import as_fitted
 from skensemble._members.encoders import is_categorical_crossentropy
 from skensemble._members.spec import is_frozen
 from skensemble.wrappers import KerasClassifier, KerasRegressor

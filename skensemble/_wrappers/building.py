@@ -9,19 +9,17 @@ import numpy as np
 
 from skensemble._compat.keras import output_keys, recorded_initializers
 from skensemble._compat.python import find_stacklevel
-from skensemble._compat.scikeras import (
-    BaseWrapper,
+from skensemble._compat.scikeras import BaseWrapper, encodes_features, without_own_seed
+from skensemble._compat.scikeras_building import (
     check_builds_anew,
     column_choice,
-    encodes_features,
     given_model,
     new_values,
     own_build_function,
-    without_own_seed,
 )
 from skensemble._compat.seeds import seeded
-from skensemble._members.inside import is_inside_ensemble
-from skensemble._members.named_inputs import on_one_input
+from skensemble._members.inside_ensemble import is_inside_ensemble
+from skensemble._members.network_inputs import on_one_input
 from skensemble._members.output_check import check_output
 from skensemble._wrappers.inputs import columns_of
 from skensemble._wrappers.mlp import build_mlp

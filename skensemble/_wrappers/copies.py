@@ -1,9 +1,9 @@
 """How an estimator is cloned, copied and pickled: with its network, and with what shows that a model is untrained."""
 
 from skensemble._compat.keras import build_optimizer
-from skensemble._compat.scikeras import given_model
+from skensemble._compat.scikeras_building import given_model
 from skensemble._members.callback_factories import picklable
-from skensemble._members.model_instance import initializer_seeds, set_initializer_seeds
+from skensemble._members.given_models import initializer_seeds, set_initializer_seeds
 from skensemble._members.pickling import CheckedPickling
 
 

@@ -9,7 +9,8 @@ from sklearn.base import is_regressor
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_consistent_length, column_or_1d, validate_data
 
-from skensemble._compat.scikeras import column_choice, encodes_features
+from skensemble._compat.scikeras import encodes_features
+from skensemble._compat.scikeras_building import column_choice
 from skensemble._compat.sklearn import check_feature_names
 from skensemble._members.encoders import Unchanged
 from skensemble._members.inputs import (
@@ -20,7 +21,7 @@ from skensemble._members.inputs import (
     refuse_streams,
     texts_refused,
 )
-from skensemble._members.named_inputs import check_whole_numbers
+from skensemble._members.network_inputs import check_whole_numbers
 from skensemble._numeric.lazy_rows import LazyRows, placeholder
 
 

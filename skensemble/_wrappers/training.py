@@ -5,21 +5,15 @@ from functools import partial
 import numpy as np
 
 from skensemble._compat.keras_optimizer import build_before_fit
-from skensemble._compat.scikeras import (
-    encode_class_weight,
-    encode_validation_data,
-    fit_arguments,
-    fit_callbacks,
-    history_of,
-    without_own_seed,
-)
+from skensemble._compat.scikeras import fit_arguments, fit_callbacks, history_of, without_own_seed
 from skensemble._compat.seeds import seeded
 from skensemble._compat.sklearn import plain_transforms
 from skensemble._engine.callbacks import acts_in_prediction
 from skensemble._engine.records import Data
 from skensemble._engine.single import fit_single, predict_single
+from skensemble._members.encoders import encode_class_weight, encode_validation_data
 from skensemble._members.fit_arguments import FitArguments
-from skensemble._members.inside import is_inside_ensemble
+from skensemble._members.inside_ensemble import is_inside_ensemble
 from skensemble._numeric.host_rows import chunks_of, without_rows
 from skensemble._numeric.lazy_rows import LazyRows, is_lazily_indexed
 

@@ -19,7 +19,7 @@ from sklearn.utils import Bunch
 
 from skensemble._files.strict_json import MAX_DIGITS, write_json
 from skensemble._keras_objects.losses import NormalNLL
-from skensemble._members.functions import by_name
+from skensemble._members.user_functions import by_name
 from skensemble.io._architecture import untrusted_names
 from skensemble.io._errors import FormatError, PersistenceError
 from skensemble.io._not_restored import LEFT_OUT, UNNAMED, NotRestored

@@ -5,7 +5,7 @@ import numpy as np
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._engine.fitted import FittedMembers
 from skensemble._engine.stacked import estimator_of
-from skensemble._members.loaded_anew import in_memory
+from skensemble._members.lazy_networks import in_memory
 from skensemble._members.spec import unwrapped
 from skensemble.io._container import Container
 from skensemble.io._errors import PersistenceError

@@ -14,7 +14,7 @@ from skensemble._engine.stacked import StackedMember, StackedMembers
 from skensemble._engine.trajectory import EpochStates
 from skensemble._engine.variables import write_state
 from skensemble._files.strict_json import write_json
-from skensemble._members.loaded_anew import in_memory
+from skensemble._members.lazy_networks import in_memory
 from skensemble._wrappers.adapters import as_member
 from skensemble.io._architecture import canonical_config, untrusted_names
 from skensemble.io._container import digest

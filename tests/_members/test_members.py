@@ -16,7 +16,8 @@ from skensemble import KerasClassifier, KerasRegressor
 from skensemble._engine import forward as forward_module
 from skensemble._engine.fitted import FittedMembers, predict_members
 from skensemble._members.checks import check_frozen_members, check_member
-from skensemble._members.spec import MemberSpec, draw_entropy, spawn_seeds
+from skensemble._members.drawn import draw_entropy, spawn_seeds
+from skensemble._members.spec import MemberSpec
 from skensemble.exceptions import NotFusableError
 
 INT32_MAX = 2**31 - 1

@@ -15,7 +15,7 @@ from skensemble import (
     SnapshotEnsembleClassifier,
     StackedKerasClassifier,
 )
-from skensemble._compat.scikeras import initialize
+from skensemble._compat.scikeras_building import initialize
 from skensemble._members.output_check import initialize_checked
 
 X = np.linspace(-1, 1, 48, dtype="float32").reshape(12, 4)

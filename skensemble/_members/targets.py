@@ -1,7 +1,8 @@
-"""Targets that are valid but probably not intended."""
+"""What y must be, and when it is valid but probably not intended."""
 
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
@@ -9,7 +10,30 @@ from sklearn.exceptions import DataConversionWarning
 
 from skensemble._compat.python import find_stacklevel
 from skensemble._keras_objects.losses import MIN_VARIANCE
-from skensemble._members.inside import is_inside_ensemble
+from skensemble._members.inside_ensemble import is_inside_ensemble
+
+
+def check_indicators(y: np.ndarray, n_labels: int | None = None) -> None:
+    """Raise where y, with several columns, is no matrix of 0 and 1 with so many columns; None for any number."""
+    shape, values = np.shape(y), np.unique(y)
+    if len(shape) != 2 or (n_labels is not None and shape[1] != n_labels):
+        raise ValueError(
+            f"`y` must have the columns of fit: got rows of shape {shape[1:]}, in fit they had {n_labels} labels."
+        )
+    if values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
+        raise ValueError(
+            f"`y` with several columns must be an indicator matrix of 0 and 1: got the values {values.tolist()}. Make "
+            "1 what is there, and 0 what is not."
+        )
+
+
+def check_classes_again(classes: Any, known: np.ndarray) -> None:
+    """Raise where training goes on with other `classes` than it began with."""
+    if not np.array_equal(np.unique(classes), np.unique(known)):
+        raise ValueError(
+            f"`classes` must be those of the first call, or None: got {np.unique(classes).tolist()}, they were "
+            f"{list(known)}. `fit` begins again."
+        )
 
 
 def warn_of_one_hot(y: np.ndarray) -> None:

@@ -20,7 +20,7 @@ from skensemble import (
     StackedKerasClassifier,
 )
 from skensemble._members.description import describe_parameters
-from skensemble._members.model_instance import why_trained
+from skensemble._members.given_models import why_trained
 
 FIT = {"epochs": 1, "batch_size": 20, "run_eagerly": True, "optimizer": "sgd"}
 

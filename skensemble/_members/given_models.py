@@ -16,7 +16,8 @@ from skensemble._compat.keras import (
     recorded_initializers,
 )
 from skensemble._compat.python import find_stacklevel
-from skensemble._compat.scikeras import BaseWrapper, given_model
+from skensemble._compat.scikeras import BaseWrapper
+from skensemble._compat.scikeras_building import given_model
 from skensemble._compat.seeds import seeded
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.spec import MemberSpec

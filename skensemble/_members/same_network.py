@@ -9,16 +9,10 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.multiclass import type_of_target
 
-from skensemble._compat.scikeras import (
-    BaseWrapper,
-    encode_target,
-    given_model,
-    has_own_encoders,
-    initialize_like,
-    own_build_function,
-)
-from skensemble._members.frozen import freeze
-from skensemble._members.named_inputs import check_whole_numbers
+from skensemble._compat.scikeras import BaseWrapper, encode_target, has_own_encoders
+from skensemble._compat.scikeras_building import given_model, initialize_like, own_build_function
+from skensemble._members.hashables import freeze
+from skensemble._members.network_inputs import check_whole_numbers
 from skensemble._members.output_check import check_output
 
 # Parameters that make no difference when networks are built and compiled.

@@ -1,4 +1,4 @@
-"""Networks with several inputs: which columns of X go to each, and the network as one on all columns."""
+"""The inputs of a network: which columns of X go to each, and which values each takes."""
 
 import warnings
 from collections.abc import Mapping

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skensemble import KerasAveragingClassifier, KerasClassifier
-from skensemble._members.functions import Registered, put_functions_back
+from skensemble._members.user_functions import Registered, put_functions_back
 
 X = np.linspace(-1, 1, 48, dtype="float32").reshape(12, 4)
 LABELS = np.repeat([0, 1, 2], 4)

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from sklearn.base import BaseEstimator
 
-from skensemble._compat.scikeras import compiled, replace_model
+from skensemble._compat.scikeras_building import compiled, replace_model
 
 
 class LoadedAnew:

@@ -9,7 +9,7 @@ import pytest
 
 from skensemble import KerasRegressor
 from skensemble._members.architecture import signature
-from skensemble._members.frozen import freeze
+from skensemble._members.hashables import freeze
 
 FACTOR = 1.0
 SETTINGS = types.SimpleNamespace(factor=1.0)

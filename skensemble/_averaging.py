@@ -34,7 +34,8 @@ from skensemble._numeric.conformal import adaptive_scores, jackknife_interval, j
 from skensemble._numeric.mixture import PredictionInterval, check_coverage
 from skensemble._reweight import CLASSIFIER_CONSTRAINTS, COMBINATION_CONSTRAINTS, Reweighted, calibrates
 from skensemble._stopping import LEARNED_OF_STOPPING, STOPPING_CONSTRAINTS, check_stopping, stops_together
-from skensemble._trained import Reading, labelled, read_models
+from skensemble._trained.models import labelled, read_models
+from skensemble._trained.reading import Reading
 from skensemble._typing import MatrixLike
 from skensemble.wrappers import KerasClassifier, KerasRegressor
 

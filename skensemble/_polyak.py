@@ -49,7 +49,8 @@ from skensemble._reweight import (
     remember_parameters,
     warn_if_changed,
 )
-from skensemble._trained import Reading, labelled, read_models
+from skensemble._trained.models import labelled, read_models
+from skensemble._trained.reading import Reading
 from skensemble._typing import MatrixLike
 
 _WEIGHTINGS = ("uniform", "linear", "exponential")

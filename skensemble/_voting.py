@@ -29,7 +29,8 @@ from skensemble._members.inputs import TrainingData
 from skensemble._members.spec import MemberSpec, draw_entropy, is_frozen, is_network, spawn_seeds
 from skensemble._reweight import CLASSIFIER_CONSTRAINTS, COMBINATION_CONSTRAINTS, Reweighted, learned
 from skensemble._search.networks import networks_of
-from skensemble._trained import Reading, labelled, read_models
+from skensemble._trained.models import labelled, read_models
+from skensemble._trained.reading import Reading
 from skensemble._typing import MatrixLike
 
 

@@ -28,7 +28,7 @@ from skensemble import (
     StackedKerasClassifier,
     io,
 )
-from skensemble._trained import NetworkFile
+from skensemble._trained.reading import NetworkFile
 from skensemble.preprocessing import TableEncoder
 
 RNG = np.random.default_rng(0)

@@ -45,6 +45,19 @@ def name_positions(ax: "Axes", names: Sequence[str] | None, n_positions: int) ->
             label.set(rotation=30, ha="right", rotation_mode="anchor")
 
 
+def members_label(order: str) -> str:
+    """Label of an axis of members, which begins with the "first" or the "newest"."""
+    return "members, newest first" if order == "newest" else "members"
+
+
+def check_member_names(names: Sequence[str] | None, n_members: int, drawn: str) -> None:
+    """Raise where there are names, but not one for each member; `drawn` says in the message what has to have them."""
+    if names is not None and len(names) != n_members:
+        raise ValueError(
+            f"`member_names` must have a name for each member: got {len(names)} names for {n_members} {drawn}."
+        )
+
+
 def make_headroom(ax: "Axes", values: ArrayLike) -> None:
     """Make room for a legend above the values that are drawn; the limits of the axes still follow the data."""
     low, high = np.nanmin(values), np.nanmax(values)

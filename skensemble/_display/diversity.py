@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
-from skensemble._display.axes import given_or_new
-from skensemble._display.fitted import is_run, member_names
+from skensemble._display.axes import given_or_new, members_label
+from skensemble._display.fitted import member_names, order_of
 from skensemble._numeric.diversity import Diversity
 from skensemble._typing import MatrixLike
 from skensemble.metrics import diversity
@@ -104,10 +104,9 @@ class DiversityDisplay:
         names = range(1, len(values) + 1) if self.member_names is None else self.member_names
         ax.set_xticks(range(len(values)), names)
         ax.set_yticks(range(len(values)), names)
-        label = "members, newest first" if self.order == "newest" else "members"
         _, _, member_loss, ensemble_loss, ambiguity = self.diversity
         title = f"loss of a member {member_loss:.3g} - gain {ambiguity:.3g} = {ensemble_loss:.3g}"
-        ax.set(xlabel=label, ylabel=label, title=title)
+        ax.set(xlabel=members_label(self.order), ylabel=members_label(self.order), title=title)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
@@ -147,8 +146,7 @@ class DiversityDisplay:
         ValueError
             Where `kind` is unknown.
         """
-        order = "newest" if is_run(ensemble) else "first"
-        return cls(diversity(ensemble, X, y), kind, member_names(ensemble), order).plot(ax=ax)
+        return cls(diversity(ensemble, X, y), kind, member_names(ensemble), order_of(ensemble)).plot(ax=ax)
 
 
 def _write_values(ax, values, image):

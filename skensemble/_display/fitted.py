@@ -49,6 +49,11 @@ def is_run(ensemble: BaseKerasEnsemble) -> bool:
     return hasattr(ensemble, "checkpoints_") or hasattr(ensemble, "n_last_")
 
 
+def order_of(ensemble: BaseKerasEnsemble) -> str:
+    """Which members come first: "newest" where they come from one training, otherwise "first"."""
+    return "newest" if is_run(ensemble) else "first"
+
+
 def trainings_of(estimator: Any) -> list[Training]:
     """The trainings of the networks of a fitted ensemble, or of one network.
 

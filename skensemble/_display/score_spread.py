@@ -230,8 +230,8 @@ def _groups(ensemble, predictions, size):
         members = slice(first, first + size)
         weights = first_weights(ensemble.weights_[members], size)
         if not is_classifier(ensemble):
-            yield Known.like(ensemble, combine(predictions[members], weights, ensemble._combination()), None)
+            yield Known(ensemble, combine(predictions[members], weights, ensemble._combination()))
             continue
         has_proba = hasattr(ensemble, "predict_proba")
         proba = ensemble._combine_proba(predictions[members], weights) if has_proba else None
-        yield Known.like(ensemble, ensemble._choose(predictions[members], weights), proba)
+        yield Known(ensemble, ensemble._choose(predictions[members], weights), proba)

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skensemble._compat.scikeras import full_metric_name
-from skensemble._display.axes import COLORS, as_numbers, count_from_one, given_or_new
+from skensemble._display.axes import COLORS, as_numbers, check_member_names, count_from_one, given_or_new
 from skensemble._display.fitted import trainings_of
 
 if TYPE_CHECKING:
@@ -149,12 +149,7 @@ class TrainingHistoryDisplay:
 
     def _series(self) -> dict[str, np.ndarray]:
         """What is drawn by key, (n_members, n_epochs), NaN where a member has no value."""
-        names = self.member_names
-        if names is not None and len(names) != len(self.histories):
-            raise ValueError(
-                f"`member_names` must have a name for each member: got {len(names)} names for {len(self.histories)} "
-                "histories."
-            )
+        check_member_names(self.member_names, len(self.histories), "histories")
         recorded = {key for history in self.histories for key in history if len(history[key])}
         if self.metric not in recorded:
             raise ValueError(

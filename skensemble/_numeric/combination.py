@@ -206,10 +206,14 @@ def log_pool_parts(proba, target):
     return logs - np.log(np.maximum(1 - proba, SMALLEST_PROBABILITY)) if target == "labels" else logs
 
 
+def from_log_pool_parts(parts, target):
+    """Probabilities from their logarithms, up to a constant for classes, or from the log-odds of labels."""
+    return expit(parts) if target == "labels" else softmax(parts, axis=-1)
+
+
 def _geometric_mean(proba, shares, target):
     """Weighted geometric mean, scaled to probabilities."""
-    pooled = (shares * log_pool_parts(proba, target)).sum(axis=0)
-    return expit(pooled) if target == "labels" else softmax(pooled, axis=-1)
+    return from_log_pool_parts((shares * log_pool_parts(proba, target)).sum(axis=0), target)
 
 
 def weighted_std(predictions, weights):

@@ -248,7 +248,7 @@ class KerasClassifier(NetworkMixin, ScikerasClassifier, *OLD_TAGS_HIDDEN):
 
     @property
     def target_encoder(self) -> Any:
-        """What encodes the labels."""
+        """Encodes the labels as the loss takes them."""
         known = getattr(self, "classes_", None)
         return LabelEncoder(loss=self.loss, categories="auto" if known is None else [known])
 
@@ -506,7 +506,7 @@ class KerasRegressor(NetworkMixin, ScikerasRegressor, *OLD_TAGS_HIDDEN):
 
     @property
     def target_encoder(self) -> Any:
-        """What gives networks y as columns."""
+        """Turns y into the columns that networks are given."""
         return ValueEncoder()
 
     def predict(
@@ -559,5 +559,5 @@ class KerasRegressor(NetworkMixin, ScikerasRegressor, *OLD_TAGS_HIDDEN):
 
 
 def as_target_type(estimator, values):
-    """Values that a fitted scikeras regressor predicts, in the float type of its y: networks compute in Keras'."""
+    """Predictions of a fitted regressor in the float type of its y; networks compute in that of Keras."""
     return values.astype(np.result_type(estimator.y_dtype_, np.float32), copy=False)

@@ -1,5 +1,6 @@
 """How different the members of an ensemble are."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -21,6 +22,7 @@ _LABELS = {"disagreement": "disagreement", "error_correlation": "correlation of 
 _MOST_VALUES = 8
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class DiversityDisplay:
     """A square for each pair of members, and what the ensemble gains by their diversity.
 
@@ -61,17 +63,10 @@ class DiversityDisplay:
     (3, 3)
     """
 
-    def __init__(
-        self,
-        diversity: Diversity,
-        kind: str = "disagreement",
-        member_names: Sequence[str] | None = None,
-        order: str = "first",
-    ) -> None:
-        self.diversity = diversity
-        self.kind = kind
-        self.member_names = member_names
-        self.order = order
+    diversity: Diversity
+    kind: str = "disagreement"
+    member_names: Sequence[str] | None = None
+    order: str = "first"
 
     def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw the squares.

@@ -108,7 +108,7 @@ def _inner(fitted: Any) -> list[Any]:
 
 
 def _inner_names(fitted: Any, name: str | None, n_inner: int) -> list[str | None]:
-    """Names of the estimators inside an estimator that is itself a member with this name."""
+    """Names of the estimators inside an estimator that is itself a member called `name`."""
     names = member_names(fitted)
     if names is None and (name is None or n_inner == 1):
         return [name] * n_inner

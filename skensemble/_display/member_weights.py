@@ -1,5 +1,6 @@
 """How much each member counts."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -28,6 +29,7 @@ _MOST_VALUES = 12
 _FEWEST = 3
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class MemberWeightsDisplay:
     """A bar for each member, as high as its weight, and the level of equal weights.
 
@@ -70,10 +72,9 @@ class MemberWeightsDisplay:
     [0.75, 0.25]
     """
 
-    def __init__(self, weights: ArrayLike, member_names: Sequence[str] | None = None, order: str = "first") -> None:
-        self.weights = weights
-        self.member_names = member_names
-        self.order = order
+    weights: ArrayLike
+    member_names: Sequence[str] | None = None
+    order: str = "first"
 
     def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw the weights.

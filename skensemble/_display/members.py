@@ -1,5 +1,6 @@
 """Score of each member, and of the ensemble as it grows."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class MembersDisplay:
     """Score of each member, and of the ensemble as members are added to it.
 
@@ -61,19 +63,11 @@ class MembersDisplay:
     (2,)
     """
 
-    def __init__(
-        self,
-        member_scores: ArrayLike,
-        ensemble_scores: ArrayLike | float,
-        score_name: str = "score",
-        member_names: Sequence[str] | None = None,
-        order: str = "first",
-    ) -> None:
-        self.member_scores = member_scores
-        self.ensemble_scores = ensemble_scores
-        self.score_name = score_name
-        self.member_names = member_names
-        self.order = order
+    member_scores: ArrayLike
+    ensemble_scores: ArrayLike | float
+    score_name: str = "score"
+    member_names: Sequence[str] | None = None
+    order: str = "first"
 
     def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw the scores.

@@ -1,5 +1,6 @@
 """Losses and metrics of members, epoch by epoch."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _MOST_COLORS = len(COLORS)
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class TrainingHistoryDisplay:
     """Loss or metric of each member, epoch by epoch: solid for training rows, dashed for validation rows.
 
@@ -65,15 +67,9 @@ class TrainingHistoryDisplay:
     ['loss', 'val_loss']
     """
 
-    def __init__(
-        self,
-        histories: Sequence[Mapping[str, Sequence[float] | np.ndarray]],
-        metric: str = "loss",
-        member_names: Sequence[str] | None = None,
-    ) -> None:
-        self.histories = histories
-        self.metric = metric
-        self.member_names = member_names
+    histories: Sequence[Mapping[str, Sequence[float] | np.ndarray]]
+    metric: str = "loss"
+    member_names: Sequence[str] | None = None
 
     def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw the histories.

@@ -29,7 +29,7 @@ def common_rows(members: Sequence[TrainedNetwork]) -> tuple[tuple[int, ...], np.
 
 
 def common_target(members: Sequence[TrainedNetwork], reading: Reading) -> np.ndarray:
-    """The fewest labels or targets from which an ensemble of members learns what it learns of y.
+    """A minimal y, from which an ensemble of the members learns what `fit` learns from y.
 
     Raises
     ------

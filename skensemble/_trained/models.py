@@ -67,13 +67,13 @@ class TrainedModels(NamedTuple):
         ensemble._warn_of_equal_members()
 
     def weights(self, given: Any) -> Any:
-        """The parameter `weights`: as given, otherwise by the weights of members in the ensembles they come from."""
+        """The parameter `weights`: as given, otherwise the weights that members had in the ensembles they come from."""
         shares = [float(member.share) for member in self.members]
         return shares if given is None and len(set(shares)) > 1 else given
 
 
 def read_models(models: Sequence[tuple[str, Any]], reading: Reading, *, apart: bool) -> TrainedModels:
-    """Models that the user gave as fitted members, checked one by one and against each other.
+    """Turn the models of a user into fitted members, checked one by one and against each other.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def read_models(models: Sequence[tuple[str, Any]], reading: Reading, *, apart: b
 
 
 def labelled(models: Any) -> list[tuple[str, Any]]:
-    """Models in a list, each with its name in messages.
+    """Pair each model with the name that messages give it.
 
     Raises
     ------

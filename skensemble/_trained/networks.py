@@ -57,7 +57,7 @@ class TrainedNetwork(NamedTuple):
 
 
 def read_members(model: Any, label: str, reading: Reading, *, apart: bool) -> Iterator[TrainedNetwork]:
-    """What one of the models that the user gave is as members; checks their kind, outputs and classes.
+    """Yield the members that a model of the user stands for, once their kind, outputs and classes are checked.
 
     Parameters
     ----------

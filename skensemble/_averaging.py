@@ -25,7 +25,8 @@ from skensemble._checkpoint.store import keep_entropy, open_checkpoint
 from skensemble._compat.python import find_stacklevel
 from skensemble._compat.sklearn import HasMethods, Interval, RealNotInt, StrOptions, fit_context
 from skensemble._engine.fitted import FittedMembers
-from skensemble._from_models import Reading, labelled, read_models
+from skensemble._from_models.models import labelled, read_models
+from skensemble._from_models.reading import Reading
 from skensemble._members.checks import check_member, check_takes_columns
 from skensemble._members.drawn import (
     check_param_distributions,

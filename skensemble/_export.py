@@ -134,11 +134,8 @@ def combined(outputs, weights, how):
 
 def calibrated(proba, temperature, target):
     """Probabilities with a temperature, as in `with_temperature`."""
-    logs = ops.log(ops.maximum(proba, SMALLEST_PROBABILITY))
-    if target == "labels":
-        others = ops.log(ops.maximum(1 - proba, SMALLEST_PROBABILITY))
-        return ops.sigmoid((logs - others) / np.asarray(temperature, keras.config.floatx()))
-    return ops.softmax(logs / temperature, axis=-1)
+    parts = _log_pool_parts(proba, target) / np.asarray(temperature, keras.config.floatx())
+    return _from_log_pool_parts(parts, target)
 
 
 def _median(values, order, weights):
@@ -157,12 +154,17 @@ def _median(values, order, weights):
 
 def _geometric_mean(outputs, weights, target):
     """Weighted geometric mean of probabilities, scaled to probabilities."""
-    logs = [ops.log(ops.maximum(output, SMALLEST_PROBABILITY)) for output in outputs]
-    if target == "labels":
-        others = [ops.log(ops.maximum(1 - output, SMALLEST_PROBABILITY)) for output in outputs]
-        logs = [log - other for log, other in zip(logs, others, strict=True)]
-    pooled = mean(logs, weights)
-    return ops.sigmoid(pooled) if target == "labels" else ops.softmax(pooled, axis=-1)
+    return _from_log_pool_parts(mean([_log_pool_parts(output, target) for output in outputs], weights), target)
+
+
+def _log_pool_parts(proba, target):
+    """As `skensemble._numeric.combination.log_pool_parts`."""
+    logs = ops.log(ops.maximum(proba, SMALLEST_PROBABILITY))
+    return logs - ops.log(ops.maximum(1 - proba, SMALLEST_PROBABILITY)) if target == "labels" else logs
+
+
+def _from_log_pool_parts(parts, target):
+    return ops.sigmoid(parts) if target == "labels" else ops.softmax(parts, axis=-1)
 
 
 def vote_shares(outputs, weights, *, each_label):

@@ -34,7 +34,8 @@ from skensemble._engine.records import Variables
 from skensemble._engine.training import fit_trajectory
 from skensemble._engine.trajectory import EpochStates, Trajectory
 from skensemble._engine.variables import read_state
-from skensemble._from_models import Reading, labelled, read_models
+from skensemble._from_models.models import labelled, read_models
+from skensemble._from_models.reading import Reading
 from skensemble._members.architecture import describe_architecture
 from skensemble._members.drawn import spawn_seeds
 from skensemble._members.fit_arguments import DEFAULT_BATCH_SIZE

@@ -25,7 +25,8 @@ from skensemble._compat.sklearn import (
     fit_context,
 )
 from skensemble._engine.progress import fit_task
-from skensemble._from_models import Reading, labelled, read_models
+from skensemble._from_models.models import labelled, read_models
+from skensemble._from_models.reading import Reading
 from skensemble._members.checks import check_kind
 from skensemble._members.drawn import draw_entropy, spawn_seeds
 from skensemble._members.inputs import TrainingData

@@ -15,7 +15,7 @@ __all__ = ["GridSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV", "Rand
 
 
 class _TrainedTogether:
-    """A search of scikit-learn, whose own code clones, fits, scores and ranks; comes left of its class."""
+    """Trains the fits of a search of scikit-learn together; comes left of its class, which does everything else."""
 
     def fit(self, X: MatrixLike, y: ArrayLike | None = None, **params: Any) -> Self:
         """Fit all candidates on all folds, and the best one on all rows.
@@ -108,7 +108,7 @@ class GridSearchCV(_TrainedTogether, model_selection.GridSearchCV):
     best_index_ : int
         Index of the best candidate in `cv_results_`.
     scorer_ : callable or dict of str to callable
-        What scores.
+        The scorer, or scorers by their names.
     n_splits_ : int
         Number of folds.
     refit_time_ : float
@@ -218,7 +218,7 @@ class RandomizedSearchCV(_TrainedTogether, model_selection.RandomizedSearchCV):
     best_index_ : int
         Index of the best candidate in `cv_results_`.
     scorer_ : callable or dict of str to callable
-        What scores.
+        The scorer, or scorers by their names.
     n_splits_ : int
         Number of folds.
     refit_time_ : float
@@ -306,9 +306,9 @@ class HalvingGridSearchCV(_TrainedTogether, SklearnHalvingGridSearchCV):
         What grows from round to round: rows, or an integer parameter of the estimator such as `epochs` or
         `n_estimators`.
     max_resources : "auto" or int, default="auto"
-        The most of it that a candidate may use; "auto" is the number of rows.
+        The most of the resource that a candidate may use; "auto" is the number of rows.
     min_resources : "exhaust", "smallest" or int, default="exhaust"
-        What candidates use in the first round.
+        How much of the resource each candidate uses in the first round.
     aggressive_elimination : bool, default=False
         Whether the first round is repeated until the last one has no more than `factor` candidates.
     cv : int, splitter or iterable, default=5
@@ -344,7 +344,7 @@ class HalvingGridSearchCV(_TrainedTogether, SklearnHalvingGridSearchCV):
     best_index_ : int
         Index of the best candidate in `cv_results_`.
     scorer_ : callable or dict of str to callable
-        What scores.
+        The scorer, or scorers by their names.
     n_splits_ : int
         Number of folds.
     refit_time_ : float
@@ -352,9 +352,9 @@ class HalvingGridSearchCV(_TrainedTogether, SklearnHalvingGridSearchCV):
     multimetric_ : bool
         Whether there are several scores.
     n_resources_ : list of int
-        What each candidate used in each round.
+        How much of the resource each candidate used, for each round.
     n_candidates_ : list of int
-        Candidates of each round.
+        Number of candidates in each round.
     n_iterations_ : int
         Number of rounds.
     estimators_ : list of list of estimator
@@ -451,9 +451,9 @@ class HalvingRandomSearchCV(_TrainedTogether, SklearnHalvingRandomSearchCV):
         What grows from round to round: rows, or an integer parameter of the estimator such as `epochs` or
         `n_estimators`.
     max_resources : "auto" or int, default="auto"
-        The most of it that a candidate may use; "auto" is the number of rows.
+        The most of the resource that a candidate may use; "auto" is the number of rows.
     min_resources : "exhaust", "smallest" or int, default="smallest"
-        What candidates use in the first round.
+        How much of the resource each candidate uses in the first round.
     aggressive_elimination : bool, default=False
         Whether the first round is repeated until the last one has no more than `factor` candidates.
     cv : int, splitter or iterable, default=5
@@ -489,7 +489,7 @@ class HalvingRandomSearchCV(_TrainedTogether, SklearnHalvingRandomSearchCV):
     best_index_ : int
         Index of the best candidate in `cv_results_`.
     scorer_ : callable or dict of str to callable
-        What scores.
+        The scorer, or scorers by their names.
     n_splits_ : int
         Number of folds.
     refit_time_ : float
@@ -497,9 +497,9 @@ class HalvingRandomSearchCV(_TrainedTogether, SklearnHalvingRandomSearchCV):
     multimetric_ : bool
         Whether there are several scores.
     n_resources_ : list of int
-        What each candidate used in each round.
+        How much of the resource each candidate used, for each round.
     n_candidates_ : list of int
-        Candidates of each round.
+        Number of candidates in each round.
     n_iterations_ : int
         Number of rounds.
     estimators_ : list of list of estimator

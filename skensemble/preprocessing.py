@@ -14,14 +14,11 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skensemble._compat.sklearn import Interval, check_feature_names_in, fit_context
+from skensemble._numeric.columns import CATEGORY, DATE, EMPTY, NUMBER, column_of, kind_of, values_of
 from skensemble._numeric.lazy_rows import refuse_lazy_frame
 from skensemble._typing import MatrixLike
 
 __all__ = ["TableEncoder"]
-
-# Kinds of columns; booleans and durations are numbers. Columns without values carry no information and are left out.
-_NUMBER, _DATE, _CATEGORY, _EMPTY = "numbers", "dates", "categories", "no values"
-_ONE_DAY = np.timedelta64(1, "D")
 
 
 class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
@@ -130,8 +127,8 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         columns = self._read(X, reset=True)
         counts = [Counter(values) if values.dtype == object else Counter() for values in columns]
         self.kinds_ = list(map(self._useful_kind, columns, counts, self._names()))
-        self._places = {"numbers": [i for i, kind in enumerate(self.kinds_) if kind in (_NUMBER, _DATE)]}
-        categories = [i for i, kind in enumerate(self.kinds_) if kind == _CATEGORY]
+        self._places = {"numbers": [i for i, kind in enumerate(self.kinds_) if kind in (NUMBER, DATE)]}
+        categories = [i for i, kind in enumerate(self.kinds_) if kind == CATEGORY]
         self._places["one_hot"] = [i for i in categories if self._is_small(counts[i])]
         self._places["codes"] = [i for i in categories if not self._is_small(counts[i])]
         if not any(self._places.values()):
@@ -144,8 +141,8 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
 
     def _useful_kind(self, values, counts, name):
         """Kind of a column; a kind of its own for columns that carry no information."""
-        kind = _kind_of(values, name)
-        return _EMPTY if kind == _CATEGORY and max(counts.values()) < self.min_frequency else kind
+        kind = kind_of(values, name)
+        return EMPTY if kind == CATEGORY and max(counts.values()) < self.min_frequency else kind
 
     def _is_small(self, counts):
         n_frequent = sum(count >= self.min_frequency for count in counts.values())
@@ -162,10 +159,8 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         for name, part in parts.items():
             part.set_output(transform="default")
             setattr(self, f"{name}_", part.fit(self._block(columns, name)) if self._places[name] else None)
-        self.n_categories_ = {}
-        if self.codes_ is not None:
-            names = self._names(self._places["codes"])
-            self.n_categories_ = dict(zip(names, map(self._count_known, range(len(names))), strict=True))
+        names = self._names()
+        self.n_categories_ = {names[place]: self._count_known(i) for i, place in enumerate(self._places["codes"])}
 
     def _count_known(self, i):
         """Number of categories of a column of codes, including the one for unknown categories."""
@@ -193,8 +188,8 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         check_is_fitted(self)
         columns = self._read(X, reset=False)
         for values, kind, name in zip(columns, self.kinds_, self._names(), strict=True):
-            found = _kind_of(values, name)
-            if kind != found and _EMPTY not in (kind, found):
+            found = kind_of(values, name)
+            if kind != found and EMPTY not in (kind, found):
                 raise TypeError(f"The column {name!r} must hold {kind}, as in fit: got {found}.")
         blocks = [np.empty((len(columns[0]), 0))]
         blocks += [
@@ -246,13 +241,12 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         """
         check_is_fitted(self)
         names = check_feature_names_in(self, input_features)
-        parts = {name: names[self._places[name]] for name in self._places}
-        out = [
-            getattr(self, f"{name}_").get_feature_names_out(parts[name])
+        floats = [
+            getattr(self, f"{name}_").get_feature_names_out(names[self._places[name]])
             for name in ("numbers", "one_hot")
             if self._places[name]
         ]
-        return np.concatenate([*out, parts["codes"]]).astype(object)
+        return np.concatenate([*floats, names[self._places["codes"]]]).astype(object)
 
     def set_output(self, *, transform: str | None = None) -> Self:
         """Set the type of the output, as for scikit-learn's transformers; it is a pandas DataFrame in any case.
@@ -274,9 +268,8 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
             )
         return self
 
-    def _names(self, places=None):
-        names = check_feature_names_in(self, None)
-        return names.tolist() if places is None else names[places].tolist()
+    def _names(self):
+        return check_feature_names_in(self, None).tolist()
 
     def _block(self, columns, name):
         """The columns for one transformer, side by side."""
@@ -299,7 +292,7 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:  # which scikit-learn refuses since version 1.9
             raise ValueError(f"The columns of X must have names of their own: {twice[0]!r} is that of several.")
-        return [_values_of(_column(X, i), name) for i, name in enumerate(names)]
+        return [values_of(column_of(X, i), name) for i, name in enumerate(names)]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -308,72 +301,3 @@ class TableEncoder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         tags.input_tags.categorical = True
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def _column(X, i):
-    if hasattr(X, "iloc"):
-        return X.iloc[:, i]
-    return X.get_column(X.columns[i]) if hasattr(X, "get_column") else X[:, i]
-
-
-class _Days(np.ndarray):
-    """Dates as days since 1970, floats; the type distinguishes them from numbers."""
-
-
-def _values_of(column, name):
-    """Values of a column: floats with NaN, dates as `_Days`, and others as objects with None for missing ones."""
-    kind = getattr(column.dtype, "kind", "O")
-    is_categorical = hasattr(column.dtype, "categories")
-    if kind in "biuf" and hasattr(column, "iloc"):
-        return column.to_numpy(dtype=float, na_value=np.nan)
-    if kind == "M" and hasattr(column, "iloc"):
-        column = column.to_numpy(dtype="datetime64[us]")  # in UTC, if there is a time zone
-    if hasattr(column.dtype, "is_numeric") and column.dtype.is_numeric():  # polars; NumPy lacks some of its types
-        return column.cast(float).to_numpy()
-    values = column if isinstance(column, np.ndarray) else column.to_numpy()
-    # A polars struct becomes an array of two dimensions.
-    kind = "O" if is_categorical else "V" if values.ndim > 1 else values.dtype.kind
-    if kind in "biuf":
-        return values.astype(float)
-    if kind == "m":
-        return values / _ONE_DAY
-    if kind == "M":
-        return ((values - np.datetime64(0, "D")) / _ONE_DAY).view(_Days)
-    if kind not in "OUST":
-        raise TypeError(
-            f"The column {name!r} must hold numbers, categories, booleans or dates: got the type {column.dtype}."
-        )
-    return _values_of_objects(values.astype(object), name, is_categorical)
-
-
-def _values_of_objects(values, name, is_categorical):
-    values = np.fromiter((None if _is_missing(value) else value for value in values), dtype=object, count=len(values))
-    types = {type(value) for value in values if value is not None}
-    if is_categorical or not types or types <= {str, np.str_}:
-        return values
-    if all(issubclass(one, numbers.Real | np.bool_) for one in types):
-        return np.array([np.nan if value is None else float(value) for value in values])
-    if all(hasattr(one, "toordinal") for one in types):  # datetime, date, pandas' Timestamp
-        return _values_of(values.astype("datetime64[us]"), name)
-    raise TypeError(
-        f"A column must hold values of one kind, and the argument must be a string or number, a boolean or a date: the "
-        f"column {name!r} has values of {', '.join(sorted(one.__name__ for one in types))}. Give it one type, such as "
-        "`X[column].astype(str)`."
-    )
-
-
-def _is_missing(value):
-    """Whether a value is None, NaN, or the missing value of pandas, whose comparisons are neither true nor false."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, float | np.floating) and bool(np.isnan(value))
-
-
-def _kind_of(values, name):
-    if values.dtype == object:
-        return _EMPTY if all(value is None for value in values) else _CATEGORY
-    if np.isinf(values).any():
-        raise ValueError(f"The column {name!r} must hold finite numbers: it contains infinity.")
-    if np.isnan(values).all():
-        return _EMPTY
-    return _DATE if isinstance(values, _Days) else _NUMBER

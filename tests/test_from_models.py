@@ -28,7 +28,7 @@ from skensemble import (
     StackedKerasClassifier,
     io,
 )
-from skensemble._from_models import NetworkFile
+from skensemble._from_models.reading import NetworkFile
 from skensemble.preprocessing import TableEncoder
 
 RNG = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""What all plots share: new axes, names of members along an axis, colors."""
+"""What plots share: new axes, names of members along an axis, colors, checks."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,28 +12,28 @@ if TYPE_CHECKING:
 #: Colors that color-blind readers can tell apart, on white and on black: Okabe and Ito, "Color Universal Design", 2008.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 
-# Names that are longer than this in total are drawn at an angle; more names than this are drawn upright.
+# Names that are longer than this in total are drawn at an angle; more names than this are drawn vertically.
 _MOST_LETTERS, _MOST_SLANTED = 50, 12
 # As a share of the height of what is drawn.
 _HEADROOM = 0.18
 
 
 def given_or_new(ax: "Axes | None") -> "Axes":
-    """The axes that were given, or those of a new figure."""
+    """The given axes, or those of a new figure."""
     import matplotlib.pyplot as plt
 
     return plt.subplots()[1] if ax is None else ax
 
 
 def count_from_one(ax: "Axes") -> None:
-    """Whole numbers on the horizontal axis, as many as have room."""
+    """Whole numbers on the horizontal axis, as many as there is room for."""
     from matplotlib.ticker import MaxNLocator
 
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def name_positions(ax: "Axes", names: Sequence[str] | None, n_positions: int) -> None:
-    """The names of what is drawn at 1, 2, ... on the horizontal axis, or numbers where there are none."""
+    """Put names at 1, 2, ... on the horizontal axis, or numbers where there are no names."""
     if names is None:
         count_from_one(ax)
         return
@@ -45,15 +45,29 @@ def name_positions(ax: "Axes", names: Sequence[str] | None, n_positions: int) ->
             label.set(rotation=30, ha="right", rotation_mode="anchor")
 
 
+def members_label(order: str) -> str:
+    """Label of an axis of members, which begins with the "first" or the "newest"."""
+    return "members, newest first" if order == "newest" else "members"
+
+
+def check_member_names(names: Sequence[str] | None, n_members: int, drawn: str) -> None:
+    """Raise where there are names, but not one for each member; `drawn` says in the message what has to have them."""
+    if names is not None and len(names) != n_members:
+        raise ValueError(
+            f"`member_names` must have a name for each member: got {len(names)} names for {n_members} {drawn}."
+        )
+
+
 def make_headroom(ax: "Axes", values: ArrayLike) -> None:
-    """Make room for a legend above the values that are drawn; the limits of the axes still follow the data."""
-    low, high = np.nanmin(values), np.nanmax(values)
-    ax.update_datalim([(ax.dataLim.x0, high + _HEADROOM * (high - low))])
-    ax.autoscale_view()
+    """Make room for a legend above the finite values; the limits of the axes still follow the data."""
+    finite = np.asarray(values)[np.isfinite(values)]
+    if len(finite):
+        ax.update_datalim([(ax.dataLim.x0, finite.max() + _HEADROOM * np.ptp(finite))])
+        ax.autoscale_view()
 
 
 def as_numbers(values: ArrayLike, name: str, *, finite: bool = True) -> np.ndarray:
-    """An array of one dimension; otherwise raises with the name of the parameter."""
+    """The values as an array of one dimension; raises, with the `name` of the parameter, where they are not one."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or not len(array):
         raise ValueError(f"{name} must be one or more numbers in a row: got an array of shape {array.shape}.")

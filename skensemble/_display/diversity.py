@@ -1,5 +1,6 @@
 """How different the members of an ensemble are."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -7,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
-from skensemble._display.axes import given_or_new
-from skensemble._display.fitted import is_run, member_names
+from skensemble._display.axes import given_or_new, members_label
+from skensemble._display.fitted import member_names, order_of
 from skensemble._numeric.diversity import Diversity
 from skensemble._typing import MatrixLike
 from skensemble.metrics import diversity
@@ -21,6 +22,7 @@ _LABELS = {"disagreement": "disagreement", "error_correlation": "correlation of 
 _MOST_VALUES = 8
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class DiversityDisplay:
     """A square for each pair of members, and what the ensemble gains by their diversity.
 
@@ -61,17 +63,10 @@ class DiversityDisplay:
     (3, 3)
     """
 
-    def __init__(
-        self,
-        diversity: Diversity,
-        kind: str = "disagreement",
-        member_names: Sequence[str] | None = None,
-        order: str = "first",
-    ) -> None:
-        self.diversity = diversity
-        self.kind = kind
-        self.member_names = member_names
-        self.order = order
+    diversity: Diversity
+    kind: str = "disagreement"
+    member_names: Sequence[str] | None = None
+    order: str = "first"
 
     def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw the squares.
@@ -104,10 +99,9 @@ class DiversityDisplay:
         names = range(1, len(values) + 1) if self.member_names is None else self.member_names
         ax.set_xticks(range(len(values)), names)
         ax.set_yticks(range(len(values)), names)
-        label = "members, newest first" if self.order == "newest" else "members"
         _, _, member_loss, ensemble_loss, ambiguity = self.diversity
         title = f"loss of a member {member_loss:.3g} - gain {ambiguity:.3g} = {ensemble_loss:.3g}"
-        ax.set(xlabel=label, ylabel=label, title=title)
+        ax.set(xlabel=members_label(self.order), ylabel=members_label(self.order), title=title)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
@@ -147,8 +141,7 @@ class DiversityDisplay:
         ValueError
             Where `kind` is unknown.
         """
-        order = "newest" if is_run(ensemble) else "first"
-        return cls(diversity(ensemble, X, y), kind, member_names(ensemble), order).plot(ax=ax)
+        return cls(diversity(ensemble, X, y), kind, member_names(ensemble), order_of(ensemble)).plot(ax=ax)
 
 
 def _write_values(ax, values, image):

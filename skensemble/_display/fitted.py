@@ -49,6 +49,11 @@ def is_run(ensemble: BaseKerasEnsemble) -> bool:
     return hasattr(ensemble, "checkpoints_") or hasattr(ensemble, "n_last_")
 
 
+def order_of(ensemble: BaseKerasEnsemble) -> str:
+    """Which members come first: "newest" where they come from one training, otherwise "first"."""
+    return "newest" if is_run(ensemble) else "first"
+
+
 def trainings_of(estimator: Any) -> list[Training]:
     """The trainings of the networks of a fitted ensemble, or of one network.
 
@@ -103,7 +108,7 @@ def _inner(fitted: Any) -> list[Any]:
 
 
 def _inner_names(fitted: Any, name: str | None, n_inner: int) -> list[str | None]:
-    """Names of the estimators inside an estimator that is itself a member with this name."""
+    """Names of the estimators inside an estimator that is itself a member called `name`."""
     names = member_names(fitted)
     if names is None and (name is None or n_inner == 1):
         return [name] * n_inner

@@ -1,5 +1,6 @@
 """Learning rates of trainings, and when snapshots or averaged checkpoints were taken."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class LearningRateDisplay:
     """Learning rate over the epochs of a training, with marks at snapshots or averaged checkpoints.
 
@@ -61,19 +63,11 @@ class LearningRateDisplay:
     [2, 4, 6]
     """
 
-    def __init__(
-        self,
-        learning_rates: Sequence[ArrayLike],
-        steps_per_epoch: int = 1,
-        marked_epochs: Sequence[int] | None = None,
-        name: str | None = None,
-        mark_name: str = "snapshot",
-    ) -> None:
-        self.learning_rates = learning_rates
-        self.steps_per_epoch = steps_per_epoch
-        self.marked_epochs = marked_epochs
-        self.name = name
-        self.mark_name = mark_name
+    learning_rates: Sequence[ArrayLike]
+    steps_per_epoch: int = 1
+    marked_epochs: Sequence[int] | None = None
+    name: str | None = None
+    mark_name: str = "snapshot"
 
     def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw the learning rates.

@@ -1,5 +1,6 @@
 """How much each member counts."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -7,8 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
-from skensemble._display.axes import as_numbers, given_or_new, make_headroom, name_positions
-from skensemble._display.fitted import check_ensemble, is_run, member_names
+from skensemble._display.axes import (
+    as_numbers,
+    check_member_names,
+    given_or_new,
+    make_headroom,
+    members_label,
+    name_positions,
+)
+from skensemble._display.fitted import check_ensemble, member_names, order_of
 from skensemble._heads import Head
 from skensemble._members.spec import unwrapped
 
@@ -21,6 +29,7 @@ _MOST_VALUES = 12
 _FEWEST = 3
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class MemberWeightsDisplay:
     """A bar for each member, as high as its weight, and the level of equal weights.
 
@@ -63,10 +72,9 @@ class MemberWeightsDisplay:
     [0.75, 0.25]
     """
 
-    def __init__(self, weights: ArrayLike, member_names: Sequence[str] | None = None, order: str = "first") -> None:
-        self.weights = weights
-        self.member_names = member_names
-        self.order = order
+    weights: ArrayLike
+    member_names: Sequence[str] | None = None
+    order: str = "first"
 
     def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw the weights.
@@ -89,11 +97,7 @@ class MemberWeightsDisplay:
         from matplotlib.patheffects import withStroke
 
         weights = as_numbers(self.weights, "`weights`")
-        if self.member_names is not None and len(self.member_names) != len(weights):
-            raise ValueError(
-                f"`member_names` must have a name for each member: got {len(self.member_names)} names for "
-                f"{len(weights)} weights."
-            )
+        check_member_names(self.member_names, len(weights), "weights")
         ax = given_or_new(ax)
         self.bars_ = ax.bar(np.arange(1, len(weights) + 1), weights, color="tab:blue")
         self.equal_ = ax.axhline(weights.mean(), color="tab:orange", linestyle="--", label="equal weights")
@@ -105,7 +109,7 @@ class MemberWeightsDisplay:
         make_headroom(ax, [0, *weights])
         numbers = [str(number) for number in range(1, len(weights) + 1)] if len(weights) <= _MOST_VALUES else None
         name_positions(ax, numbers if self.member_names is None else self.member_names, len(weights))
-        ax.set(xlabel="members, newest first" if self.order == "newest" else "members", ylabel="weight")
+        ax.set(xlabel=members_label(self.order), ylabel="weight")
         ax.legend(loc="upper right")
         self.ax_, self.figure_ = ax, ax.figure
         return self
@@ -138,8 +142,7 @@ class MemberWeightsDisplay:
             Where it is a stacking ensemble whose final estimator has no weight for each member.
         """
         check_ensemble(ensemble)
-        order = "newest" if is_run(ensemble) else "first"
-        return cls(_weights_of(ensemble), member_names(ensemble), order).plot(ax=ax)
+        return cls(_weights_of(ensemble), member_names(ensemble), order_of(ensemble)).plot(ax=ax)
 
 
 def _weights_of(ensemble):

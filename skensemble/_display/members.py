@@ -1,5 +1,6 @@
 """Score of each member, and of the ensemble as it grows."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -7,15 +8,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
-from skensemble._display.axes import given_or_new, make_headroom, name_positions
-from skensemble._display.fitted import check_ensemble, is_run, member_names
-from skensemble._display.scoring import Known, make_score
+from skensemble._display.axes import given_or_new, make_headroom, members_label, name_positions
+from skensemble._display.fitted import check_ensemble, member_names, order_of
+from skensemble._display.scoring import known_each, make_score
 from skensemble._typing import MatrixLike
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class MembersDisplay:
     """Score of each member, and of the ensemble as members are added to it.
 
@@ -61,19 +63,11 @@ class MembersDisplay:
     (2,)
     """
 
-    def __init__(
-        self,
-        member_scores: ArrayLike,
-        ensemble_scores: ArrayLike | float,
-        score_name: str = "score",
-        member_names: Sequence[str] | None = None,
-        order: str = "first",
-    ) -> None:
-        self.member_scores = member_scores
-        self.ensemble_scores = ensemble_scores
-        self.score_name = score_name
-        self.member_names = member_names
-        self.order = order
+    member_scores: ArrayLike
+    ensemble_scores: ArrayLike | float
+    score_name: str = "score"
+    member_names: Sequence[str] | None = None
+    order: str = "first"
 
     def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw the scores.
@@ -93,11 +87,13 @@ class MembersDisplay:
         # Points are drawn on top of the curve, whose markers are rings, since the first of both are in the same place.
         self.members_ = ax.scatter(positions, self.member_scores, color="tab:gray", s=20, label="each member", zorder=3)
         if np.ndim(self.ensemble_scores):
-            self.ensemble_ = _draw_stages(ax, positions, self.ensemble_scores, f"ensemble of the {self.order} n")
+            ring = {"marker": "o", "markersize": 9, "markerfacecolor": "none", "zorder": 2}
+            label = f"ensemble of the {self.order} n"
+            (self.ensemble_,) = ax.plot(positions, self.ensemble_scores, color="tab:blue", label=label, **ring)
         else:
             self.ensemble_ = ax.axhline(self.ensemble_scores, color="tab:blue", label="ensemble")
         name_positions(ax, self.member_names, len(positions))
-        ax.set(xlabel="members, newest first" if self.order == "newest" else "members", ylabel=self.score_name)
+        ax.set(xlabel=members_label(self.order), ylabel=self.score_name)
         make_headroom(ax, np.append(self.member_scores, self.ensemble_scores))
         ax.legend(loc="upper center", ncols=2, columnspacing=1, handletextpad=0.4)
         self.ax_, self.figure_ = ax, ax.figure
@@ -155,36 +151,17 @@ class MembersDisplay:
         """
         check_ensemble(ensemble)
         score, name = make_score(ensemble, X, y, scoring, score_func)
-        members = [score(one) for one in _members_alone(ensemble, X)]
-        stages = [score(one) for one in _stages(ensemble, X)] if hasattr(ensemble, "staged_predict") else None
+        proba = ensemble.predict_members(X) if hasattr(ensemble, "predict_proba") else None
+        members = [score(one) for one in known_each(ensemble, ensemble._predict_each(X), proba)]
+        stages = None
+        if hasattr(ensemble, "staged_predict"):
+            proba = ensemble.staged_predict_proba(X) if hasattr(ensemble, "staged_predict_proba") else None
+            stages = [score(one) for one in known_each(ensemble, ensemble.staged_predict(X), proba)]
         display = cls(
             member_scores=np.array(members),
-            ensemble_scores=np.array(stages) if stages else score(Known.of(ensemble, X)),
+            ensemble_scores=score(ensemble) if stages is None else np.array(stages),
             score_name=name if score_name is None else score_name,
             member_names=member_names(ensemble),
-            order="newest" if is_run(ensemble) else "first",
+            order=order_of(ensemble),
         )
         return display.plot(ax=ax)
-
-
-def _draw_stages(ax, positions, scores, label):
-    """The curve of the growing ensemble."""
-    (line,) = ax.plot(
-        positions, scores, color="tab:blue", marker="o", markersize=9, markerfacecolor="none", label=label, zorder=2
-    )
-    return line
-
-
-def _members_alone(ensemble, X):
-    """Each member as an estimator with predictions for X."""
-    probabilities = ensemble.predict_members(X) if hasattr(ensemble, "predict_proba") else None
-    for i, labels in enumerate(ensemble._predict_each(X)):
-        yield Known.like(ensemble, labels, None if probabilities is None else probabilities[i])
-
-
-def _stages(ensemble, X):
-    """The growing ensembles as estimators with predictions for X."""
-    has_proba = hasattr(ensemble, "staged_predict_proba")
-    probabilities = list(ensemble.staged_predict_proba(X)) if has_proba else None
-    for i, labels in enumerate(ensemble.staged_predict(X)):
-        yield Known.like(ensemble, labels, None if probabilities is None else probabilities[i])

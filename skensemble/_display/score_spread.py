@@ -1,5 +1,6 @@
 """Spread of scores over repeated evaluations."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Self
@@ -26,6 +27,7 @@ _KINDS = ("box", "hist")
 _JITTER = 0.12
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class ScoreSpreadDisplay:
     """Scores of repeated evaluations, side by side, which show how much each kind of estimator depends on chance.
 
@@ -68,9 +70,8 @@ class ScoreSpreadDisplay:
     {'6 single members': 6, '2 ensembles of 3': 2}
     """
 
-    def __init__(self, scores: Mapping[str, ArrayLike], score_name: str = "score") -> None:
-        self.scores = scores
-        self.score_name = score_name
+    scores: Mapping[str, ArrayLike]
+    score_name: str = "score"
 
     def plot(self, ax: "Axes | None" = None, *, kind: str = "box") -> Self:
         """Draw the scores.
@@ -179,10 +180,10 @@ class ScoreSpreadDisplay:
     def _draw_boxes(self, ax, scores):
         median = {"color": "tab:orange", "linewidth": 2}
         self.boxes_ = ax.boxplot(list(scores.values()), widths=0.5, showfliers=False, medianprops=median)
-        generator = np.random.default_rng(0)
+        rng = np.random.default_rng(0)
         for position, values in enumerate(scores.values(), start=1):
-            strewn = position + generator.uniform(-_JITTER, _JITTER, size=len(values))
-            self.points_.append(ax.scatter(strewn, values, color="tab:blue", alpha=0.6, s=14, linewidth=0))
+            jittered = position + rng.uniform(-_JITTER, _JITTER, size=len(values))
+            self.points_.append(ax.scatter(jittered, values, color="tab:blue", alpha=0.6, s=14, linewidth=0))
         name_positions(ax, list(scores), len(scores))
         ax.set_ylabel(self.score_name)
 
@@ -199,7 +200,7 @@ class ScoreSpreadDisplay:
 
 
 def _check_groups(ensemble, sizes):
-    """Raise where groups of members are not repeated evaluations, or are too few."""
+    """Raise where groups of members are not repeated evaluations, or there are too few of them."""
     way_out = "Fit it under several seeds, and give ScoreSpreadDisplay their scores."
     if is_run(ensemble):
         raise ValueError(
@@ -225,13 +226,13 @@ def _check_groups(ensemble, sizes):
 
 
 def _groups(ensemble, predictions, size):
-    """Consecutive members together, as estimators with known predictions."""
+    """Yield groups of consecutive members as estimators with known predictions."""
     for first in range(0, len(predictions) - size + 1, size):
         members = slice(first, first + size)
         weights = first_weights(ensemble.weights_[members], size)
         if not is_classifier(ensemble):
-            yield Known.like(ensemble, combine(predictions[members], weights, ensemble._combination()), None)
+            yield Known(ensemble, combine(predictions[members], weights, ensemble._combination()))
             continue
         has_proba = hasattr(ensemble, "predict_proba")
         proba = ensemble._combine_proba(predictions[members], weights) if has_proba else None
-        yield Known.like(ensemble, ensemble._choose(predictions[members], weights), proba)
+        yield Known(ensemble, ensemble._choose(predictions[members], weights), proba)

@@ -1,9 +1,11 @@
 """Scores of what members and ensembles predict, by any scorer of scikit-learn."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 
+import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.metrics import accuracy_score, get_scorer, r2_score
 from sklearn.utils.metaestimators import available_if
 
@@ -42,35 +44,28 @@ def _name_of(scoring):
 
 
 class Known(BaseEstimator):
-    """Fitted estimator whose predictions for one X are known, for scorers.
+    """A member of an ensemble, or several combined, whose predictions for one X are known; for scorers.
 
     Parameters
     ----------
+    ensemble : fitted ensemble
+        Tells scorers what kind of estimator this is, and the classes.
     prediction : ndarray
         What `predict` returns.
-    proba : ndarray or None
+    proba : ndarray, default=None
         What `predict_proba` returns; None where there is no such method.
-    classes : ndarray or None
     """
 
-    def __init__(self, prediction, proba=None, classes=None):
-        self.prediction, self.proba, self.classes = prediction, proba, classes
+    def __init__(self, ensemble, prediction, proba=None):
+        self.ensemble, self.prediction, self.proba = ensemble, prediction, proba
 
-    @staticmethod
-    def like(ensemble, prediction, proba):
-        """An estimator of the same kind as an ensemble."""
-        if is_classifier(ensemble):
-            return _KnownClassifier(prediction, proba, ensemble.classes_)
-        return _KnownRegressor(prediction)
+    def __sklearn_tags__(self):
+        return self.ensemble.__sklearn_tags__()
 
-    @staticmethod
-    def of(ensemble, X):
-        """A whole ensemble."""
-        proba = ensemble.predict_proba(X) if hasattr(ensemble, "predict_proba") else None
-        return Known.like(ensemble, ensemble.predict(X), proba)
-
-    def __sklearn_is_fitted__(self):
-        return True
+    @property
+    def classes_(self):
+        """Labels in the order of the columns of the probabilities; missing for regressors."""
+        return self.ensemble.classes_
 
     def predict(self, X):
         """The known prediction."""
@@ -82,12 +77,8 @@ class Known(BaseEstimator):
         return self.proba
 
 
-class _KnownClassifier(ClassifierMixin, Known):
-    @property
-    def classes_(self):
-        """Labels in the order of the columns of the probabilities."""
-        return self.classes
-
-
-class _KnownRegressor(RegressorMixin, Known):
-    pass
+def known_each(
+    ensemble: BaseEstimator, predictions: Iterable[np.ndarray], probabilities: Iterable[np.ndarray] | None
+) -> Iterator[Known]:
+    """Yield an estimator for each prediction, with its probabilities where these are given."""
+    return map(Known, repeat(ensemble), predictions, repeat(None) if probabilities is None else probabilities)

@@ -1,5 +1,6 @@
 """Losses and metrics of members, epoch by epoch."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -7,7 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skensemble._compat.scikeras import full_metric_name
-from skensemble._display.axes import COLORS, as_numbers, count_from_one, given_or_new
+from skensemble._display.axes import COLORS, as_numbers, check_member_names, count_from_one, given_or_new
 from skensemble._display.fitted import trainings_of
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _MOST_COLORS = len(COLORS)
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class TrainingHistoryDisplay:
     """Loss or metric of each member, epoch by epoch: solid for training rows, dashed for validation rows.
 
@@ -65,15 +67,9 @@ class TrainingHistoryDisplay:
     ['loss', 'val_loss']
     """
 
-    def __init__(
-        self,
-        histories: Sequence[Mapping[str, Sequence[float] | np.ndarray]],
-        metric: str = "loss",
-        member_names: Sequence[str] | None = None,
-    ) -> None:
-        self.histories = histories
-        self.metric = metric
-        self.member_names = member_names
+    histories: Sequence[Mapping[str, Sequence[float] | np.ndarray]]
+    metric: str = "loss"
+    member_names: Sequence[str] | None = None
 
     def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw the histories.
@@ -149,12 +145,7 @@ class TrainingHistoryDisplay:
 
     def _series(self) -> dict[str, np.ndarray]:
         """What is drawn by key, (n_members, n_epochs), NaN where a member has no value."""
-        names = self.member_names
-        if names is not None and len(names) != len(self.histories):
-            raise ValueError(
-                f"`member_names` must have a name for each member: got {len(names)} names for {len(self.histories)} "
-                "histories."
-            )
+        check_member_names(self.member_names, len(self.histories), "histories")
         recorded = {key for history in self.histories for key in history if len(history[key])}
         if self.metric not in recorded:
             raise ValueError(

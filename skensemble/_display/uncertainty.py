@@ -1,5 +1,6 @@
 """What members cannot know and where they disagree, for right and for wrong predictions."""
 
+import dataclasses
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class UncertaintyDisplay:
     """A point for each row: aleatoric uncertainty to the right, epistemic upwards, with colors for right and wrong.
 
@@ -56,19 +58,11 @@ class UncertaintyDisplay:
     'aleatoric uncertainty (nats)'
     """
 
-    def __init__(
-        self,
-        uncertainty: Uncertainty,
-        is_right: ArrayLike | None = None,
-        right_name: str = "right",
-        wrong_name: str = "wrong",
-        unit: str = "nats",
-    ) -> None:
-        self.uncertainty = uncertainty
-        self.is_right = is_right
-        self.right_name = right_name
-        self.wrong_name = wrong_name
-        self.unit = unit
+    uncertainty: Uncertainty
+    is_right: ArrayLike | None = None
+    right_name: str = "right"
+    wrong_name: str = "wrong"
+    unit: str = "nats"
 
     def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw the points.
@@ -89,7 +83,7 @@ class UncertaintyDisplay:
         self.right_ = ax.scatter(
             aleatoric[is_right], epistemic[is_right], s=14, color=COLORS[0], alpha=0.6, label=self.right_name
         )
-        # On top: they are fewer.
+        # Drawn on top, since there are fewer of them.
         self.wrong_ = ax.scatter(
             aleatoric[~is_right], epistemic[~is_right], s=20, color=COLORS[4], marker="x", label=self.wrong_name
         )

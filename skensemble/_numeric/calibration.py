@@ -2,9 +2,9 @@
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import expit, logsumexp, softmax
+from scipy.special import logsumexp
 
-from skensemble._numeric.combination import log_pool_parts
+from skensemble._numeric.combination import from_log_pool_parts, log_pool_parts
 
 # The temperature is searched for between one hundredth and one hundred.
 _LARGEST_LOG = float(np.log(100))
@@ -25,8 +25,7 @@ def with_temperature(proba, temperature, target):
     -------
     ndarray of shape (n_samples, n_classes)
     """
-    parts = log_pool_parts(np.asarray(proba, dtype=np.float64), target) / temperature
-    return expit(parts) if target == "labels" else softmax(parts, axis=-1)
+    return from_log_pool_parts(log_pool_parts(np.asarray(proba, dtype=np.float64), target) / temperature, target)
 
 
 def fit_temperature(proba, y, target, sample_weight=None):

@@ -58,8 +58,9 @@ def normalize_weights(weights, n_members):
         return np.full(n_members, 1 / n_members)
     weights = np.asarray(weights, dtype=np.float64)
     if weights.shape != (n_members,):
+        given = f"{len(weights)} weights" if weights.ndim == 1 else f"an array of shape {weights.shape}"
         raise ValueError(
-            f"`weights` must have one entry per member: got {_count(weights)} for {n_members} members. "
+            f"`weights` must have one entry per member: got {given} for {n_members} members. "
             "Pass as many weights as there are members, or None for equal ones."
         )
     if not np.isfinite(weights).all() or (weights < 0).any():
@@ -67,10 +68,6 @@ def normalize_weights(weights, n_members):
     if not weights.any():
         raise ValueError("`weights` must not all be 0: no member would count. Pass None for equal weights.")
     return weights / weights.sum()
-
-
-def _count(weights):
-    return f"{len(weights)} weights" if weights.ndim == 1 else f"an array of shape {weights.shape}"
 
 
 def first_weights(weights, n_members):
@@ -206,10 +203,14 @@ def log_pool_parts(proba, target):
     return logs - np.log(np.maximum(1 - proba, SMALLEST_PROBABILITY)) if target == "labels" else logs
 
 
+def from_log_pool_parts(parts, target):
+    """Probabilities from their logarithms, up to a constant for classes, or from the log-odds of labels."""
+    return expit(parts) if target == "labels" else softmax(parts, axis=-1)
+
+
 def _geometric_mean(proba, shares, target):
     """Weighted geometric mean, scaled to probabilities."""
-    pooled = (shares * log_pool_parts(proba, target)).sum(axis=0)
-    return expit(pooled) if target == "labels" else softmax(pooled, axis=-1)
+    return from_log_pool_parts((shares * log_pool_parts(proba, target)).sum(axis=0), target)
 
 
 def weighted_std(predictions, weights):

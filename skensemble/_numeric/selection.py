@@ -107,40 +107,31 @@ def greedy_weights(
     """
     predictions = np.asarray(predictions)
     n_members, n_samples = predictions.shape[:2]
-    valid = np.ones((n_members, n_samples), bool) if valid is None else valid
     finite = np.isfinite(predictions).reshape(n_members, -1).all(axis=1)
-    if finite.any() and not finite.all():
-        weights = np.zeros(n_members)
-        weights[finite] = greedy_weights(
-            predictions[finite],
-            y,
-            valid=valid[finite],
-            sample_weight=sample_weight,
-            multilabel=multilabel,
-            regression=regression,
-            how=how,
-            max_rounds=max_rounds,
-        )
-        return weights
+    counted = finite if finite.any() else ~finite
+    valid = np.ones((counted.sum(), n_samples), bool) if valid is None else valid[counted]
     covered = valid.any(axis=0) & (True if sample_weight is None else sample_weight > 0)
     if not covered.any():
         raise ValueError(
             "`weights='greedy'` needs rows of positive weight that a member was not trained on: there are none. Leave "
             "out more rows, or give the weights."
         )
-    predictions, y, valid = predictions[:, covered], y[covered], valid[:, covered]
+    predictions, y, valid = predictions[np.ix_(counted, covered)], y[covered], valid[:, covered]
     row_weights = None if sample_weight is None else sample_weight[covered]
+    kind = {"multilabel": multilabel, "regression": regression}
     if how.rule == "median":
-        growing = _GrowingMedian(
-            predictions, partial(row_losses, y=y, multilabel=multilabel, regression=regression), valid, row_weights, how
-        )
+        growing = _GrowingMedian(predictions, partial(row_losses, y=y, **kind), valid, row_weights, how)
     else:
-        geometric = how.rule == "geometric_mean"
-        parts = _log_pool_parts if geometric else _linear_parts
-        growing = _GrowingMean(*parts(predictions, y, multilabel=multilabel, regression=regression), valid, row_weights)
+        parts = _log_parts if how.rule == "geometric_mean" else _linear_parts
+        growing = _GrowingMean(*parts(predictions, y, **kind), valid, row_weights)
+    weights = np.zeros(n_members)
+    weights[counted] = _best_additions(growing, ~valid.any(axis=1), max_rounds)
+    return weights
 
-    unknown = ~valid.any(axis=1)
-    additions = np.zeros(n_members)
+
+def _best_additions(growing, unknown, max_rounds):
+    """Shares of the members in the best of all rounds, or equal shares; `unknown` members have no rows."""
+    additions = np.zeros(len(unknown))
     best_loss, best = np.inf, None
     for _ in range(max_rounds):
         losses = np.where(unknown, np.inf, growing.losses_with_each())
@@ -150,7 +141,7 @@ def greedy_weights(
         if losses[chosen] < best_loss:
             best_loss, best = losses[chosen], additions / additions.sum()
     if best is None or growing.loss_of_all() < best_loss:
-        return np.full(n_members, 1 / n_members)
+        return np.full(len(unknown), 1 / len(unknown))
     return best
 
 
@@ -227,7 +218,7 @@ def _linear_parts(predictions, y, *, multilabel, regression):
     return predictions[:, np.arange(len(y)), y], _log_loss
 
 
-def _log_pool_parts(proba, y, *, multilabel, regression):
+def _log_parts(proba, y, *, multilabel, regression):
     """The same for geometric means of probabilities, whose logarithms have a mean."""
     parts = log_pool_parts(np.asarray(proba, dtype=np.float64), "labels" if multilabel else "classes")
     if multilabel:

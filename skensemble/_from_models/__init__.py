@@ -1,0 +1,1 @@
+"""Networks that were trained elsewhere, Keras models and files, as fitted members."""

@@ -9,7 +9,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_is_fitted
 
 from skensemble._compat.scikeras import is_one_hot_target
-from skensemble._engine.fitted import predict_distributions
+from skensemble._engine.prediction import predict_distributions
 from skensemble._export import calibrated, vote_shares
 from skensemble._members.checks import check_indicators
 from skensemble._members.distribution import check_distributions

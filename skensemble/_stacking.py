@@ -35,7 +35,7 @@ from skensemble._compat.sklearn import (
     tags_of,
 )
 from skensemble._engine.fitted import FittedMembers
-from skensemble._engine.own_fits import check_own_fits
+from skensemble._engine.other_members import check_own_fits
 from skensemble._engine.prediction import predict_each
 from skensemble._engine.training import fit_members
 from skensemble._export import FINAL_NAME, as_rows_of_numbers, check_network, final_output

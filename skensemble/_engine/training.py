@@ -11,16 +11,16 @@ from sklearn.exceptions import ConvergenceWarning
 from skensemble._compat.python import find_stacklevel
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._engine.checkpoints import Checkpoint
+from skensemble._engine.continued import history_of_member
 from skensemble._engine.ensemble_stopping import EnsembleStopping
 from skensemble._engine.execution import Results, fit_here
 from skensemble._engine.fitted import FittedMembers
-from skensemble._engine.further import history_of_member
-from skensemble._engine.own_fits import check_own_fits, engine_of
+from skensemble._engine.other_members import check_own_fits, engine_of
 from skensemble._engine.progress import Task
 from skensemble._engine.results import MemberResult, TrainedMembers, TrainedRun
 from skensemble._engine.stacked import FittedMember, StackedMember, estimator_of
 from skensemble._engine.trajectory import Trajectory, TrajectoryRecorder
-from skensemble._engine.workers import check_backend, fit_parts, parts_of
+from skensemble._engine.workers.fit import check_backend, fit_parts, parts_of
 from skensemble._members.inputs import TrainingData, as_inputs
 from skensemble._members.model_instance import check_models
 from skensemble._members.spec import MemberSpec, knowing_columns, with_callbacks

@@ -10,8 +10,8 @@ import numpy as np
 
 from skensemble._compat.scikeras import history_of, rebuild_model
 from skensemble._engine.backend import get_program
-from skensemble._engine.choice import BYTES
-from skensemble._engine.group_fit import GroupFit
+from skensemble._engine.engine_choice import BYTES
+from skensemble._engine.fused.group_fit import GroupFit
 from skensemble._engine.initial_values import KEPT
 from skensemble._engine.plan import ReadyMember, bytes_in_training
 from skensemble._engine.records import RunPlan, State, Variables

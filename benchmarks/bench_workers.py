@@ -18,7 +18,7 @@ from _harness import run, seconds
 from joblib.parallel import LokyBackend
 
 from skensemble import KerasAveragingClassifier, KerasClassifier
-from skensemble._engine import parts
+from skensemble._engine.workers import parts
 
 MOST_SLOWER, LEAST_FASTER = 1.1, 1.5
 #: Of what is sent to a worker, as a share of X and y.

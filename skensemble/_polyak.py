@@ -28,7 +28,7 @@ from skensemble._checkpoint.store import keep_entropy, open_checkpoint
 from skensemble._compat.scikeras import BaseWrapper, encode_features
 from skensemble._compat.sklearn import HasMethods, Interval, RealNotInt, StrOptions, fit_context
 from skensemble._engine.batch_norm import estimate_statistics, has_batch_norm
-from skensemble._engine.fitted import predict_members
+from skensemble._engine.prediction import predict_members
 from skensemble._engine.progress import fitted_as
 from skensemble._engine.records import Variables
 from skensemble._engine.training import fit_trajectory

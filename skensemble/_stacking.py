@@ -36,7 +36,8 @@ from skensemble._compat.sklearn import (
     tags_of,
 )
 from skensemble._engine.fitted import FittedMembers
-from skensemble._engine.own_fits import check_own_fits
+from skensemble._engine.other_members import check_own_fits
+from skensemble._engine.prediction import predict_each
 from skensemble._engine.training import fit_members
 from skensemble._export import FINAL_NAME, as_rows_of_numbers, check_network, final_output
 from skensemble._heads import MERGES, Head, KerasHeadClassifier, KerasHeadRegressor
@@ -244,7 +245,7 @@ class _BaseStackedKeras(BaseNamedMembers):
     def _outputs(self, fitted, methods, X):
         """Columns (n_samples, n_columns) of each fitted member by its method, a list."""
         together = [k for k, method in enumerate(methods) if method == self._method_of_members]
-        predictions = fitted.select(together).predict(X)
+        predictions = predict_each(fitted.select(together), X)
         outputs = {k: self._columns(one.estimator, one.values) for k, one in zip(together, predictions, strict=True)}
         return [
             outputs[k] if k in outputs else self._columns_by(method, unwrapped(fitted[k]), X)
@@ -287,7 +288,7 @@ class _BaseStackedKeras(BaseNamedMembers):
 
     def _predict_final(self, columns):
         """Decoded prediction of the final estimator, by the fused forward pass where it is a network."""
-        (prediction,) = FittedMembers([self.final_estimator_]).predict(columns)
+        (prediction,) = predict_each(FittedMembers([self.final_estimator_]), columns)
         return prediction.estimator, prediction.values
 
     def _predict_alone(self, columns, **predict_params):
@@ -503,7 +504,7 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
         "stack_method": [StrOptions({"auto", *_METHODS})],
     }
     _default_final, _head = LogisticRegression, KerasHeadClassifier
-    # What `FittedMembers.predict` gives, by one forward pass for members of one architecture.
+    # What `predict_each` gives, by one forward pass for members of one architecture.
     _method_of_members = "predict_proba"
 
     def __init__(

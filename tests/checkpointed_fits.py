@@ -22,8 +22,8 @@ from skensemble import (
 )
 from skensemble._checkpoint import state_file as _state_file
 from skensemble._checkpoint import store as _checkpoint
-from skensemble._engine import fused as _fused
-from skensemble._engine import parts as _parts
+from skensemble._engine.fused import fit as _fused
+from skensemble._engine.workers import parts as _parts
 from skensemble._files import atomic as _atomic
 
 N_EPOCHS = 9

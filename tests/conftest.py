@@ -52,7 +52,7 @@ def regression():
 @pytest.fixture
 def workers_pay(monkeypatch):
     """However little they train, members are split over as many workers as `n_jobs` allows."""
-    from skensemble._engine import parts
+    from skensemble._engine.workers import parts
 
     monkeypatch.setattr(parts, "WORKER_SECONDS", 1e-9)
 

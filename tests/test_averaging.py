@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 
 from skensemble import KerasAveragingClassifier, KerasAveragingRegressor, KerasClassifier, KerasRegressor
-from skensemble._engine.fitted import predict_members
+from skensemble._engine.prediction import predict_members
 from skensemble._members.drawn import validation_rows
 from skensemble._numeric.selection import greedy_weights, held_out_rows
 

@@ -421,7 +421,7 @@ def test_notebook(tmp_path):
         """
         from sklearn.datasets import load_iris
 
-        from skensemble._engine import parts
+        from skensemble._engine.workers import parts
 
         parts.WORKER_SECONDS = 1e-9  # two workers for all that
         X, y = load_iris(return_X_y=True)

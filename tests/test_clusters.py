@@ -29,7 +29,7 @@ from skensemble import (
     StackedKerasClassifier,
 )
 from skensemble._compat import joblib as _joblib
-from skensemble._engine import workers as _workers
+from skensemble._engine.workers import fit as _workers
 
 distributed, psutil, ray = (pytest.importorskip(name) for name in ("distributed", "psutil", "ray"))
 
@@ -296,7 +296,7 @@ def test_errors_of_members_come_through(backend):
 INTERRUPTED = """
 import os, signal, sys, keras, numpy as np
 from skensemble import KerasAveragingClassifier, KerasClassifier
-from skensemble._engine import parts
+from skensemble._engine.workers import parts
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background of a shell
 parts.WORKER_SECONDS = 1e-9

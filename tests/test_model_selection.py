@@ -30,8 +30,8 @@ from skensemble import (
     KerasVotingRegressor,
     SnapshotEnsembleClassifier,
 )
-from skensemble._engine import together
-from skensemble._search import fits
+from skensemble._search import common_programs, fits
+from skensemble._search.joined_runs import JoinedRuns
 from skensemble._search.networks import networks_of
 from skensemble.model_selection import GridSearchCV, HalvingGridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV
 
@@ -46,7 +46,7 @@ ENSEMBLE = KerasAveragingClassifier(NETWORK, 3, random_state=0)
 def n_trained(monkeypatch):
     """A list of how many requests each common training answered."""
     answered = []
-    train = together._Common.train
+    train = common_programs._Common.train
 
     def counted(common, requests):
         trained = train(common, requests)
@@ -54,7 +54,7 @@ def n_trained(monkeypatch):
             answered.append(len(requests))
         return trained
 
-    monkeypatch.setattr(together._Common, "train", counted)
+    monkeypatch.setattr(common_programs._Common, "train", counted)
     return answered
 
 
@@ -203,9 +203,9 @@ def test_limits_change_nothing(limit, monkeypatch, n_trained):
     elif limit == "bytes that wait":
         monkeypatch.setattr(fits, "WAITING_BYTES", 1)
     elif limit == "row orders":
-        monkeypatch.setattr(together, "_ORDER_BYTES", 1)
+        monkeypatch.setattr(common_programs, "_ORDER_BYTES", 1)
     else:
-        monkeypatch.setattr(together.limits, "RESIDENT_BYTES", 2 * 30 * 4 * 4)
+        monkeypatch.setattr(common_programs.limits, "RESIDENT_BYTES", 2 * 30 * 4 * 4)
     search = GridSearchCV(ENSEMBLE, grid, **given).fit(X, Y)
     assert_same_results(search, expected)
     assert (
@@ -222,7 +222,7 @@ def test_training_together_that_fails(monkeypatch):
     def fail(*_):
         raise MemoryError("too small")
 
-    monkeypatch.setattr(together, "_joined_state", fail)
+    monkeypatch.setattr(JoinedRuns, "state", fail)
     with pytest.warns(RuntimeWarning, match="4 fits could not be trained together.*MemoryError: too small"):
         search = GridSearchCV(NETWORK, grid, **given).fit(X, Y)
     assert_same_results(search, expected)
@@ -280,7 +280,7 @@ def alive_turns():
 def test_interrupted(place, monkeypatch):
     """Ctrl-C ends all fits and leaves the search unfitted; warnings are filtered as before."""
     if place == "training":
-        monkeypatch.setattr(together._Common, "train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        monkeypatch.setattr(common_programs._Common, "train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     errors = [None, KeyboardInterrupt() if place == "fit" else None]
     search, filters, n_threads = GridSearchCV(Fails(), {"error": errors}, cv=2), warnings.filters, len(alive_turns())
     with pytest.raises(KeyboardInterrupt):

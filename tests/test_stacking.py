@@ -35,7 +35,7 @@ from skensemble import (
     StackedKerasClassifier,
     StackedKerasRegressor,
 )
-from skensemble._engine import group_run as _group_run
+from skensemble._engine.fused import group_run as _group_run
 
 # Rounding of one float32 forward pass against another that sums in another order; and after training.
 FLOAT32 = {"rtol": 1e-5, "atol": 1e-6}

@@ -29,7 +29,7 @@ from skensemble import (
     KerasVotingRegressor,
     StackedKerasClassifier,
 )
-from skensemble._engine import group_run as _group_run
+from skensemble._engine.fused import group_run as _group_run
 from skensemble.wrappers import build_mlp
 
 # Rounding of one float32 forward pass against another that sums in another order; and after training.

@@ -18,7 +18,7 @@ from skensemble._compat.sklearn import (
     validate_parameter_constraints,
 )
 from skensemble._engine.equal_members import warn_of_equal_members
-from skensemble._engine.fitted import predict_members
+from skensemble._engine.prediction import predict_members
 from skensemble._engine.progress import fit_task
 from skensemble._export import as_model, combined, input_tensor, member_outputs
 from skensemble._members.checks import check_frozen_members

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_consistent_length
 from skensemble._base.independent import check_weights_of_rows
 from skensemble._base.reweight import learn_combination
 from skensemble._compat.sklearn import check_sample_weight
-from skensemble._engine.further import (
+from skensemble._engine.continued import (
     epochs_parameter,
     history_of_member,
     put_epochs_back,

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skensemble._compat.python import find_stacklevel
-from skensemble._engine.fitted import predict_members
+from skensemble._engine.prediction import predict_members
 from skensemble._members.drawn import rows_left_out
 from skensemble._numeric.combination import combine_where
 

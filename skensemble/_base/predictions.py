@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skensemble._base.reweight import learned
 from skensemble._compat.scikeras import is_one_hot_target
-from skensemble._engine.fitted import predict_distributions
+from skensemble._engine.prediction import predict_distributions
 from skensemble._export import calibrated, vote_shares
 from skensemble._members.distribution import check_distributions
 from skensemble._members.targets import check_indicators, warn_of_one_hot

@@ -19,7 +19,7 @@ from skensemble._compat.sklearn import (
     check_sample_weight,
     validate_parameter_constraints,
 )
-from skensemble._engine.fitted import predict_members
+from skensemble._engine.prediction import predict_members
 from skensemble._engine.stacked import StackedMember
 from skensemble._members.rollback import unchanged_on_error
 from skensemble._members.spec import unwrapped

@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 from skensemble._compat.sklearn import Interval, StrOptions
 from skensemble._engine.ensemble_stopping import EnsembleStopping, StoppingRule
-from skensemble._engine.fitted import predict_distributions, predict_members
+from skensemble._engine.prediction import predict_distributions, predict_members
 from skensemble._numeric.combination import combine
 from skensemble._numeric.mixture import deviation
 from skensemble._numeric.selection import row_losses

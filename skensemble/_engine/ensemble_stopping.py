@@ -105,7 +105,7 @@ def check_one_program(plan: TrainingPlan) -> None:
         raise stopped_by_nothing(plan.reasons.get(plan.alone[0], "members are trained by fits of their own"))
     if len(plan.groups) > 1:
         raise stopped_by_nothing(f"{len(plan.groups)} programs train the members, one after the other")
-    if plan.groups[0].members[0].is_watched:
+    if plan.groups[0].members[0].has_callbacks:
         raise stopped_by_nothing("the members have Keras callbacks, which act on each of them alone")
 
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from skensemble._engine.backend import use_share_of_cores
 from skensemble._engine.checkpoints import Checkpoint
 from skensemble._engine.ensemble_stopping import EnsembleStopping, check_one_program, stopped_by_nothing
-from skensemble._engine.fused import run_fused
+from skensemble._engine.fused.fit import run_fused
 from skensemble._engine.initial_values import BuiltNetwork
 from skensemble._engine.keras_fit import fit_with_keras
-from skensemble._engine.other_fit import fit_other_member
+from skensemble._engine.other_members import fit_other_member
 from skensemble._engine.plan import FusedGroup, plan_training, reason_for_keras
 from skensemble._engine.progress import Task, count_members, print_progress
 from skensemble._engine.results import MemberResult

@@ -22,7 +22,7 @@ from skensemble._compat.scikeras import (
 from skensemble._compat.scikeras_building import built_before_checks, new_values
 from skensemble._compat.seeds import seeded_fit
 from skensemble._compat.sklearn import plain_transforms
-from skensemble._engine.further import started
+from skensemble._engine.continued import started
 from skensemble._engine.progress import KerasTask, Task
 from skensemble._engine.trajectory import KerasTrajectoryRecorder, TrajectoryRecorder
 from skensemble._engine.variables import read_state, write_state

@@ -20,8 +20,8 @@ from skensemble._compat.scikeras import (
 )
 from skensemble._engine.backend import may_differ_in_rows, why_not_fusable
 from skensemble._engine.callbacks import stops_on_nan, why_not_per_epoch
-from skensemble._engine.choice import members_at_once, why_keras, working_bytes
-from skensemble._engine.further import started
+from skensemble._engine.continued import started
+from skensemble._engine.engine_choice import members_at_once, why_keras, working_bytes
 from skensemble._engine.hyperparameters import free_signature
 from skensemble._engine.initial_values import BuiltNetwork, initialize_members
 from skensemble._engine.records import Variables
@@ -58,8 +58,8 @@ class ReadyMember:
     variables: Variables
 
     @property
-    def is_watched(self) -> bool:
-        """Whether it has its own Keras callbacks, and so is a scikeras estimator right after training."""
+    def has_callbacks(self) -> bool:
+        """Whether it has Keras callbacks of its own, and so is a scikeras estimator right after training."""
         return self.spec.callbacks is not None and any(self.spec.callbacks)
 
     @property
@@ -281,11 +281,11 @@ def _program_key(member: ReadyMember, data: TrainingData) -> Any:
         member.arguments.key,
         None if validation is None else len(validation),
         member.spec.is_weighted,
-        (id(prototype), member.is_watched, stops_on_nan(callbacks)) if _is_alone(member) else None,
+        (id(prototype), member.has_callbacks, stops_on_nan(callbacks)) if _is_alone(member) else None,
     )
 
 
 def _is_alone(member: ReadyMember) -> bool:
     """Whether copies of an estimator are trained without others, and all on the same number of rows."""
     given = member.arguments.validation_data
-    return member.is_watched or has_own_encoders(member.prototype) or given is not None
+    return member.has_callbacks or has_own_encoders(member.prototype) or given is not None

@@ -14,17 +14,17 @@ from skensemble._compat.scikeras_building import rebuild_model
 from skensemble._compat.seeds import count_model
 from skensemble._engine.backend import load_data, why_not_fusable
 from skensemble._engine.callbacks import MemberCallbacks, why_not_per_epoch
-from skensemble._engine.choice import why_keras_alone
+from skensemble._engine.engine_choice import why_keras_alone
 from skensemble._engine.forward import forward, stack_values
-from skensemble._engine.fused import segments
-from skensemble._engine.group_fit import GroupFit
-from skensemble._engine.group_run import GroupRun, log_values
-from skensemble._engine.lent import LentNetwork
+from skensemble._engine.fused.callback_run import CallbackRun
+from skensemble._engine.fused.fit import segments
+from skensemble._engine.fused.group_fit import GroupFit
+from skensemble._engine.fused.group_run import GroupRun, log_values
+from skensemble._engine.lent_network import LentNetwork
 from skensemble._engine.plan import ReadyMember, check_fusable_arguments, count_values, reason_for_keras
 from skensemble._engine.records import Data, ValidationData, Variables
 from skensemble._engine.stacked import BuiltMember
 from skensemble._engine.variables import read_state, write_state
-from skensemble._engine.watched import WatchedRun
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.rows import SampleIndices
 from skensemble._members.spec import MemberSpec
@@ -201,11 +201,11 @@ def _train(
     model, callbacks = estimator.model_, fit_callbacks(estimator)
     run = _run_of(estimator, data, arguments, seed, read_state(model))
     if callbacks or verbose:
-        watched = WatchedRun(run, [estimator], verbose)
-        while watched.running and not run.is_over:
-            watched.advance()
-            watched.end_stopped(stop_all=False)
-        watched.end_stopped(stop_all=True)
+        callback_run = CallbackRun(run, [estimator], verbose)
+        while callback_run.running and not run.is_over:
+            callback_run.advance()
+            callback_run.end_stopped(stop_all=False)
+        callback_run.end_stopped(stop_all=True)
     else:
         _run_to_the_end(run, model)
     return dict(model.history.history)

@@ -5,19 +5,22 @@ import math
 import warnings
 from collections.abc import Sequence
 
+import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skensemble._compat.python import find_stacklevel
+from skensemble._compat.scikeras import BaseWrapper
 from skensemble._engine.checkpoints import Checkpoint
+from skensemble._engine.continued import history_of_member
 from skensemble._engine.ensemble_stopping import EnsembleStopping
 from skensemble._engine.execution import Results, fit_here
 from skensemble._engine.fitted import FittedMembers
-from skensemble._engine.own_fits import check_own_fits, engine_of
+from skensemble._engine.other_members import check_own_fits, engine_of
 from skensemble._engine.progress import Task
 from skensemble._engine.results import MemberResult, TrainedMembers, TrainedRun
-from skensemble._engine.stacked import StackedMember, estimator_of
+from skensemble._engine.stacked import FittedMember, StackedMember, estimator_of
 from skensemble._engine.trajectory import Trajectory, TrajectoryRecorder
-from skensemble._engine.workers import check_backend, fit_parts, parts_of
+from skensemble._engine.workers.fit import check_backend, fit_parts, parts_of
 from skensemble._members.given_models import check_models
 from skensemble._members.inputs import TrainingData, as_inputs
 from skensemble._members.spec import MemberSpec, knowing_columns, with_callbacks
@@ -86,8 +89,7 @@ def fit_members(
     trained = _gather(members, kept | results)
     if checkpoint is not None:
         checkpoint.clean(members)
-    _warn_of_divergence(trained.estimators)
-    trained.estimators.name_features(data.X.names)
+    _finish(kept | results, data.X.names)
     return trained
 
 
@@ -141,16 +143,14 @@ def fit_trajectory(
     else:
         task = (Task() if task is None else task).mapped(lambda fitted: _run_of(member, recorder, fitted[0]))
         result = fit_here({0: member}, data, engine, task, recorder, checkpoint)[0]
-    fitted = FittedMembers([result.member])
-    _warn_of_divergence(fitted)
-    fitted.name_features(data.X.names)
+    _finish({0: result}, data.X.names)
     return _run_of(member, recorder, result)
 
 
 def _run_of(spec: MemberSpec, recorder: TrajectoryRecorder, result: MemberResult) -> TrainedRun:
     """`TrainedRun` from the result of its member."""
     member = result.member
-    history = member.history if isinstance(member, StackedMember) else member.history_
+    history = history_of_member(member)
     n_epochs = len(history["loss"])
     return TrainedRun(
         recorder.checkpoints(estimator_of(member), spec.seed, history),
@@ -163,8 +163,9 @@ def _run_of(spec: MemberSpec, recorder: TrajectoryRecorder, result: MemberResult
     )
 
 
-def _warn_of_divergence(members: FittedMembers) -> None:
-    diverged = [i for i, loss in enumerate(members.final_losses()) if not math.isfinite(loss)]
+def _finish(results: Results, names: np.ndarray | None) -> None:
+    """Warn of members that diverged, and give networks the names of the columns, as all other estimators have them."""
+    diverged = [i for i, result in sorted(results.items()) if not math.isfinite(_final_loss(result.member))]
     if diverged:
         warnings.warn(
             f"The loss of members {diverged} is not finite: they diverged, and their predictions are not usable. "
@@ -172,3 +173,14 @@ def _warn_of_divergence(members: FittedMembers) -> None:
             ConvergenceWarning,
             stacklevel=find_stacklevel(),
         )
+    for result in results.values():
+        network = estimator_of(result.member)
+        if names is not None and isinstance(network, BaseWrapper):
+            network.feature_names_in_ = names
+
+
+def _final_loss(member: FittedMember) -> float:
+    """Its training loss in the last epoch, 0 for a member without epochs or that is not a network."""
+    is_network = isinstance(member, StackedMember | BaseWrapper)
+    losses = history_of_member(member).get("loss") if is_network else None
+    return losses[-1] if losses else 0.0

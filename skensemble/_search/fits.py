@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from skensemble._engine.backend import use_share_of_cores
+from skensemble._engine.fused.group_run import ASKED
 from skensemble._engine.initial_values import KEPT, KeptNetworks
-from skensemble._engine.together import ASKED, CommonPrograms
+from skensemble._search.common_programs import CommonPrograms
 from skensemble._search.turns import Turn, Turns
 
 #: Fits that wait to be trained together have at most this many bytes of data and variables.

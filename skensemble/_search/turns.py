@@ -46,7 +46,7 @@ class Turns:
             From the first function that raises; the others are then abandoned.
         """
         turns = [Turn(function, self._asked) for function in functions]
-        fresh, waiting = deque(turns), []
+        fresh, waiting = deque(turns), list[Turn]()
         try:
             while fresh or waiting:
                 n_bytes = sum(turn.request.n_bytes for turn in waiting)

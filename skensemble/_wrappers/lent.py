@@ -1,7 +1,7 @@
 """How a search trains many networks on one model: each gives it back, and builds its own when it is needed."""
 
 from skensemble._compat.scikeras_building import build_from_rows
-from skensemble._engine.lent import lent_network
+from skensemble._engine.lent_network import lent_network
 
 
 class LentModelMixin:

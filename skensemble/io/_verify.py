@@ -4,6 +4,7 @@ import numpy as np
 
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._engine.fitted import FittedMembers
+from skensemble._engine.prediction import predict_each
 from skensemble._engine.stacked import estimator_of
 from skensemble._members.lazy_networks import in_memory
 from skensemble._members.spec import unwrapped
@@ -61,10 +62,10 @@ def _predict_alike(members, others):
         return True
     X = np.random.default_rng(0).random((_N_ROWS, *shape), dtype=np.float32)
     entries = [in_memory(unwrapped(entry)) for entry in members.entries()]
-    pairs = zip(FittedMembers(entries).predict(X, check=False), others.predict(X, check=False), strict=True)
+    first, second = (predict_each(one, X, check=False) for one in (FittedMembers(entries), others))
     return all(
-        np.array_equal(first.values, second.values, equal_nan=True) and _same_scales(first.scales, second.scales)
-        for first, second in pairs
+        np.array_equal(one.values, other.values, equal_nan=True) and _same_scales(one.scales, other.scales)
+        for one, other in zip(first, second, strict=True)
     )
 
 

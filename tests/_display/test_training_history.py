@@ -71,7 +71,7 @@ def test_drawing_builds_no_network(blobs):
     """Members that were never asked for are not built to be drawn."""
     ensemble = KerasAveragingClassifier(network(), n_estimators=3, random_state=0).fit(*blobs)
     TrainingHistoryDisplay.from_estimator(ensemble)
-    assert ensemble.estimators_._built == {}
+    assert ensemble.estimators_.built == {}
 
 
 def test_forty_members(regression):

@@ -12,8 +12,8 @@ from sklearn.datasets import make_blobs
 from sklearn.exceptions import ConvergenceWarning
 
 from skensemble import KerasAveragingClassifier, KerasClassifier
-from skensemble._engine import watched as _watched
 from skensemble._engine.callbacks import why_not_per_epoch
+from skensemble._engine.fused import callback_run as _callback_run
 from skensemble.exceptions import NotFusableError
 
 X, Y = make_blobs(n_samples=60, n_features=4, centers=3, cluster_std=4.0, random_state=0)
@@ -387,8 +387,8 @@ def test_no_reason():
 def test_variables_are_copied_for_those_who_look(monkeypatch):
     """Callbacks that read logs only do not cost a copy of every variable in every epoch."""
     n_writes = []
-    write = _watched.write_state
-    monkeypatch.setattr(_watched, "write_state", lambda *args: n_writes.append(write(*args)))
+    write = _callback_run.write_state
+    monkeypatch.setattr(_callback_run, "write_state", lambda *args: n_writes.append(write(*args)))
     ensemble_of(member_with(kc.ReduceLROnPlateau(), epochs=5)).fit(X, Y)
     assert len(n_writes) == 2 * 2
 

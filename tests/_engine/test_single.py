@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from skensemble import KerasClassifier, KerasHeadClassifier, KerasRegressor, KerasVotingClassifier, io
 from skensemble._checkpoint.fingerprint import fingerprint
 from skensemble._engine.backend import get_program
-from skensemble._engine.choice import LARGE_MEMBER, why_keras_alone
+from skensemble._engine.engine_choice import LARGE_MEMBER, why_keras_alone
 from skensemble._members.inputs import as_inputs
 from skensemble._members.spec import MemberSpec
 from skensemble.exceptions import NotFusableError

@@ -14,7 +14,8 @@ from sklearn.tree import DecisionTreeClassifier
 
 from skensemble import KerasClassifier, KerasRegressor
 from skensemble._engine import forward as forward_module
-from skensemble._engine.fitted import FittedMembers, predict_members
+from skensemble._engine.fitted import FittedMembers
+from skensemble._engine.prediction import predict_members
 from skensemble._members.checks import check_frozen_members, check_member
 from skensemble._members.drawn import draw_entropy, spawn_seeds
 from skensemble._members.spec import MemberSpec

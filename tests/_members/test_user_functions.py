@@ -160,7 +160,7 @@ import io, pickle, sys
 import joblib, keras, numpy as np
 import skensemble.io
 from skensemble import KerasAveragingClassifier, KerasClassifier
-from skensemble._engine import parts as _parts
+from skensemble._engine.workers import parts as _parts
 
 X = np.linspace(-1, 1, 48, dtype="float32").reshape(12, 4)
 LABELS = np.repeat([0, 1, 2], 4)

@@ -19,7 +19,7 @@ from skensemble import (
     SnapshotEnsembleClassifier,
     StackedKerasClassifier,
 )
-from skensemble._engine.transfer import as_arguments
+from skensemble._engine.workers.transfer import as_arguments
 from skensemble._members.inputs import Inputs, TrainingData
 from skensemble._numeric import host_rows
 from skensemble._numeric.lazy_rows import LazyRows, is_lazily_indexed, read_or_rows

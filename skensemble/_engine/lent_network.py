@@ -78,8 +78,8 @@ def lent_network(estimator: BaseWrapper, X: Any, y: Any) -> LentNetwork | None:
     if kept is None or is_inside_ensemble() or not (isinstance(X, np.ndarray) and isinstance(y, np.ndarray)):
         return None
     seed = estimator.random_state
-    is_watched = estimator.callbacks is not None or estimator.verbose
-    if is_watched or estimator.warm_start or estimator.engine == "keras" or given_model(estimator) is not None:
+    reports = estimator.callbacks is not None or estimator.verbose
+    if reports or estimator.warm_start or estimator.engine == "keras" or given_model(estimator) is not None:
         return None
     if X.dtype.kind not in "fiu" or isinstance(seed, np.random.RandomState):
         return None

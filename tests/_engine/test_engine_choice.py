@@ -6,11 +6,11 @@ import pytest
 from backends import tensorflow_only
 
 from skensemble import KerasAveragingClassifier, KerasClassifier
-from skensemble._engine import choice as _engine_choice
+from skensemble._engine import engine_choice as _engine_choice
 from skensemble._engine import execution as _execution
 from skensemble._engine import plan as _plan
 from skensemble._engine.backend import get_program
-from skensemble._engine.choice import MANY_LOOPS, calls_step_for_each, members_at_once, why_keras, working_bytes
+from skensemble._engine.engine_choice import MANY_LOOPS, calls_step_for_each, members_at_once, why_keras, working_bytes
 
 
 @pytest.mark.parametrize(("n_values", "is_large"), [(1, False), (2**21 - 1, False), (2**21, True), (6_500_000, True)])

@@ -12,11 +12,11 @@ from skensemble._engine.backend import use_share_of_cores
 from skensemble._engine.checkpoints import Checkpoint
 from skensemble._engine.execution import Results, fit_here
 from skensemble._engine.initial_values import BuiltNetwork
-from skensemble._engine.parts import split
 from skensemble._engine.plan import families
 from skensemble._engine.progress import Task, count_members
 from skensemble._engine.stacked import StackedMember, estimator_of
-from skensemble._engine.transfer import (
+from skensemble._engine.workers.parts import split
+from skensemble._engine.workers.transfer import (
     Arguments,
     as_arguments,
     needed,
@@ -25,7 +25,7 @@ from skensemble._engine.transfer import (
     with_networks,
     without_networks,
 )
-from skensemble._engine.work import count_work
+from skensemble._engine.workers.work import count_work
 from skensemble._members.inputs import TrainingData
 from skensemble._members.spec import MemberSpec
 from skensemble._members.user_functions import Registered, put_functions_back

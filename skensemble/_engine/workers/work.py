@@ -7,8 +7,7 @@ from typing import Any
 from skensemble._compat.keras import row_products
 from skensemble._compat.scikeras import BaseWrapper, fit_override, given_callbacks
 from skensemble._engine.initial_values import BuiltNetwork, build_network
-from skensemble._engine.own_fits import trains_networks
-from skensemble._engine.parts import Work, network_work, other_work
+from skensemble._engine.other_members import trains_networks
 from skensemble._engine.plan import (
     check_fusable_estimator,
     check_fusable_network,
@@ -16,6 +15,7 @@ from skensemble._engine.plan import (
     families,
     reason_for_keras,
 )
+from skensemble._engine.workers.parts import Work, network_work, other_work
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.inputs import TrainingData
 from skensemble._members.spec import MemberSpec

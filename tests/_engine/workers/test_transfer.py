@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from skensemble import KerasAveragingClassifier, KerasClassifier
 from skensemble._engine.execution import fit_here
 from skensemble._engine.progress import Task
-from skensemble._engine.transfer import (
+from skensemble._engine.workers.transfer import (
     PackedIndices,
     as_arguments,
     needed,
@@ -22,7 +22,7 @@ from skensemble._engine.transfer import (
     with_networks,
     without_networks,
 )
-from skensemble._engine.work import count_work
+from skensemble._engine.workers.work import count_work
 from skensemble._members.inputs import Inputs, TrainingData
 from skensemble._members.spec import MemberSpec, with_callbacks
 from skensemble._numeric.sparse_rows import SparseRows
@@ -227,8 +227,8 @@ def test_products_of_wrapped_layers():
 
 def test_parts_do_not_depend_on_what_is_finished(blobs, monkeypatch):
     """Members that are finished leave their part; the others stay in theirs."""
-    from skensemble._engine import parts as _parts
-    from skensemble._engine import workers as _workers
+    from skensemble._engine.workers import fit as _workers
+    from skensemble._engine.workers import parts as _parts
 
     X, y = blobs
     members = specs(NETWORK, 6)
@@ -244,6 +244,6 @@ def test_parts_do_not_depend_on_what_is_finished(blobs, monkeypatch):
 
 def test_small_members_stay_in_this_process(blobs, monkeypatch):
     """With `n_jobs=2` an ensemble of small networks starts no workers."""
-    monkeypatch.setattr("skensemble._engine.workers.Parallel", None)
+    monkeypatch.setattr("skensemble._engine.workers.fit.Parallel", None)
     ensemble = KerasAveragingClassifier(NETWORK, 20, n_jobs=2, random_state=0).fit(*blobs)
     assert ensemble.engine_ == "fused"

@@ -13,7 +13,7 @@ from skensemble._compat.scikeras import BaseWrapper, fit_callbacks, history_of
 from skensemble._compat.scikeras_building import rebuild_model, replace_model
 from skensemble._engine.callbacks import MemberCallbacks, share_reading
 from skensemble._engine.checkpoints import GroupCheckpoint
-from skensemble._engine.group_run import GroupRun, Logs, log_values
+from skensemble._engine.fused.group_run import GroupRun, Logs, log_values
 from skensemble._engine.progress import Task, print_progress
 from skensemble._engine.records import Data, Variables
 from skensemble._engine.stacked import FittedMember
@@ -22,7 +22,7 @@ from skensemble._members.callback_factories import writes_files
 from skensemble._members.spec import MemberSpec
 
 
-def run_watched(
+def run_with_callbacks(
     specs: Sequence[MemberSpec],
     run: GroupRun,
     task: Task,
@@ -30,23 +30,23 @@ def run_watched(
     saved: Mapping[str, Any] | None,
 ) -> list[FittedMember]:
     """Train members with their own Keras callbacks; see `run_fused`."""
-    watched = WatchedRun(run, [_build(run.fit.prototype, spec) for spec in specs])
+    callback_run = CallbackRun(run, [_build(run.fit.prototype, spec) for spec in specs])
     if saved is not None:
-        watched.resume(saved)
-    while watched.running and not run.is_over:
+        callback_run.resume(saved)
+    while callback_run.running and not run.is_over:
         step = task.step("epoch")
-        logs = watched.advance()
+        logs = callback_run.advance()
         if task.verbose:
-            means = {name: values[:, watched.running].mean(axis=1) for name, values in logs.items()}
-            who = f"{len(watched.running)} of {len(watched.members)} members"
+            means = {name: values[:, callback_run.running].mean(axis=1) for name, values in logs.items()}
+            who = f"{len(callback_run.running)} of {len(callback_run.members)} members"
             print_progress(f"{who}, epoch {run.epoch} of {run.fit.epochs}, mean", means)
-        watched.end_stopped(stop_all=step.end(partial(watched.members_now, list(watched.running))))
-        if checkpoint is not None and watched.running and watched.can_be_saved:
-            checkpoint.save(watched.saved)
-    return list(watched.members)
+        callback_run.end_stopped(stop_all=step.end(partial(callback_run.members_now, list(callback_run.running))))
+        if checkpoint is not None and callback_run.running and callback_run.can_be_saved:
+            checkpoint.save(callback_run.saved)
+    return list(callback_run.members)
 
 
-class WatchedRun:
+class CallbackRun:
     """The models of the members of a group, which their callbacks see, next to the run of the program.
 
     Parameters

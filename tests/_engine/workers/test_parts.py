@@ -2,8 +2,8 @@
 
 import pytest
 
-from skensemble._engine import parts as _parts
-from skensemble._engine.parts import Work, network_work, other_work, split
+from skensemble._engine.workers import parts as _parts
+from skensemble._engine.workers.parts import Work, network_work, other_work, split
 
 WORKER = _parts.WORKER_SECONDS
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from skensemble._engine.checkpoints import GroupCheckpoint
 from skensemble._engine.ensemble_stopping import EnsembleStopping
-from skensemble._engine.group_fit import group_fit
-from skensemble._engine.group_run import GroupRun, Logs, log_values
+from skensemble._engine.fused.callback_run import run_with_callbacks
+from skensemble._engine.fused.group_fit import group_fit
+from skensemble._engine.fused.group_run import GroupRun, Logs, log_values
 from skensemble._engine.plan import FusedGroup
 from skensemble._engine.progress import Task, count_members, print_progress
 from skensemble._engine.stacked import FittedMember
 from skensemble._engine.trajectory import TrajectoryRecorder
-from skensemble._engine.watched import run_watched
 from skensemble._members.inputs import TrainingData
 
 # Row orders that are drawn at once take at most this many bytes.
@@ -57,15 +57,15 @@ def run_fused(
         if task.verbose:
             print(f"{count_members(group.members)}, resumed at epoch {run.epoch} of {run.fit.epochs}", flush=True)
     task.begin(run.fit.epochs)
-    if group.members[0].is_watched:
-        members = run_watched([member.spec for member in group.members], run, task, checkpoint, saved)
+    if group.members[0].has_callbacks:
+        members = run_with_callbacks([member.spec for member in group.members], run, task, checkpoint, saved)
     else:
-        members = _run_unwatched(run, task, checkpoint, saved, stopping)
+        members = _run_without_callbacks(run, task, checkpoint, saved, stopping)
     task.end(lambda: members)
     return members
 
 
-def _run_unwatched(
+def _run_without_callbacks(
     run: GroupRun,
     task: Task,
     checkpoint: GroupCheckpoint | None,

@@ -1,6 +1,7 @@
 """The training of a group by one program: the state that changes from epoch to epoch, and what of it is saved."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -10,16 +11,18 @@ import numpy as np
 from skensemble._compat.scikeras import history_of
 from skensemble._compat.scikeras_building import rebuild_model
 from skensemble._engine.backend import get_program
-from skensemble._engine.group_fit import GroupFit
+from skensemble._engine.engine_choice import BYTES
+from skensemble._engine.fused.group_fit import GroupFit
 from skensemble._engine.initial_values import KEPT
 from skensemble._engine.plan import ReadyMember, bytes_in_training
-from skensemble._engine.records import RunPlan, Variables
+from skensemble._engine.records import RunPlan, State, Variables
 from skensemble._engine.stacked import StackedMember, StackedMembers
-from skensemble._engine.together import advance
 from skensemble._engine.trajectory import TrajectoryRecorder
 from skensemble._members.architecture import signature
 
 Logs = dict[str, np.ndarray]
+#: Where runs ask to be trained, in place of their own programs: those of a search ask together.
+ASKED: ContextVar["Callable[[Advance], tuple[State, Logs]] | None"] = ContextVar("asked", default=None)
 
 
 class GroupRun:
@@ -88,7 +91,9 @@ class GroupRun:
 
     def advance(self, n_epochs: int, *, stop_on_nan: bool = False) -> Logs:
         """Train for the next epochs; returns logs of arrays of shape (n_epochs, n_members)."""
-        self.state, logs = advance(self, n_epochs, stop_on_nan=stop_on_nan)
+        request = Advance(self, n_epochs, stop_on_nan=stop_on_nan)
+        asked = None if self.by_itself else ASKED.get()
+        self.state, logs = request.alone() if asked is None else asked(request)
         self.epoch += n_epochs
         return logs
 
@@ -151,6 +156,61 @@ class GroupRun:
             self.recorder.resume(saved["recorder"])
         self.state = self.program.restore(Variables(*saved["variables"]), saved["active"])
         self.epoch = saved["epoch"]
+
+
+class Advance:
+    """What a run asks for: to be trained for its next epochs.
+
+    Parameters
+    ----------
+    run : GroupRun
+    n_epochs : int
+    stop_on_nan : bool
+
+    Attributes
+    ----------
+    seconds : float
+        The time that its training took, or its share of the time for all.
+    """
+
+    def __init__(self, run: GroupRun, n_epochs: int, *, stop_on_nan: bool) -> None:
+        self.run, self.n_epochs, self.stop_on_nan = run, n_epochs, stop_on_nan
+        self.seconds = 0.0
+        self._first: RunPlan | None = None
+
+    def plan(self, first: int, n_epochs: int) -> RunPlan:
+        """What a program is told about some of the epochs; called in order, since it draws the orders of their rows."""
+        plan = self.run.plan(self.run.epoch + first, n_epochs, stop_on_nan=self.stop_on_nan)
+        if first == 0:
+            self._first = plan
+        return plan
+
+    def alone(self) -> tuple[State, Logs]:
+        """By the program of the run itself."""
+        state, logs = self.run.state, []
+        drawn = [] if self._first is None else [self._first]
+        n_drawn = sum(len(plan.orders) for plan in drawn)
+        if n_drawn < self.n_epochs:
+            drawn.append(self.plan(n_drawn, self.n_epochs - n_drawn))
+        for plan in drawn:
+            state, part = self.run.program.run(state, self.run.fit.data, plan)
+            logs.append(part)
+        return state, concatenated(logs)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the data and of the variables, about."""
+        return self.run.n_bytes + sum(n_bytes_of(part) for part in self.run.fit.data if part is not None)
+
+
+def n_bytes_of(array: Any) -> int:
+    """Bytes that an array takes as floats."""
+    return int(np.prod(array.shape)) * BYTES
+
+
+def concatenated(logs: Sequence[Logs]) -> Logs:
+    """Logs of epochs one after the other."""
+    return logs[0] if len(logs) == 1 else {name: np.concatenate([part[name] for part in logs]) for name in logs[0]}
 
 
 def log_values(values: np.ndarray) -> list:

@@ -27,7 +27,7 @@ from skensemble._members.output_check import takes_indicators
 from skensemble._members.spec import is_frozen, unwrapped
 from skensemble._numeric.combination import normalize_weights
 from skensemble._reweight import Reweighted, learn_combination
-from skensemble.io._not_restored import UNNAMED, NotRestored
+from skensemble.io._values.not_restored import UNNAMED, NotRestored
 from skensemble.wrappers import KerasClassifier, KerasRegressor
 
 _KERAS_FILE, _VARIABLES_FILE = ".keras", ".weights.h5"

@@ -37,7 +37,8 @@ from skensemble.io._networks import (
     values_for,
 )
 from skensemble.io._skops import read_skops
-from skensemble.io._values import Decoder, import_path
+from skensemble.io._values.callables import import_path
+from skensemble.io._values.typed_json import Decoder
 
 #: How far predictions may be from those of the process that wrote the file, relative to their size: rounding on another
 #: machine stays far below, a layer that works differently far above.

@@ -43,7 +43,7 @@ from skensemble.io._networks import (
     tensors_of,
 )
 from skensemble.io._skops import write_skops
-from skensemble.io._values import Encoder
+from skensemble.io._values.typed_json import Encoder
 from skensemble.io._versions import versions
 
 

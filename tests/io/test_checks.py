@@ -33,8 +33,8 @@ from skensemble.io import _container as container
 from skensemble.io import _networks as networks
 from skensemble.io import _reader as reader
 from skensemble.io import _skops as skops_parts
-from skensemble.io import _values as values
 from skensemble.io._manifest import check_manifest
+from skensemble.io._values import keras_objects
 
 # What an ensemble may learn, and nothing looks at: it is decoded only.
 LEARNED = "oob_score_"
@@ -138,7 +138,7 @@ def test_function_in_the_place_of_one_of_keras(monkeypatch):
 
 def test_object_of_keras_that_is_no_class(monkeypatch):
     """Functions are not called with the configuration of the file, whatever looked at them before."""
-    monkeypatch.setattr(values, "_check_effects", lambda config: None)
+    monkeypatch.setattr(keras_objects, "_check_effects", lambda config: None)
     with pytest.raises(FormatError, match="is not a class that a file may name"):
         loads(learned("keras_object", ["losses", "mean_squared_error", {"t": "dict", "v": []}])())
 

@@ -7,7 +7,7 @@ from skensemble._files.atomic import published
 from skensemble._files.strict_json import read_json, write_json
 from skensemble.io._architecture import untrusted_names
 from skensemble.io._container import Container, write_container
-from skensemble.io._errors import FormatError, IntegrityError, PersistenceError, UntrustedTypesFoundError
+from skensemble.io._errors import IntegrityError, PersistenceError, UntrustedTypesFoundError
 from skensemble.io._manifest import TRUSTED_LAYERS, architecture_entry, check_manifest, class_paths, import_paths
 from skensemble.io._versions import warn_of_versions
 
@@ -246,8 +246,7 @@ def _needed_names(container):
     manifest = container.manifest
     names = set(class_paths(manifest))
     for number in range(manifest["n_architectures"]):
-        entry = architecture_entry(number)
-        names.update(untrusted_names(read_json(container.read(entry), entry, FormatError), TRUSTED_LAYERS))
+        names.update(untrusted_names(container.read_json(architecture_entry(number)), TRUSTED_LAYERS))
     for node in manifest["objects"]:
         if node["kind"] == "skops":
             names.update(untrusted_skops(container.read(node["entry"])))

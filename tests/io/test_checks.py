@@ -30,10 +30,10 @@ from skensemble.io import (
 )
 from skensemble.io import _architecture as architecture
 from skensemble.io import _container as container
-from skensemble.io import _networks as networks
 from skensemble.io import _reader as reader
 from skensemble.io import _skops as skops_parts
 from skensemble.io._manifest import check_manifest
+from skensemble.io._objects import classes, estimators, models, networks
 from skensemble.io._values import keras_objects
 
 # What an ensemble may learn, and nothing looks at: it is decoded only.
@@ -170,9 +170,9 @@ def test_object_that_the_manifest_does_not_have():
 
 def test_class_that_this_version_does_not_have(monkeypatch):
     """A class that is trusted, but not there, is an error that says so."""
-    monkeypatch.setattr(reader, "TRUSTED_CLASSES", {"sklearn.pipeline.Missing"})
+    monkeypatch.setattr(classes, "TRUSTED_CLASSES", {"sklearn.pipeline.Missing"})
     with pytest.raises(PersistenceError, match="has no Missing"):
-        reader.Reader._class(None, "sklearn.pipeline.Missing")
+        classes.class_at("sklearn.pipeline.Missing")
 
 
 def test_average_of_more_checkpoints_than_there_are():
@@ -181,7 +181,7 @@ def test_average_of_more_checkpoints_than_there_are():
     polyak = PolyakWeightClassifier(member, n_checkpoints=2, random_state=0).fit(X, np.repeat([0, 1, 2], 4))
     polyak.n_checkpoints_, polyak.weights_ = 3, np.ones(3) / 3
     with pytest.raises(FormatError, match="must have them: got 2"):
-        reader._check_ensemble(polyak)
+        estimators.check_ensemble(polyak)
 
 
 # Networks
@@ -192,15 +192,15 @@ def test_optimizer_of_other_variables():
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("adam", "mse")
     with pytest.raises(FormatError, match="must hold the variables of the optimizer"):
-        networks.put_optimizer(model, {"0": np.zeros(3)}, "An entry")
+        models.optimizer_values_for(model, {"0": np.zeros(3)}, "An entry")
 
 
 def test_what_keras_refuses():
     """What Keras raises for a configuration of a file is an error of the file."""
     with pytest.raises(FormatError, match="cannot be built"):
-        networks.build_model({"module": "keras", "class_name": "Sequential", "config": {"layers": 1}}, {})
+        models.build_model({"module": "keras", "class_name": "Sequential", "config": {"layers": 1}}, {})
     with pytest.raises(FormatError, match="cannot be compiled"):
-        networks.compile_as(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), {"other": 1})
+        models.compile_as(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), {"other": 1})
 
 
 def test_rows_of_any_size():

@@ -3,9 +3,9 @@
 import dataclasses
 import os
 
+from skensemble.io._audit.names import all_names
 from skensemble.io._container import Container
 from skensemble.io._manifest import STACKED, architecture_entry, check_manifest
-from skensemble.io._persist import file_names
 
 _MAX_TEXT = 80
 
@@ -103,7 +103,7 @@ def inspect(file):
             classes=_classes(manifest),
             n_networks=sum(_n_networks(node) for node in manifest["objects"]),
             architectures=[_architecture(container, i) for i in range(manifest["n_architectures"])],
-            untrusted=file_names(container),
+            untrusted=all_names(container),
             versions=manifest["versions"],
             format_version=tuple(manifest["format_version"]),
             metadata=manifest["metadata"],

@@ -3,9 +3,9 @@
 from skensemble._files.arrays import read_arrays
 from skensemble._layers import SelectColumns, WeightedAverage
 from skensemble._table_layers import EmbedCategories, InputColumns
-from skensemble.io._architecture import dry_build
 from skensemble.io._errors import FormatError
 from skensemble.io._manifest import STACKED, architecture_entry
+from skensemble.io._objects.architectures import dry_build
 from skensemble.io._objects.kinds import KINDS
 from skensemble.io._values.typed_json import Decoder
 

@@ -48,7 +48,7 @@ import skensemble.io
 from skensemble import KerasClassifier, KerasVotingClassifier
 from skensemble.io import PersistenceError, UntrustedTypesFoundError, dumps, get_untrusted_types, loads
 from skensemble.io._container import Container
-from skensemble.io._skops import write_skops
+from skensemble.io._objects.skops_parts import write_skops
 
 MARKER = Path("marker-of-attacks")
 

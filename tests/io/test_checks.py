@@ -1,6 +1,6 @@
 """Each check of the loader refuses in words of its own, also where another one would refuse the same file later.
 
-`test_io_edits.py` and `test_io_attacks.py` ask that bad files are refused; here no check can be taken out unnoticed.
+`test_edits.py` and `test_attacks.py` ask that bad files are refused; here no check can be taken out unnoticed.
 """
 
 import errno
@@ -28,12 +28,11 @@ from skensemble.io import (
     load,
     loads,
 )
-from skensemble.io import _architecture as architecture
 from skensemble.io import _container as container
 from skensemble.io import _reader as reader
-from skensemble.io import _skops as skops_parts
+from skensemble.io._audit import architecture, skops_part
 from skensemble.io._manifest import check_manifest
-from skensemble.io._objects import classes, estimators, models, networks
+from skensemble.io._objects import classes, estimators, models, networks, skops_parts
 from skensemble.io._values import keras_objects
 
 # What an ensemble may learn, and nothing looks at: it is decoded only.
@@ -52,7 +51,7 @@ def registered(name):
 
 
 EDITED = {
-    # test_io_edits' own, by name
+    # test_edits' own, by name
     "prototype that is not fitted": "must have a prototype with a model",
     "probe of other names": "has no prediction in the probe",
     "variables that are no names": "must name entries by text",
@@ -207,7 +206,7 @@ def test_rows_of_any_size():
     """A network that takes rows of any size does not make a file name any size."""
     any_size = types.SimpleNamespace(input_shape=(None, None))
     with pytest.raises(FormatError, match="must not have more than"):
-        networks._check_row_shape((1, networks._MAX_ROW + 1), any_size)
+        networks._check_row_shape((1, networks.MAX_ROW + 1), any_size)
     networks._check_row_shape((1, 2, 2), any_size)  # an encoder may bring rows into another shape
 
 
@@ -357,7 +356,7 @@ def array(values, cut=0):
 def test_part_that_is_refused(files, words):
     """What skops would be given is looked at before."""
     with pytest.raises(FormatError, match=words):
-        skops_parts.untrusted_skops(part(**files))
+        skops_part.untrusted_skops(part(**files))
 
 
 @pytest.mark.parametrize(
@@ -371,14 +370,14 @@ def test_part_of_another_form(offset, value):
     at = data.index(b"PK\x01\x02") + offset
     data[at : at + 2] = struct.pack("<H", value)
     with pytest.raises(FormatError, match="must be stored as it is"):
-        skops_parts.untrusted_skops(bytes(data))
+        skops_part.untrusted_skops(bytes(data))
 
 
 def test_part_of_many_files(monkeypatch):
     """There is a largest number of files."""
-    monkeypatch.setattr(skops_parts, "_MAX_FILES", 0)
+    monkeypatch.setattr(skops_part, "_MAX_FILES", 0)
     with pytest.raises(FormatError, match="each of its files once"):
-        skops_parts.untrusted_skops(part(**SCHEMA))
+        skops_part.untrusted_skops(part(**SCHEMA))
 
 
 def test_part_with_addresses():
@@ -386,9 +385,7 @@ def test_part_with_addresses():
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": "|O", "fortran_order": False, "shape": (1,)})
     with pytest.raises(FormatError, match="and no objects"):
-        skops_parts.untrusted_skops(
-            part(**SCHEMA, **{"000000_npy": (stream.getvalue() + bytes(8), zipfile.ZIP_STORED)})
-        )
+        skops_part.untrusted_skops(part(**SCHEMA, **{"000000_npy": (stream.getvalue() + bytes(8), zipfile.ZIP_STORED)}))
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")  # of the zip that is made here
@@ -399,7 +396,7 @@ def test_part_with_a_file_twice():
         for _ in range(2):
             archive.writestr(zipfile.ZipInfo("schema.json"), b"{}")
     with pytest.raises(FormatError, match="each of its files once"):
-        skops_parts.untrusted_skops(stream.getvalue())
+        skops_part.untrusted_skops(stream.getvalue())
 
 
 def test_part_of_overlapping_files():
@@ -411,7 +408,7 @@ def test_part_of_overlapping_files():
     counts = 0, 0, 10, 10, len(directory), start, 0
     overlapping = data[:start] + directory + struct.pack(zipfile.structEndArchive, zipfile.stringEndArchive, *counts)
     with pytest.raises(FormatError, match="more bytes than it has"):
-        skops_parts.untrusted_skops(overlapping)
+        skops_part.untrusted_skops(overlapping)
 
 
 def test_part_that_needs_trust():

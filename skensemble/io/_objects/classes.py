@@ -3,8 +3,9 @@
 import importlib
 import sys
 
+from skensemble.io._audit.allowed import TRUSTED_CLASSES, WITHOUT_PARAMS
 from skensemble.io._errors import FormatError, PersistenceError
-from skensemble.io._manifest import NO_DIRECTORIES, TRUSTED_CLASSES, WITHOUT_PARAMS
+from skensemble.io._manifest import NO_DIRECTORIES
 from skensemble.io._values.callables import import_path
 
 

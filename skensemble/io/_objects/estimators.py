@@ -11,8 +11,9 @@ from skensemble._compat.scikeras import BaseWrapper
 from skensemble._compat.sklearn import put_curve_scorer
 from skensemble._engine.fitted import FittedMembers
 from skensemble._engine.stacked import StackedMembers, estimator_of
+from skensemble.io._audit.allowed import TRUSTED_CLASSES, WITHOUT_PARAMS
 from skensemble.io._errors import FormatError, PersistenceError
-from skensemble.io._manifest import NO_DIRECTORIES, TRUSTED_CLASSES, WITHOUT_PARAMS
+from skensemble.io._manifest import NO_DIRECTORIES
 from skensemble.io._objects.classes import class_path, new_estimator
 from skensemble.io._objects.fitted_state import check_attributes, saved_attributes
 

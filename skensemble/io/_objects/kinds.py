@@ -23,7 +23,7 @@ from skensemble.io._objects.members import (
 )
 from skensemble.io._objects.models import read_model, write_model
 from skensemble.io._objects.networks import read_network, write_network
-from skensemble.io._skops import read_skops, write_skops
+from skensemble.io._objects.skops_parts import read_skops, write_skops
 
 
 class Kind(NamedTuple):

@@ -9,12 +9,10 @@ from skensemble._compat.scikeras import BaseWrapper, ScikerasClassifier, has_own
 from skensemble._members.callback_factories import has_factory
 from skensemble._members.loaded_anew import in_memory
 from skensemble.io._errors import FormatError, PersistenceError
+from skensemble.io._objects.architectures import MAX_ROW
 from skensemble.io._objects.classes import class_path, new_estimator
 from skensemble.io._objects.fitted_state import check_attributes, saved_attributes
 from skensemble.io._objects.models import write_architecture
-
-#: The most numbers in a row of X, or of targets: 256 MiB of float32.
-_MAX_ROW = 2**26
 
 
 def write_network(estimator, writer):
@@ -122,8 +120,8 @@ def _check_row_shape(shape, model):
     taken = model.input_shape if isinstance(model.input_shape, tuple) else ()
     if len(taken) == len(shape) and any(a not in (None, b) for a, b in zip(taken[1:], shape[1:], strict=True)):
         raise FormatError(f"The rows of a network must be of the shape {taken[1:]}: got {shape[1:]}.")
-    if math.prod(shape[1:]) > _MAX_ROW:
-        raise FormatError(f"A row of X must not have more than {_MAX_ROW} numbers: got the shape {shape}.")
+    if math.prod(shape[1:]) > MAX_ROW:
+        raise FormatError(f"A row of X must not have more than {MAX_ROW} numbers: got the shape {shape}.")
 
 
 def _target_encoder(estimator, target):
@@ -131,7 +129,7 @@ def _target_encoder(estimator, target):
     if set(target) != {"shape", "dtype", "type", "classes"}:
         raise FormatError("The target of a network must have shape, dtype, type and classes.")
     shape = target["shape"]
-    if not isinstance(shape, tuple) or math.prod(shape[1:]) > _MAX_ROW:
+    if not isinstance(shape, tuple) or math.prod(shape[1:]) > MAX_ROW:
         raise FormatError(f"The target of a network must have a shape: got {str(shape)[:80]}.")
     y = _smallest_target(isinstance(estimator, ScikerasClassifier), target)
     known, encoder = vars(estimator).get("classes_"), None

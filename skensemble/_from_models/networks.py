@@ -22,7 +22,7 @@ from skensemble._members.lazy_networks import LoadedAnew, without_model
 from skensemble._members.output_check import takes_indicators
 from skensemble._members.spec import is_frozen, unwrapped
 from skensemble._wrappers.adapters import as_member
-from skensemble.io._not_restored import UNNAMED, NotRestored
+from skensemble.io._values.not_restored import UNNAMED, NotRestored
 from skensemble.wrappers import KerasClassifier, KerasRegressor
 
 

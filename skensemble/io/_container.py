@@ -141,6 +141,19 @@ class Container:
             raise IntegrityError(f"The entry {name!r} is not the one that was written: its SHA-256 differs.")
         return data
 
+    def read_json(self, name):
+        """The value in an entry of JSON.
+
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        object
+        """
+        return read_json(self.read(name), name, FormatError)
+
     @property
     def names(self):
         """Names of all entries, as a set."""

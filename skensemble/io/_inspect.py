@@ -3,11 +3,9 @@
 import dataclasses
 import os
 
-from skensemble._files.strict_json import read_json
+from skensemble.io._audit.names import all_names
 from skensemble.io._container import Container
-from skensemble.io._errors import FormatError
 from skensemble.io._manifest import STACKED, architecture_entry, check_manifest
-from skensemble.io._persist import file_names
 
 _MAX_TEXT = 80
 
@@ -105,7 +103,7 @@ def inspect(file):
             classes=_classes(manifest),
             n_networks=sum(_n_networks(node) for node in manifest["objects"]),
             architectures=[_architecture(container, i) for i in range(manifest["n_architectures"])],
-            untrusted=file_names(container),
+            untrusted=all_names(container),
             versions=manifest["versions"],
             format_version=tuple(manifest["format_version"]),
             metadata=manifest["metadata"],
@@ -178,8 +176,7 @@ def _n_networks(node):
 
 
 def _architecture(container, number):
-    entry = architecture_entry(number)
-    config = read_json(container.read(entry), entry, FormatError)
+    config = container.read_json(architecture_entry(number))
     inner = config.get("config") if isinstance(config, dict) else None
     layers = inner.get("layers") if isinstance(inner, dict) else None
     names = [str(layer.get("class_name")) for layer in layers or () if isinstance(layer, dict)]

@@ -1,6 +1,5 @@
 """The checks of a manifest: what it must say, whether it is consistent, and the names in it. Imports no TensorFlow."""
 
-import re
 import warnings
 
 from skensemble._compat.python import find_stacklevel
@@ -9,72 +8,6 @@ from skensemble.io._errors import FormatError, UnsupportedVersionError
 FORMAT = "skensemble"
 #: Files of another major version are refused, those of a later minor one are read with a warning.
 FORMAT_VERSION = [1, 0]
-#: Estimators that are trusted, by the path under which they are written. Those that hold other estimators only combine
-#: what these predict; what they hold is audited separately.
-TRUSTED_CLASSES = frozenset(
-    [
-        "imblearn.pipeline.Pipeline",
-        "scikeras.wrappers.KerasClassifier",
-        "scikeras.wrappers.KerasRegressor",
-        "sklearn.calibration.CalibratedClassifierCV",
-        "sklearn.calibration._CalibratedClassifier",
-        "sklearn.compose.ColumnTransformer",
-        "sklearn.compose.TransformedTargetRegressor",
-        "sklearn.ensemble.AdaBoostClassifier",
-        "sklearn.ensemble.AdaBoostRegressor",
-        "sklearn.ensemble.BaggingClassifier",
-        "sklearn.ensemble.BaggingRegressor",
-        "sklearn.ensemble.StackingClassifier",
-        "sklearn.ensemble.StackingRegressor",
-        "sklearn.ensemble.VotingClassifier",
-        "sklearn.ensemble.VotingRegressor",
-        "sklearn.feature_selection.RFE",
-        "sklearn.feature_selection.RFECV",
-        "sklearn.feature_selection.SelectFromModel",
-        "sklearn.feature_selection.SequentialFeatureSelector",
-        "sklearn.frozen.FrozenEstimator",
-        "sklearn.model_selection.FixedThresholdClassifier",
-        "sklearn.model_selection.GridSearchCV",
-        "sklearn.model_selection.HalvingGridSearchCV",
-        "sklearn.model_selection.HalvingRandomSearchCV",
-        "sklearn.model_selection.RandomizedSearchCV",
-        "sklearn.model_selection.TunedThresholdClassifierCV",
-        "sklearn.multiclass.OneVsOneClassifier",
-        "sklearn.multiclass.OneVsRestClassifier",
-        "sklearn.multiclass.OutputCodeClassifier",
-        "sklearn.multioutput.ClassifierChain",
-        "sklearn.multioutput.MultiOutputClassifier",
-        "sklearn.multioutput.MultiOutputRegressor",
-        "sklearn.multioutput.RegressorChain",
-        "sklearn.pipeline.FeatureUnion",
-        "sklearn.pipeline.Pipeline",
-        "sklearn.semi_supervised.SelfTrainingClassifier",
-        "skensemble.KerasAveragingClassifier",
-        "skensemble.KerasAveragingRegressor",
-        "skensemble.KerasClassifier",
-        "skensemble.KerasHeadClassifier",
-        "skensemble.KerasHeadRegressor",
-        "skensemble.KerasRegressor",
-        "skensemble.KerasVotingClassifier",
-        "skensemble.KerasVotingRegressor",
-        "skensemble.PolyakWeightClassifier",
-        "skensemble.PolyakWeightRegressor",
-        "skensemble.SnapshotEnsembleClassifier",
-        "skensemble.SnapshotEnsembleRegressor",
-        "skensemble.StackedKerasClassifier",
-        "skensemble.StackedKerasRegressor",
-        "skensemble.model_selection.GridSearchCV",
-        "skensemble.model_selection.HalvingGridSearchCV",
-        "skensemble.model_selection.HalvingRandomSearchCV",
-        "skensemble.model_selection.RandomizedSearchCV",
-    ]
-)
-#: Those of them that are not estimators: they have only attributes.
-WITHOUT_PARAMS = frozenset(["sklearn.calibration._CalibratedClassifier"])
-#: Layers of skensemble's own, by the names under which they are registered with Keras.
-TRUSTED_LAYERS = frozenset(
-    f"skensemble>{name}" for name in ("EmbedCategories", "InputColumns", "SelectColumns", "WeightedAverage")
-)
 #: Parameters that are not written: the contents of these directories would be unpickled or overwritten by a fit (T39).
 NO_DIRECTORIES = ("memory", "checkpoint_dir")
 _KEYS = {"format", "format_version", "versions", "metadata", "root", "objects", "n_architectures", "entries", "probe"}
@@ -91,7 +24,6 @@ _KINDS = {
     "estimator": {"class": str, "params": None, "attributes": None},
     "skops": {"entry": str},
 }
-_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 
 
 def check_manifest(manifest, entries):
@@ -251,19 +183,3 @@ def tagged(value):
             if "t" in value and isinstance(value["t"], str):
                 yield value["t"], value.get("v")
             waiting += value.values()
-
-
-def import_paths(manifest):
-    """Import paths of functions and classes that are parameters or the like: restored only if they are trusted."""
-    paths = [content for tag, content in tagged(manifest["objects"]) if tag == "callable"]
-    if not all(isinstance(path, str) and _PATH.fullmatch(path) for path in paths):
-        raise FormatError("The manifest must name functions and classes by import paths.")
-    return sorted(set(paths))
-
-
-def class_paths(manifest):
-    """Import paths of the estimators' classes that are not trusted by default: without them nothing can be loaded."""
-    paths = {node["class"] for node in manifest["objects"] if node["kind"] in ("network", "estimator")}
-    if not all(_PATH.fullmatch(path) for path in paths):
-        raise FormatError("The manifest must name classes by import paths.")
-    return sorted(paths - TRUSTED_CLASSES)

@@ -5,10 +5,10 @@ import os
 
 from skensemble._files.atomic import published
 from skensemble._files.strict_json import read_json, write_json
-from skensemble.io._architecture import untrusted_names
+from skensemble.io._audit.names import all_names, needed_names
 from skensemble.io._container import Container, write_container
-from skensemble.io._errors import FormatError, IntegrityError, PersistenceError, UntrustedTypesFoundError
-from skensemble.io._manifest import TRUSTED_LAYERS, architecture_entry, check_manifest, class_paths, import_paths
+from skensemble.io._errors import IntegrityError, PersistenceError, UntrustedTypesFoundError
+from skensemble.io._manifest import check_manifest
 from skensemble.io._versions import warn_of_versions
 
 
@@ -83,7 +83,7 @@ def dumps(obj, *, include_optimizer=False, verify=True, check_finite=True, metad
     >>> io.loads(data).classes_
     array([0, 1, 2])
     """
-    from skensemble.io._verify import check_same
+    from skensemble.io._round_trip import check_round_trip
     from skensemble.io._writer import Writer
 
     _check_metadata(metadata)
@@ -93,9 +93,7 @@ def dumps(obj, *, include_optimizer=False, verify=True, check_finite=True, metad
     write_container(stream, manifest, entries)
     data = stream.getvalue()
     if verify:
-        with Container(data) as container:
-            needed = _needed_names(container)
-        check_same(writer, obj, data, needed)
+        check_round_trip(writer, obj, data)
     return data
 
 
@@ -212,12 +210,7 @@ def get_untrusted_types(*, file=None, data=None):
         raise TypeError("`get_untrusted_types` takes a file or data, one of them.")
     with Container(_bytes(data) if file is None else os.fspath(file)) as container:
         check_manifest(container.manifest, container.names)
-        return file_names(container)
-
-
-def file_names(container):
-    """Names in an open file that `load` imports only if they are trusted; see `get_untrusted_types`."""
-    return sorted({*import_paths(container.manifest), *_needed_names(container)})
+        return all_names(container)
 
 
 def _load(source, trusted, custom_objects, lazy, expected_fingerprint):
@@ -226,7 +219,7 @@ def _load(source, trusted, custom_objects, lazy, expected_fingerprint):
     try:
         _check_fingerprint(container, expected_fingerprint)
         check_manifest(container.manifest, container.names)
-        untrusted = set(_needed_names(container)) - trusted - custom_objects.keys()
+        untrusted = needed_names(container) - trusted - custom_objects.keys()
         if untrusted:
             raise UntrustedTypesFoundError(untrusted)
         from skensemble.io._reader import Reader
@@ -237,21 +230,6 @@ def _load(source, trusted, custom_objects, lazy, expected_fingerprint):
         if not lazy:
             container.close()
     return estimator
-
-
-def _needed_names(container):
-    """Names without which the file cannot be loaded, and that are not trusted by default."""
-    from skensemble.io._skops import untrusted_skops
-
-    manifest = container.manifest
-    names = set(class_paths(manifest))
-    for number in range(manifest["n_architectures"]):
-        entry = architecture_entry(number)
-        names.update(untrusted_names(read_json(container.read(entry), entry, FormatError), TRUSTED_LAYERS))
-    for node in manifest["objects"]:
-        if node["kind"] == "skops":
-            names.update(untrusted_skops(container.read(node["entry"])))
-    return names
 
 
 def _check_trusted(trusted):

@@ -40,15 +40,12 @@ def warn_of_versions(written):
     present = versions()
     for name in _WATCHED:
         if _minor(written.get(name)) != _minor(present[name]):
-            with warnings.catch_warnings(record=False):
-                warnings.warn(
-                    InconsistentVersionWarning(
-                        estimator_name=f"The file ({name})",
-                        current_sklearn_version=present[name],
-                        original_sklearn_version=str(written.get(name))[:40],
-                    ),
-                    stacklevel=find_stacklevel(),
-                )
+            warning = InconsistentVersionWarning(
+                estimator_name=f"The file ({name})",
+                current_sklearn_version=present[name],
+                original_sklearn_version=str(written.get(name))[:40],
+            )
+            warnings.warn(warning, stacklevel=find_stacklevel())
 
 
 def _minor(version):

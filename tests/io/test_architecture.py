@@ -11,14 +11,15 @@ import keras
 import pytest
 
 from skensemble.io import FormatError
-from skensemble.io._allowed import (
+from skensemble.io._audit.allowed import (
     ALLOWED_CLASSES,
     ALLOWED_FUNCTIONS,
     FORBIDDEN_LAYERS,
     FORBIDDEN_MODULES,
     LAYERS_WITH_FILES,
 )
-from skensemble.io._architecture import canonical_config, dry_build, untrusted_names
+from skensemble.io._audit.architecture import untrusted_names
+from skensemble.io._objects.architectures import canonical_config, dry_build
 
 layers = keras.layers
 
@@ -286,7 +287,8 @@ def test_same_after_unsafe_deserialization_was_enabled():
     script = f"""if True:
         import json, keras
         from skensemble.io import FormatError
-        from skensemble.io._architecture import dry_build, untrusted_names
+        from skensemble.io._audit.architecture import untrusted_names
+        from skensemble.io._objects.architectures import dry_build
         keras.config.enable_unsafe_deserialization()
         refused = 0
         for config in json.loads({json.dumps(json.dumps(list(REFUSED.values())))}):
@@ -313,7 +315,7 @@ def test_deep_and_long_configs_are_refused(monkeypatch):
         deep = {"a": deep}
     with pytest.raises(FormatError, match="nested deeper than 64"):
         untrusted_names(dense_config(units=deep))
-    monkeypatch.setattr("skensemble.io._architecture._MAX_VALUES", 100)
+    monkeypatch.setattr("skensemble.io._audit.architecture._MAX_VALUES", 100)
     with pytest.raises(FormatError, match="more than 100 values"):
         untrusted_names(dense_config(units=[1] * 100))
 

@@ -48,7 +48,7 @@ import skensemble.io
 from skensemble import KerasClassifier, KerasVotingClassifier
 from skensemble.io import PersistenceError, UntrustedTypesFoundError, dumps, get_untrusted_types, loads
 from skensemble.io._container import Container
-from skensemble.io._skops import write_skops
+from skensemble.io._objects.skops_parts import write_skops
 
 MARKER = Path("marker-of-attacks")
 
@@ -741,7 +741,10 @@ FORBIDDEN_MODULES = {"cloudpickle", "dill", "h5py", "joblib", "marshal", "pickle
 FORBIDDEN_NAMES = {"eval", "exec", "compile", "__import__"}
 
 
-@pytest.mark.parametrize("path", sorted(Path(skensemble.io.__file__).parent.glob("*.py")), ids=lambda path: path.name)
+SOURCES = sorted(Path(skensemble.io.__file__).parent.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: "/".join(path.parts[-2:]))
 def test_no_pickle_in_the_source(path):
     """No file of `skensemble.io` imports what runs code from files, not even for writing."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -772,7 +775,10 @@ def test_threats_have_the_numbers_of_the_document():
     for part in ", ".join(rows).split(", "):
         first, last = re.fullmatch(r"T(\d+)(?: to T(\d+))?", part).groups()
         known |= {f"T{number}" for number in range(int(first), int(last or first) + 1)}
-    sources = [*Path(skensemble.io.__file__).parent.glob("*.py"), Path(__file__)]
-    used = {code for path in sources for code in re.findall(r"\bT\d+\b", path.read_text(encoding="utf-8"))}
+    used = {
+        code
+        for path in [*SOURCES, Path(__file__)]
+        for code in re.findall(r"\bT\d+\b", path.read_text(encoding="utf-8"))
+    }
     assert used
     assert used <= known

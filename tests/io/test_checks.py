@@ -1,6 +1,6 @@
 """Each check of the loader refuses in words of its own, also where another one would refuse the same file later.
 
-`test_io_edits.py` and `test_io_attacks.py` ask that bad files are refused; here no check can be taken out unnoticed.
+`test_edits.py` and `test_attacks.py` ask that bad files are refused; here no check can be taken out unnoticed.
 """
 
 import errno
@@ -28,13 +28,12 @@ from skensemble.io import (
     load,
     loads,
 )
-from skensemble.io import _architecture as architecture
 from skensemble.io import _container as container
-from skensemble.io import _networks as networks
 from skensemble.io import _reader as reader
-from skensemble.io import _skops as skops_parts
-from skensemble.io import _values as values
+from skensemble.io._audit import architecture, skops_part
 from skensemble.io._manifest import check_manifest
+from skensemble.io._objects import classes, estimators, models, networks, skops_parts
+from skensemble.io._values import keras_objects
 
 # What an ensemble may learn, and nothing looks at: it is decoded only.
 LEARNED = "oob_score_"
@@ -52,7 +51,7 @@ def registered(name):
 
 
 EDITED = {
-    # test_io_edits' own, by name
+    # test_edits' own, by name
     "prototype that is not fitted": "must have a prototype with a model",
     "probe of other names": "has no prediction in the probe",
     "variables that are no names": "must name entries by text",
@@ -138,7 +137,7 @@ def test_function_in_the_place_of_one_of_keras(monkeypatch):
 
 def test_object_of_keras_that_is_no_class(monkeypatch):
     """Functions are not called with the configuration of the file, whatever looked at them before."""
-    monkeypatch.setattr(values, "_check_effects", lambda config: None)
+    monkeypatch.setattr(keras_objects, "_check_effects", lambda config: None)
     with pytest.raises(FormatError, match="is not a class that a file may name"):
         loads(learned("keras_object", ["losses", "mean_squared_error", {"t": "dict", "v": []}])())
 
@@ -170,9 +169,9 @@ def test_object_that_the_manifest_does_not_have():
 
 def test_class_that_this_version_does_not_have(monkeypatch):
     """A class that is trusted, but not there, is an error that says so."""
-    monkeypatch.setattr(reader, "TRUSTED_CLASSES", {"sklearn.pipeline.Missing"})
+    monkeypatch.setattr(classes, "TRUSTED_CLASSES", {"sklearn.pipeline.Missing"})
     with pytest.raises(PersistenceError, match="has no Missing"):
-        reader.Reader._class(None, "sklearn.pipeline.Missing")
+        classes.class_at("sklearn.pipeline.Missing")
 
 
 def test_average_of_more_checkpoints_than_there_are():
@@ -181,7 +180,7 @@ def test_average_of_more_checkpoints_than_there_are():
     polyak = PolyakWeightClassifier(member, n_checkpoints=2, random_state=0).fit(X, np.repeat([0, 1, 2], 4))
     polyak.n_checkpoints_, polyak.weights_ = 3, np.ones(3) / 3
     with pytest.raises(FormatError, match="must have them: got 2"):
-        reader._check_ensemble(polyak)
+        estimators.check_ensemble(polyak)
 
 
 # Networks
@@ -192,22 +191,22 @@ def test_optimizer_of_other_variables():
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("adam", "mse")
     with pytest.raises(FormatError, match="must hold the variables of the optimizer"):
-        networks.put_optimizer(model, {"0": np.zeros(3)}, "An entry")
+        models.optimizer_values_for(model, {"0": np.zeros(3)}, "An entry")
 
 
 def test_what_keras_refuses():
     """What Keras raises for a configuration of a file is an error of the file."""
     with pytest.raises(FormatError, match="cannot be built"):
-        networks.build_model({"module": "keras", "class_name": "Sequential", "config": {"layers": 1}}, {})
+        models.build_model({"module": "keras", "class_name": "Sequential", "config": {"layers": 1}}, {})
     with pytest.raises(FormatError, match="cannot be compiled"):
-        networks.compile_as(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), {"other": 1})
+        models.compile_as(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), {"other": 1})
 
 
 def test_rows_of_any_size():
     """A network that takes rows of any size does not make a file name any size."""
     any_size = types.SimpleNamespace(input_shape=(None, None))
     with pytest.raises(FormatError, match="must not have more than"):
-        networks._check_row_shape((1, networks._MAX_ROW + 1), any_size)
+        networks._check_row_shape((1, networks.MAX_ROW + 1), any_size)
     networks._check_row_shape((1, 2, 2), any_size)  # an encoder may bring rows into another shape
 
 
@@ -357,7 +356,7 @@ def array(values, cut=0):
 def test_part_that_is_refused(files, words):
     """What skops would be given is looked at before."""
     with pytest.raises(FormatError, match=words):
-        skops_parts.untrusted_skops(part(**files))
+        skops_part.untrusted_skops(part(**files))
 
 
 @pytest.mark.parametrize(
@@ -371,14 +370,14 @@ def test_part_of_another_form(offset, value):
     at = data.index(b"PK\x01\x02") + offset
     data[at : at + 2] = struct.pack("<H", value)
     with pytest.raises(FormatError, match="must be stored as it is"):
-        skops_parts.untrusted_skops(bytes(data))
+        skops_part.untrusted_skops(bytes(data))
 
 
 def test_part_of_many_files(monkeypatch):
     """There is a largest number of files."""
-    monkeypatch.setattr(skops_parts, "_MAX_FILES", 0)
+    monkeypatch.setattr(skops_part, "_MAX_FILES", 0)
     with pytest.raises(FormatError, match="each of its files once"):
-        skops_parts.untrusted_skops(part(**SCHEMA))
+        skops_part.untrusted_skops(part(**SCHEMA))
 
 
 def test_part_with_addresses():
@@ -386,9 +385,7 @@ def test_part_with_addresses():
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": "|O", "fortran_order": False, "shape": (1,)})
     with pytest.raises(FormatError, match="and no objects"):
-        skops_parts.untrusted_skops(
-            part(**SCHEMA, **{"000000_npy": (stream.getvalue() + bytes(8), zipfile.ZIP_STORED)})
-        )
+        skops_part.untrusted_skops(part(**SCHEMA, **{"000000_npy": (stream.getvalue() + bytes(8), zipfile.ZIP_STORED)}))
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")  # of the zip that is made here
@@ -399,7 +396,7 @@ def test_part_with_a_file_twice():
         for _ in range(2):
             archive.writestr(zipfile.ZipInfo("schema.json"), b"{}")
     with pytest.raises(FormatError, match="each of its files once"):
-        skops_parts.untrusted_skops(stream.getvalue())
+        skops_part.untrusted_skops(stream.getvalue())
 
 
 def test_part_of_overlapping_files():
@@ -411,7 +408,7 @@ def test_part_of_overlapping_files():
     counts = 0, 0, 10, 10, len(directory), start, 0
     overlapping = data[:start] + directory + struct.pack(zipfile.structEndArchive, zipfile.stringEndArchive, *counts)
     with pytest.raises(FormatError, match="more bytes than it has"):
-        skops_parts.untrusted_skops(overlapping)
+        skops_part.untrusted_skops(overlapping)
 
 
 def test_part_that_needs_trust():

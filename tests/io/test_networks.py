@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from skensemble._engine.variables import write_state
 from skensemble.io._errors import FormatError
-from skensemble.io._networks import put_optimizer, put_values, stacked_optimizer_values, values_for
+from skensemble.io._objects.models import optimizer_values_for, values_for
 
 STATE = "non_trainable/00000"
 
@@ -19,7 +20,7 @@ def dropout():
 @pytest.mark.parametrize("dtype", ["int64", "uint32"])
 def test_states_of_random_numbers(dropout, dtype):
     """They are int64 on TensorFlow and uint32 on JAX; those of either are read."""
-    put_values(dropout, values_for(dropout, {STATE: np.array([2**32 - 1, 3], dtype)}, "It"))
+    write_state(dropout, values_for(dropout, {STATE: np.array([2**32 - 1, 3], dtype)}, "It"))
     np.testing.assert_array_equal(dropout.layers[0].seed_generator.state, [2**32 - 1, 3])
 
 
@@ -38,9 +39,8 @@ def test_numbers_of_steps(dtype):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     model.compile("sgd")
     one = {"optimizer/00000": np.array(5, dtype), "optimizer/00001": np.array(0.25, "float32")}
-    put_optimizer(model, one, "It")
-    count = model.optimizer.iterations.numpy()
-    assert count == 5
+    count, rate = optimizer_values_for(model, one, "It")
+    assert (count, count.dtype, rate) == (5, model.optimizer.iterations.numpy().dtype, 0.25)
     two = {name: np.stack([value, value + 1]) for name, value in one.items()}
-    counts, rates = stacked_optimizer_values(model, two, 2, "It")
+    counts, rates = optimizer_values_for(model, two, "It", [(2,)])
     assert (counts.tolist(), counts.dtype, rates.tolist()) == ([5, 6], count.dtype, [0.25, 1.25])

@@ -7,9 +7,11 @@ from collections import defaultdict
 import keras
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
-from skensemble.io._values import Decoder, Encoder
+from skensemble.io import PersistenceError
+from skensemble.io._values.not_restored import NotRestored
+from skensemble.io._values.typed_json import Decoder, Encoder
 
 MASKED = np.ma.MaskedArray([1.0, 2.0, 3.0], [True, False, True], fill_value=9.0)
 
@@ -36,6 +38,8 @@ VALUES = {
     "function of Keras": keras.losses.mean_squared_error,
     "class of Keras": keras.optimizers.Adam,
 }
+# They do not say which module they are from.
+NOT_TO_BE_IMPORTED = [str.upper, special.expit]
 ARRAYS = {
     "numbers": np.arange(6, dtype=">i4").reshape(2, 3),
     "scalar": np.float32(0.1),
@@ -57,6 +61,18 @@ def test_values(name):
     value, again = VALUES[name], round_trip(VALUES[name])
     assert type(again) is type(value)
     assert repr(again) == repr(value)
+
+
+@pytest.mark.parametrize("value", NOT_TO_BE_IMPORTED)
+def test_functions_that_cannot_be_imported(value):
+    """What no import path leads to is an error that says so."""
+    with pytest.raises(PersistenceError, match=f"{value.__name__} cannot be imported by its name"):
+        round_trip(value)
+
+
+def test_functions_of_numpy():
+    """A function of NumPy is written as its path, and left out where that is not trusted."""
+    assert round_trip(np.exp) == NotRestored("numpy.exp")
 
 
 @pytest.mark.parametrize("name", ARRAYS)

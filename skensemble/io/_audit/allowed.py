@@ -1,4 +1,6 @@
-"""Names of Keras that an architecture may use without being trusted: they compute, and have no other effect."""
+"""What a file may name without being trusted: classes of estimators, and what of Keras only computes."""
+
+import re
 
 
 def _names(text):
@@ -186,3 +188,103 @@ FORBIDDEN_MODULES = _names(
     keras.wrappers
     """
 )
+
+#: Estimators that are trusted, by the path under which they are written. Those that hold other estimators only combine
+#: what these predict; what they hold is audited separately.
+TRUSTED_CLASSES = frozenset(
+    [
+        "imblearn.pipeline.Pipeline",
+        "scikeras.wrappers.KerasClassifier",
+        "scikeras.wrappers.KerasRegressor",
+        "sklearn.calibration.CalibratedClassifierCV",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.compose.ColumnTransformer",
+        "sklearn.compose.TransformedTargetRegressor",
+        "sklearn.ensemble.AdaBoostClassifier",
+        "sklearn.ensemble.AdaBoostRegressor",
+        "sklearn.ensemble.BaggingClassifier",
+        "sklearn.ensemble.BaggingRegressor",
+        "sklearn.ensemble.StackingClassifier",
+        "sklearn.ensemble.StackingRegressor",
+        "sklearn.ensemble.VotingClassifier",
+        "sklearn.ensemble.VotingRegressor",
+        "sklearn.feature_selection.RFE",
+        "sklearn.feature_selection.RFECV",
+        "sklearn.feature_selection.SelectFromModel",
+        "sklearn.feature_selection.SequentialFeatureSelector",
+        "sklearn.frozen.FrozenEstimator",
+        "sklearn.model_selection.FixedThresholdClassifier",
+        "sklearn.model_selection.GridSearchCV",
+        "sklearn.model_selection.HalvingGridSearchCV",
+        "sklearn.model_selection.HalvingRandomSearchCV",
+        "sklearn.model_selection.RandomizedSearchCV",
+        "sklearn.model_selection.TunedThresholdClassifierCV",
+        "sklearn.multiclass.OneVsOneClassifier",
+        "sklearn.multiclass.OneVsRestClassifier",
+        "sklearn.multiclass.OutputCodeClassifier",
+        "sklearn.multioutput.ClassifierChain",
+        "sklearn.multioutput.MultiOutputClassifier",
+        "sklearn.multioutput.MultiOutputRegressor",
+        "sklearn.multioutput.RegressorChain",
+        "sklearn.pipeline.FeatureUnion",
+        "sklearn.pipeline.Pipeline",
+        "sklearn.semi_supervised.SelfTrainingClassifier",
+        "skensemble.KerasAveragingClassifier",
+        "skensemble.KerasAveragingRegressor",
+        "skensemble.KerasClassifier",
+        "skensemble.KerasHeadClassifier",
+        "skensemble.KerasHeadRegressor",
+        "skensemble.KerasRegressor",
+        "skensemble.KerasVotingClassifier",
+        "skensemble.KerasVotingRegressor",
+        "skensemble.PolyakWeightClassifier",
+        "skensemble.PolyakWeightRegressor",
+        "skensemble.SnapshotEnsembleClassifier",
+        "skensemble.SnapshotEnsembleRegressor",
+        "skensemble.StackedKerasClassifier",
+        "skensemble.StackedKerasRegressor",
+        "skensemble.model_selection.GridSearchCV",
+        "skensemble.model_selection.HalvingGridSearchCV",
+        "skensemble.model_selection.HalvingRandomSearchCV",
+        "skensemble.model_selection.RandomizedSearchCV",
+    ]
+)
+#: Those of them that are not estimators: they have only attributes.
+WITHOUT_PARAMS = frozenset(["sklearn.calibration._CalibratedClassifier"])
+#: Layers of skensemble's own, by the names under which they are registered with Keras.
+TRUSTED_LAYERS = frozenset(
+    f"skensemble>{name}" for name in ("EmbedCategories", "InputColumns", "SelectColumns", "WeightedAverage")
+)
+
+#: Packages whose types are trusted if skops trusts them, too: linear algebra on arrays that NumPy checks.
+TRUSTED_PART_MODULES = re.compile(
+    r"(sklearn\.(linear_model|preprocessing|calibration|isotonic|dummy|impute|compose|pipeline|frozen|decomposition"
+    r"|feature_selection|discriminant_analysis|naive_bayes|random_projection|kernel_approximation|model_selection)"
+    r"|numpy|builtins|scipy\.sparse|collections|functools)(\.|$)"
+)
+#: skops trusts estimators, but not splitters of cross-validation, which hold numbers only, types of arrays, which it
+#: reads from an empty array, and the parts of calibrated estimators, which hold estimators that are audited too.
+TRUSTED_PART_NAMES = frozenset(
+    {
+        "numpy.dtype",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
+        "sklearn.calibration._TemperatureScaling",
+        "sklearn.compose._column_transformer._RemainderColsList",  # scikit-learn 1.6: a list
+        "sklearn.multiclass._ConstantPredictor",  # a number
+        "skensemble.preprocessing.TableEncoder",  # estimators of scikit-learn, texts and numbers
+    }
+) | {
+    f"sklearn.model_selection._split.{name}"
+    for name in (
+        "KFold",
+        "StratifiedKFold",
+        "GroupKFold",
+        "ShuffleSplit",
+        "StratifiedShuffleSplit",
+        "RepeatedKFold",
+        "RepeatedStratifiedKFold",
+        "TimeSeriesSplit",
+        "LeaveOneOut",
+    )
+}

@@ -8,6 +8,7 @@ from skensemble._engine.prediction import predict_each
 from skensemble._engine.stacked import estimator_of
 from skensemble._members.lazy_networks import in_memory
 from skensemble._members.spec import unwrapped
+from skensemble.io._audit.names import needed_names
 from skensemble.io._container import Container
 from skensemble.io._errors import PersistenceError
 from skensemble.io._manifest import check_manifest
@@ -17,7 +18,7 @@ from skensemble.io._writer import Writer
 _N_ROWS = 4
 
 
-def check_same(writer, estimator, data, trusted):
+def check_round_trip(writer, estimator, data):
     """Raise PersistenceError where the estimator in `data` is not the one that was written.
 
     It is loaded and written again, which must give the same entries, including the predictions of each network. Its
@@ -29,15 +30,13 @@ def check_same(writer, estimator, data, trusted):
         The writer that wrote it.
     estimator : fitted estimator
     data : bytes
-    trusted : collection of str
-        Names without which the file cannot be loaded.
     """
     name = type(estimator).__name__
     again = Writer(include_optimizer=writer.include_optimizer, check_finite=writer.check_finite)
     try:
         with Container(data) as container:
             check_manifest(container.manifest, container.names)
-            loaded = Reader(container, trusted, writer.own_classes).read()
+            loaded = Reader(container, needed_names(container), writer.own_classes).read()
             manifest, entries = again.write(loaded, container.manifest["metadata"])
             changed = [key for key in manifest if manifest[key] != container.manifest[key]]
             common = sorted(container.names & entries.keys())

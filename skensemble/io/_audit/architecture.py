@@ -1,16 +1,15 @@
-"""The architecture of a network as a Keras config, and what a config from a file may name and need.
+"""The audit of an architecture: what the config of a Keras model may name.
 
-A config decides what Keras imports, calls and allocates, and Keras' own checks are a list of what is forbidden, which
-one call of `keras.config.enable_unsafe_deserialization` anywhere in the process switches off. Here everything that is
-not allowed is refused, before Keras sees it (T2 to T8, T12, T19, T20).
+A config decides what Keras imports, calls and allocates. Keras' own checks list what is forbidden, and one call of
+`keras.config.enable_unsafe_deserialization` anywhere in the process switches them off. Here everything that is not
+allowed is refused, before Keras sees it (T2 to T8, T12, T19, T20).
 """
 
-import json
 import math
 import re
 import sys
 
-from skensemble.io._allowed import (
+from skensemble.io._audit.allowed import (
     ALLOWED_CLASSES,
     ALLOWED_FUNCTIONS,
     FORBIDDEN_LAYERS,
@@ -22,15 +21,9 @@ from skensemble.io._errors import FormatError
 _MAX_DEPTH = 64
 _MAX_VALUES = 2_000_000
 _MAX_INTEGER = 2**31 - 1
-# The most numbers per row that a layer may output: 256 MiB of float32.
-_MAX_ROW = 2**26
-# The bytes that a network may need, as a multiple of those that the file has for it.
-_BYTES_PER_STORED, _FREE_BYTES = 4, 2**20
 
 _OBJECT_KEYS = {"module", "class_name", "config", "registered_name"}
 _OTHER_KEYS = {"build_config", "inbound_nodes", "name", "shared_object_id"}
-# Objects without a state: it makes no difference whether two layers share one or have equal ones.
-_STATELESS = ("keras.constraints", "keras.dtype_policies", "keras.initializers", "keras.regularizers")
 # Values that are not objects, but for which JSON has no notation. Keras writes them without a module.
 _PLAIN_VALUES = {"__bytes__", "__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tensor__"}
 _NUMBERS = re.compile(r"bool|bfloat16|(u?int|float|complex)\d{1,3}")
@@ -43,69 +36,6 @@ _WORDS = {
     "initializer": ALLOWED_CLASSES["keras.initializers"],
     "regularizer": ALLOWED_CLASSES["keras.regularizers"],
 }
-
-
-def canonical_config(model):
-    """The config of a model as JSON would return it, the same for the same model in every process.
-
-    Without what it was compiled with, at any depth (Keras' `compile=False` keeps that of models inside models). Layers
-    that are used twice are numbered from 0, where Keras writes their addresses.
-
-    Parameters
-    ----------
-    model : keras.Model
-
-    Returns
-    -------
-    dict
-    """
-    from skensemble._compat.keras import model_config
-    from skensemble._members.architecture import why_not_from_configuration
-
-    reason = why_not_from_configuration(model)
-    if reason is not None:
-        raise FormatError(f"The architecture of {model.name!r} must follow from its configuration: {reason}.")
-    try:
-        config = json.loads(json.dumps(model_config(model), allow_nan=False))
-    except (TypeError, ValueError, NotImplementedError) as error:
-        raise FormatError(
-            f"The architecture of {model.name!r} must be JSON with finite numbers: {error}. Give its layers a "
-            "`get_config` of plain values."
-        ) from error
-    _unlist_single_tensors(model, config)
-    return _canonical(config, {})
-
-
-def _unlist_single_tensors(model, config):
-    """Write a single input or output as such: Keras 3.8 writes a list of one, which later versions take for a list."""
-    from keras import KerasTensor
-
-    inner = config["config"]
-    for key, name in (("input_layers", "input"), ("output_layers", "output")):
-        if key in inner and len(inner[key]) == 1 and isinstance(getattr(model, name), KerasTensor):
-            (inner[key],) = inner[key]
-    if isinstance(inner.get("layers"), list):
-        layers = {layer.name: layer for layer in getattr(model, "layers", ())}
-        for one in inner["layers"]:
-            if isinstance(one.get("config"), dict) and one["config"].get("name") in layers:
-                _unlist_single_tensors(layers[one["config"]["name"]], one)
-
-
-def _canonical(value, numbers):
-    if isinstance(value, list):
-        return [_canonical(item, numbers) for item in value]
-    if not isinstance(value, dict):
-        return value
-    value = {key: _canonical(item, numbers) for key, item in value.items() if key != "compile_config"}
-    if value.get("module") in _STATELESS or value.get("class_name") == "DTypePolicy":
-        value.pop("shared_object_id", None)
-    registered = value.get("registered_name")
-    if isinstance(registered, str) and (registered.startswith(">") or _is_of_keras(value.get("module"))):
-        # Copying a model with scikeras registers its class in this process, as ">Functional".
-        value["registered_name"] = value["class_name"]
-    if "shared_object_id" in value:
-        value["shared_object_id"] = numbers.setdefault(value["shared_object_id"], len(numbers))
-    return value
 
 
 def untrusted_names(config, trusted=()):
@@ -186,7 +116,7 @@ def _names_of_object(config):
     _check_possible_class(module, class_name, registered, config["config"])
     if class_name in ALLOWED_CLASSES.get(module, ()):
         return set()
-    return {f"{module}.{class_name}" if _is_of_keras(module) else registered or class_name}
+    return {f"{module}.{class_name}" if is_of_keras(module) else registered or class_name}
 
 
 def _check_plain_value(config):
@@ -213,7 +143,7 @@ def _check_possible_class(module, class_name, registered, content):
             raise FormatError(f"An architecture must not run programs of another framework: got {name}.")
     if not isinstance(content, dict):
         raise FormatError(f"The config of {class_name!r} must be an object: got {_short(content)}.")
-    if not _is_of_keras(module):
+    if not is_of_keras(module):
         return
     if class_name in LAYERS_WITH_FILES:
         raise FormatError(
@@ -231,7 +161,7 @@ def _check_possible_module(module, name):
             raise FormatError(f"An architecture must be made of what computes: got {module}.{name}.")
 
 
-def _is_of_keras(module):
+def is_of_keras(module):
     return module is not None and module.partition(".")[0] == "keras"
 
 
@@ -277,48 +207,3 @@ def _check_nodes(nodes):
 def _short(value):
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:80]}..."
-
-
-def dry_build(config, custom_objects, stored_bytes):
-    """Build a network without memory for its variables; raise where it needs much more memory than is stored for it.
-
-    Parameters
-    ----------
-    config : dict
-        A config that `untrusted_names` has passed.
-    custom_objects : dict of str to object or None
-    stored_bytes : int
-        Bytes of the variables in the file.
-
-    Raises
-    ------
-    FormatError
-        Where Keras cannot build it, or where its variables or one row of a layer's output are too large.
-    """
-    from skensemble._compat.keras import built_without_memory, layer_output_shapes
-
-    try:
-        model = built_without_memory(config, custom_objects)
-    except Exception as error:  # whatever layers of Keras or of the user raise
-        raise FormatError(f"The architecture {_name_of(config)} cannot be built: {error}") from error
-    if not hasattr(model, "variables"):
-        raise FormatError(f"An architecture must be the config of a Keras model: got {type(model).__name__}.")
-    needed = sum(math.prod(variable.shape) * _item_size(variable.dtype) for variable in model.variables)
-    if needed > _BYTES_PER_STORED * stored_bytes + _FREE_BYTES:
-        raise FormatError(
-            f"The architecture {_name_of(config)} must not need much more memory than is stored for it: it needs "
-            f"{needed} bytes, the file has {stored_bytes}."
-        )
-    for shape in layer_output_shapes(model):
-        if math.prod(size or 1 for size in shape[1:]) > _MAX_ROW:
-            raise FormatError(f"A layer must not put out more than {_MAX_ROW} numbers a row: got the shape {shape}.")
-
-
-def _name_of(config):
-    content = config.get("config")
-    return repr(content.get("name")) if isinstance(content, dict) else config.get("class_name")
-
-
-def _item_size(dtype):
-    bits = re.search(r"\d+$", dtype)
-    return max(int(bits[0]) // 8, 1) if bits else 1

@@ -1,0 +1,1 @@
+"""What may a file name and hold? Looked at before anything is built, without Keras."""

@@ -1,0 +1,44 @@
+"""All names in a file that need the user's trust."""
+
+import re
+
+from skensemble.io._audit.allowed import TRUSTED_CLASSES, TRUSTED_LAYERS
+from skensemble.io._audit.architecture import untrusted_names
+from skensemble.io._audit.skops_part import untrusted_skops
+from skensemble.io._errors import FormatError
+from skensemble.io._manifest import architecture_entry, tagged
+
+_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
+
+
+def all_names(container):
+    """Names that `load` imports only if they are trusted, sorted; without some of them it can do (`needed_names`)."""
+    return sorted(_import_paths(container.manifest) | needed_names(container))
+
+
+def needed_names(container):
+    """Names without which the file cannot be loaded, and that are not trusted by default."""
+    manifest = container.manifest
+    names = _class_paths(manifest)
+    for number in range(manifest["n_architectures"]):
+        names.update(untrusted_names(container.read_json(architecture_entry(number)), TRUSTED_LAYERS))
+    for node in manifest["objects"]:
+        if node["kind"] == "skops":
+            names.update(untrusted_skops(container.read(node["entry"])))
+    return names
+
+
+def _import_paths(manifest):
+    """Functions and classes that are parameters or the like: they are restored only if they are trusted."""
+    paths = [content for tag, content in tagged(manifest["objects"]) if tag == "callable"]
+    if not all(isinstance(path, str) and _PATH.fullmatch(path) for path in paths):
+        raise FormatError("The manifest must name functions and classes by import paths.")
+    return set(paths)
+
+
+def _class_paths(manifest):
+    """The estimators' classes, except those that are trusted by default."""
+    paths = {node["class"] for node in manifest["objects"] if node["kind"] in ("network", "estimator")}
+    if not all(_PATH.fullmatch(path) for path in paths):
+        raise FormatError("The manifest must name classes by import paths.")
+    return paths - TRUSTED_CLASSES

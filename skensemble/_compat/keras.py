@@ -77,12 +77,11 @@ def model_config(model):
 
 def built_without_memory(config, custom_objects):
     """Build a shape-only model, without allocating memory for its variables."""
-    config = copy.deepcopy(config)  # Keras takes it apart
     before = get_keras_global(_WITHOUT_VALUES)
     set_keras_global(_WITHOUT_VALUES, [])
     try:
-        with keras.StatelessScope(initialize_variables=False), ObjectSharingScope(), SafeModeScope(True):
-            return keras.saving.deserialize_keras_object(config, custom_objects=custom_objects, safe_mode=True)
+        with keras.StatelessScope(initialize_variables=False):
+            return _deserialized(config, custom_objects)
     finally:
         # Otherwise the next scope that ends, perhaps in a fit, would allocate their memory.
         set_keras_global(_WITHOUT_VALUES, before)
@@ -90,12 +89,15 @@ def built_without_memory(config, custom_objects):
 
 def model_from_config(config, custom_objects=None):
     """The model that a config from `model_config` describes; not compiled."""
-    with ObjectSharingScope(), SafeModeScope(True):
-        model = keras.saving.deserialize_keras_object(
-            copy.deepcopy(config), custom_objects=custom_objects, safe_mode=True
-        )
+    model = _deserialized(config, custom_objects)
     _freeze_as(model, config["config"])
     return model
+
+
+def _deserialized(config, custom_objects):
+    config = copy.deepcopy(config)  # Keras takes it apart
+    with ObjectSharingScope(), SafeModeScope(True):
+        return keras.saving.deserialize_keras_object(config, custom_objects=custom_objects, safe_mode=True)
 
 
 def _freeze_as(layer, config):

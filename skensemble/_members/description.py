@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from skensemble._compat.keras import kept_values
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._compat.scikeras_building import draws_new_values
-from skensemble._members.hashables import cell_content, names_in, underlying
+from skensemble._members.hashables import cell_content, in_snake_case, names_in, underlying
 from skensemble._members.spec import is_frozen
 
 Text = Callable[[Any], str]
@@ -198,7 +198,7 @@ def _renumbered(text: str, *classes: type) -> str:
     The first one in a process has no number. It is recognized by its class: one of `classes`, or one that the text
     names.
     """
-    bases = {_in_snake_case(name) for name in (*(cls.__name__ for cls in classes), *_CLASS_NAME.findall(text))}
+    bases = {in_snake_case(name) for name in (*(cls.__name__ for cls in classes), *_CLASS_NAME.findall(text))}
     names: dict[str, str] = {}
 
     def renumber(match: re.Match) -> str:
@@ -208,9 +208,3 @@ def _renumbered(text: str, *classes: type) -> str:
         return names.setdefault(match.group(), f"{base}#{len(names)}")
 
     return _NAME.sub(renumber, text)
-
-
-def _in_snake_case(name: str) -> str:
-    """The name that Keras makes from the name of a class."""
-    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()

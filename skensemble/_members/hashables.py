@@ -188,9 +188,15 @@ def freeze_object(value: Any) -> Any:
     name = config.pop("name", None)
     if isinstance(value, keras.metrics.Metric):
         # Keras counts up the names it gives; a name that the user gave is a key of the logs.
-        own = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", type(value).__name__)).lower()
+        own = in_snake_case(type(value).__name__)
         config["name"] = own if re.fullmatch(rf"{re.escape(own)}(_\d+)?", name or own) else name
     return freeze(type(value)), freeze(config), attributes(value), own_state(value)
+
+
+def in_snake_case(name: str) -> str:
+    """The name that Keras makes from the name of a class."""
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def attributes(value: Any) -> Any:

@@ -61,6 +61,8 @@ class MemberSpec:
         Whether it is given `sample_weight`, where there is one.
     metadata : dict, default=None
         Other arguments of its `fit`; arrays of the length of X have an entry for each of its rows.
+    encodes_labels : bool, default=False
+        Whether it is given the labels 0, 1, ... in place of those in y, as a regressor among classifiers is.
     callbacks : OwnCallbacks, default=None
         None where they have not been made yet, and for members that are not networks.
     name : str, default=None

@@ -250,6 +250,13 @@ def compile_arguments(model):
     return arguments | {"jit_compile": "auto"} if arguments.get("jit_compile") == chosen else arguments
 
 
+def compile_like(successor, model):
+    """Compile a model that takes the place of another one, with its layers, as that is compiled, if it is."""
+    if model.compiled:
+        # The optimizer as it is now: its learning rate may have been set after compiling.
+        successor.compile(**{**compile_arguments(model), "optimizer": model.optimizer})
+
+
 def compiled_objects(model):
     """What `compile` made, and makes anew when it is called again: optimizer, losses and metrics."""
     return [getattr(model, name, None) for name in ("optimizer", "_compile_loss", "_compile_metrics")]

@@ -13,7 +13,8 @@ from sklearn.frozen import FrozenEstimator
 from skensemble import io
 from skensemble._adapters import as_member
 from skensemble._base.ensemble import BaseKerasEnsemble
-from skensemble._compat.keras import copy_architecture, copy_values, output_shape
+from skensemble._compat.keras import output_shape
+from skensemble._compat.keras_copies import copy_architecture, copy_values
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._compat.scikeras_building import as_fitted
 from skensemble._compat.seeds import seeded

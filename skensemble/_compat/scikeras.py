@@ -133,7 +133,7 @@ def fit_callbacks(estimator):
 def made_callbacks(estimator, prepare):
     """Keras callbacks for `fit` and for `predict`, two lists, as scikeras 0.13 makes them from the parameters.
 
-    `prepare` is applied to the value of each of these parameters before.
+    `prepare` is applied to the value of each of these parameters first.
     """
     making = copy.copy(estimator)
     for name in _CALLBACK_PARAMETERS:

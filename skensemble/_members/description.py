@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skensemble._compat.keras import kept_values
+from skensemble._compat.keras_copies import kept_values
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._compat.scikeras_building import draws_new_values
 from skensemble._members.hashables import cell_content, in_snake_case, names_in, underlying
@@ -25,8 +25,8 @@ _CHUNK_BYTES = 16 * 2**20
 # Packages whose version identifies their code; the code of others is described itself.
 PACKAGES = ("keras", "numpy", "scikeras", "sklearn", keras.backend.backend())
 _LIBRARIES = {"builtins", "functools", "joblib", "scipy", "skensemble", *PACKAGES}
-# Parameters of members that their training does not depend on, or that the ensemble sets.
-_NO_MATTER = {"random_state", "verbose", "engine"}
+# Parameters of members on which their training does not depend, or which the ensemble sets.
+_IRRELEVANT = {"random_state", "verbose", "engine"}
 _NAME = re.compile(r"(?<=['\"/])([A-Za-z_][A-Za-z_0-9]*?)(?:_(\d+))?(?=['\"/])")
 _CLASS_NAME = re.compile(r"'class_name': '(\w+)'")
 
@@ -55,7 +55,7 @@ def describe_parameters(estimator: BaseEstimator) -> dict[str, str]:
     if is_frozen(estimator):
         return texts
     parameters = estimator.get_params(deep=False)
-    without = _NO_MATTER if isinstance(estimator, BaseWrapper) else set()
+    without = _IRRELEVANT if isinstance(estimator, BaseWrapper) else set()
     if isinstance(estimator, BaseWrapper) and draws_new_values(estimator):  # its own values do not matter
         name = "build_fn" if estimator.model is None else "model"
         parameters[name] = _Architecture(parameters[name])

@@ -109,7 +109,7 @@ class MemberSpec:
         return int(np.random.SeedSequence([self.seed, self.start.epoch]).generate_state(1)[0] >> 1)
 
     def weights(self, sample_weight: np.ndarray | None) -> np.ndarray | None:
-        """What it is given of `sample_weight`."""
+        """`sample_weight` where it is given one, otherwise None."""
         return sample_weight if self.is_weighted else None
 
     @property

@@ -59,7 +59,7 @@ def canonical_config(model):
     -------
     dict
     """
-    from skensemble._compat.keras import model_config
+    from skensemble._compat.keras_copies import model_config
     from skensemble._members.architecture import why_not_from_configuration
 
     reason = why_not_from_configuration(model)
@@ -295,7 +295,8 @@ def dry_build(config, custom_objects, stored_bytes):
     FormatError
         Where Keras cannot build it, or where its variables or one row of a layer's output are too large.
     """
-    from skensemble._compat.keras import built_without_memory, layer_output_shapes
+    from skensemble._compat.keras import layer_output_shapes
+    from skensemble._compat.keras_copies import built_without_memory
 
     try:
         model = built_without_memory(config, custom_objects)

@@ -5,7 +5,8 @@ import math
 import keras
 import numpy as np
 
-from skensemble._compat.keras import build_optimizer, compile_arguments, model_from_config
+from skensemble._compat.keras import build_optimizer, compile_arguments
+from skensemble._compat.keras_copies import model_from_config
 from skensemble._compat.scikeras import ScikerasClassifier, has_own_encoders, initialize_callbacks
 from skensemble._engine.variables import read_state, write_state
 from skensemble._files.arrays import write_arrays

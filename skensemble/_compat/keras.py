@@ -131,7 +131,7 @@ def compile_arguments(model):
     return arguments | {"jit_compile": "auto"} if arguments.get("jit_compile") == chosen else arguments
 
 
-def compile_like(successor, model):
+def compile_successor(successor, model):
     """Compile a model that takes the place of another one, with its layers, as that is compiled, if it is."""
     if model.compiled:
         # The optimizer as it is now: its learning rate may have been set after compiling.

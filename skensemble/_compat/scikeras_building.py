@@ -11,7 +11,7 @@ from contextlib import nullcontext
 import keras
 import numpy as np
 
-from skensemble._compat.keras import Functional, build_optimizer, compile_like, find_trained_layer
+from skensemble._compat.keras import Functional, build_optimizer, compile_successor, find_trained_layer
 from skensemble._compat.keras_copies import copy_from_config, copy_with_new_values
 from skensemble._compat.private import private
 from skensemble._compat.scikeras import (
@@ -97,7 +97,7 @@ def _selecting(model, n_features, n_columns):
             f"outputs): got {type(model).__name__}. Write the network in one of these ways, or set max_features=1.0."
         )
     selecting = select_before(model, n_features, n_columns)
-    compile_like(selecting, model)
+    compile_successor(selecting, model)
     return selecting
 
 

@@ -71,21 +71,26 @@ class _Architecture:
 
 def describe(value: Any) -> str:
     """What a value is, as text that is the same in each process: functions by their code, objects by what they hold."""
-    seen: dict[int, tuple[int, Any]] = {}  # what occurs a second time is represented by its number, so that cycles end
-
-    def text(one: Any) -> str:
-        if one is None or isinstance(one, bool | int | float | complex | str | bytes | np.generic):
-            return repr(one)
-        if id(one) in seen:
-            return f"<{seen[id(one)][0]}>"
-        seen[id(one)] = len(seen), one  # the value too, so that its id is not used again
-        rule = next(rule for kinds, rule in _RULES if isinstance(one, kinds))
-        return rule(one, text)
-
-    return text(value)
+    return _Description()(value)
 
 
-# How values of each kind become text; `text` is that of the values in them.
+class _Description:
+    """Text of one value; what occurs a second time is represented by its number, so that cycles end."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[int, Any]] = {}
+
+    def __call__(self, value: Any) -> str:
+        if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic):
+            return repr(value)
+        if id(value) in self._seen:
+            return f"<{self._seen[id(value)][0]}>"
+        self._seen[id(value)] = len(self._seen), value  # the value too, so that its id is not used again
+        rule = next(rule for kinds, rule in _RULES if isinstance(value, kinds))
+        return rule(value, self)
+
+
+# How values of each kind become text; `text` gives that of the values in them.
 
 
 def _all(values: Iterable, text: Text) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from skensemble._compat.keras import Functional, all_layers, compile_like
+from skensemble._compat.keras import Functional, all_layers, compile_successor
 from skensemble._compat.python import find_stacklevel
 from skensemble._members.inputs import shortened
 from skensemble._numeric.host_rows import HostRows, chunks_of
@@ -51,7 +51,7 @@ def on_one_input(
             _refuse_several(model)
         return model
     single = with_one_input(model, row_shape[0], _columns_by_input(model, inputs, row_shape, names))
-    compile_like(single, model)
+    compile_successor(single, model)
     return single
 
 

@@ -57,7 +57,7 @@ class _Member(CopiesMixin, LentModelMixin, BuildingMixin, InputsMixin, TrainingM
     def _initialize(self, X, y=None):
         with plain_transforms():
             X, y = super()._initialize(X, y)
-            build_from_rows(self)
+            build_from_rows(self, self.model_)
             check_whole_numbers(self.model_, X)
             warn_of_codes(self.model_, getattr(self, "n_categories_", ()))
         return X, y

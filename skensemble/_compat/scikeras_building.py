@@ -110,7 +110,7 @@ def initialize(estimator, X, y):
     with without_own_seed(estimator), plain_transforms(), built_on_columns(estimator):
         known = getattr(estimator, "classes_", None)  # forgotten by `initialize` of scikeras' classifier
         (estimator.initialize if known is None else estimator._initialize)(_to_initialize(estimator, X), y)
-    build_from_rows(estimator)
+    build_from_rows(estimator, estimator.model_)
     estimator._ensure_compiled_model()
     estimator._check_model_compatibility(encode_target(estimator, y))
     return estimator
@@ -155,14 +155,14 @@ def as_fitted(estimator, model, row_shape, y, *, encoded=None):
     estimator._random_state, estimator._fit_callbacks, estimator._predict_callbacks = None, [], []
     estimator.history_ = history_of({})
     estimator.model_ = model
-    build_from_rows(estimator)
+    build_from_rows(estimator, model)
     estimator._ensure_compiled_model()
     estimator._check_model_compatibility(encode_target(estimator, y) if encoded is None else encoded)
     return estimator
 
 
-def build_from_rows(estimator):
-    """Build the model of an estimator if it learns the shape of its input from the data, such as a subclassed one.
+def build_from_rows(estimator, model):
+    """Build a model that learns the shape of its input from the data: subclassed, or Sequential without an Input.
 
     It gets `outputs`, which scikeras 0.13 counts. Done as in `Model.fit` (`_symbolic_build` of Keras 3.8 to 3.15).
 
@@ -170,8 +170,8 @@ def build_from_rows(estimator):
     ----------
     estimator : scikeras estimator
         Its `X_shape_`, `X_dtype_` and `feature_encoder_` are known.
+    model : keras.Model
     """
-    model = estimator.model_
     if hasattr(model, "outputs"):
         return
     row = np.zeros((1, *estimator.X_shape_[1:]), estimator.X_dtype_)
@@ -191,7 +191,7 @@ def built_before_checks(estimator):
     check = estimator._check_model_compatibility
 
     def build_and_check(y):
-        build_from_rows(estimator)
+        build_from_rows(estimator, estimator.model_)
         check(y)
 
     return changed(estimator, _check_model_compatibility=build_and_check)
@@ -214,7 +214,7 @@ def rebuild_model(estimator, seed):
     built = copy.copy(estimator)
     with seeded(seed), without_own_seed(built), new_values(built), built_on_columns(built):
         built.model_ = built._build_keras_model()
-        build_from_rows(built)
+        build_from_rows(built, built.model_)
         built._ensure_compiled_model()
     own = vars(estimator).get("model_")  # None where it was lent
     trained = set() if own is None else {id(variable) for variable in own.trainable_variables}

@@ -60,6 +60,6 @@ def without_model(fitted: BaseEstimator, kind: type, load: Callable[[], keras.Mo
     return unloaded
 
 
-def with_model(fitted: Any) -> Any:
+def in_memory(fitted: Any) -> Any:
     """A fitted member with its model in memory; members other than `LoadedAnew` as they are."""
     return fitted.loaded() if isinstance(fitted, LoadedAnew) else fitted

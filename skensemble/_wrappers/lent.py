@@ -27,7 +27,7 @@ class LentModelMixin:
             self.model_ = lent.build(self)
             return
         self.model_ = self._build_keras_model()
-        build_from_rows(self)
+        build_from_rows(self, self.model_)
         self._ensure_compiled_model()
 
     def __getattr__(self, name):

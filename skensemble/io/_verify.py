@@ -5,7 +5,7 @@ import numpy as np
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._engine.fitted import FittedMembers
 from skensemble._engine.stacked import estimator_of
-from skensemble._members.lazy_networks import with_model
+from skensemble._members.lazy_networks import in_memory
 from skensemble._members.spec import unwrapped
 from skensemble.io._container import Container
 from skensemble.io._errors import PersistenceError
@@ -60,7 +60,7 @@ def _predict_alike(members, others):
     if shape is None:
         return True
     X = np.random.default_rng(0).random((_N_ROWS, *shape), dtype=np.float32)
-    entries = [with_model(unwrapped(entry)) for entry in members.entries()]
+    entries = [in_memory(unwrapped(entry)) for entry in members.entries()]
     pairs = zip(FittedMembers(entries).predict(X, check=False), others.predict(X, check=False), strict=True)
     return all(
         np.array_equal(first.values, second.values, equal_nan=True) and _same_scales(first.scales, second.scales)

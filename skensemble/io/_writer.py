@@ -15,7 +15,7 @@ from skensemble._engine.stacked import StackedMember, StackedMembers
 from skensemble._engine.trajectory import EpochStates
 from skensemble._engine.variables import write_state
 from skensemble._files.strict_json import write_json
-from skensemble._members.lazy_networks import with_model
+from skensemble._members.lazy_networks import in_memory
 from skensemble.io._architecture import canonical_config, untrusted_names
 from skensemble.io._container import digest
 from skensemble.io._errors import PersistenceError
@@ -165,7 +165,7 @@ class Writer:
         return name
 
     def _network(self, estimator, *, prototype=False):
-        estimator = with_model(estimator)
+        estimator = in_memory(estimator)
         where = type(estimator).__name__
         model = getattr(estimator, "model_", None)
         node = {"kind": "network", "class": self._class_path(estimator)}

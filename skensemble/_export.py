@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from skensemble._compat.keras import copy_architecture, copy_values
+from skensemble._compat.keras_copies import copy_architecture, copy_values
 from skensemble._compat.scikeras import BaseWrapper, ScikerasClassifier, has_own_encoders
 from skensemble._members.architecture import why_not_from_configuration
 from skensemble._members.distribution import has_scales

@@ -153,16 +153,18 @@ def _is_rays(backend):
 
 def open_memmap(array):
     """(function, arguments) that open the file of which an array is a part again; None where it is in memory."""
-    if is_missing(backing_memmap) or is_missing(reduce_memmap):
-        return None
-    memmap = backing_memmap(array)
+    memmap = None if is_missing(reduce_memmap) else _memmap_of(array)
     return None if memmap is None or memmap.filename is None else reduce_memmap(array, memmap)
 
 
 def in_memory(array):
     """An array as it is; a copy-on-write memory map is read, since joblib would open its file without the changes."""
-    memmap = None if is_missing(backing_memmap) else backing_memmap(array)
+    memmap = _memmap_of(array)
     return np.array(array) if memmap is not None and memmap.mode == "c" else array
+
+
+def _memmap_of(array):
+    return None if is_missing(backing_memmap) else backing_memmap(array)
 
 
 def how_to_return():

@@ -27,7 +27,9 @@ def build_before_fit(model, callbacks):
     optimizer = type(model.optimizer)
     hooks = [getattr(callback, name, None) for callback in callbacks for name in _HOOKS]
     is_built = all(layer.built for layer in all_layers(model))
-    if not is_built or _is_distributed(model) or optimizer.__name__ == _BUILT_IN_THE_STEP:
+    # Keras 3.8 to 3.15 builds the optimizer of a model with a strategy before its first step by itself.
+    is_distributed = getattr(model, "_distribute_strategy", None) is not None
+    if not is_built or is_distributed or optimizer.__name__ == _BUILT_IN_THE_STEP:
         return
     if all(map(_is_known, [type(model), optimizer, *hooks])):
         build_optimizer(model)
@@ -36,8 +38,3 @@ def build_before_fit(model, callbacks):
 def _is_known(part):
     module = getattr(part, "__module__", None) or ""
     return module.partition(".")[0] in ("keras", "skensemble")
-
-
-def _is_distributed(model):
-    """Whether Keras 3.8 to 3.15 builds the optimizer before its first step by itself, in the scope of a strategy."""
-    return getattr(model, "_distribute_strategy", None) is not None

@@ -84,24 +84,22 @@ def give_tags():
 
 
 @contextmanager
+def changed(estimator, **attributes):
+    """Give one estimator other attributes in the block, such as a function in place of a method."""
+    before = {name: vars(estimator)[name] for name in attributes if name in vars(estimator)}
+    vars(estimator).update(attributes)
+    try:
+        yield
+    finally:
+        for name in attributes.keys() - before.keys():
+            vars(estimator).pop(name, None)
+        vars(estimator).update(before)
+
+
 def without_own_seed(estimator):
-    """Keep scikeras from seeding by itself while `estimator` is built or trained (see `seeded`)."""
-    parameter, drawn = estimator.random_state, getattr(estimator, "_random_state", None)
-    estimator.random_state = estimator._random_state = None
-    try:
-        yield
-    finally:
-        estimator.random_state, estimator._random_state = parameter, drawn
-
-
-@contextmanager
-def replaced_method(estimator, name, method):
-    """Let one scikeras estimator call `method` in the block, in place of its own method `name`."""
-    setattr(estimator, name, method)
-    try:
-        yield
-    finally:
-        vars(estimator).pop(name, None)
+    """Keep scikeras from seeding by itself while `estimator` is built or trained in the block (see `seeded`)."""
+    estimator._random_state = getattr(estimator, "_random_state", None)
+    return changed(estimator, random_state=None, _random_state=None)
 
 
 def fit_override(estimator):
@@ -135,7 +133,7 @@ def fit_callbacks(estimator):
 def made_callbacks(estimator, prepare):
     """Keras callbacks for `fit` and for `predict`, two lists, as scikeras 0.13 makes them from the parameters.
 
-    `prepare` is applied to the value of each of these parameters before.
+    `prepare` is applied to the value of each of these parameters first.
     """
     making = copy.copy(estimator)
     for name in _CALLBACK_PARAMETERS:
@@ -150,26 +148,18 @@ def initialize_callbacks(estimator):
     estimator._initialize_callbacks()
 
 
-@contextmanager
 def given_callbacks(estimator, made):
     """Give `estimator` these Keras callbacks, made by `made_callbacks`, whenever it is initialized in the block."""
 
     def take():
         estimator._fit_callbacks, estimator._predict_callbacks = made
 
-    with replaced_method(estimator, "_initialize_callbacks", take):
-        yield
+    return changed(estimator, _initialize_callbacks=take)
 
 
-@contextmanager
 def extra_fit_callbacks(estimator, callbacks):
     """Call `callbacks` after all other Keras callbacks of an initialized scikeras estimator, in fits in the block."""
-    before = estimator._fit_callbacks
-    estimator._fit_callbacks = [*before, *callbacks]
-    try:
-        yield
-    finally:
-        estimator._fit_callbacks = before
+    return changed(estimator, _fit_callbacks=[*estimator._fit_callbacks, *callbacks])
 
 
 def history_of(logs):

@@ -6,27 +6,21 @@ estimators.
 
 import copy
 import functools
-from contextlib import contextmanager
+from contextlib import nullcontext
 
 import keras
 import numpy as np
 
-from skensemble._compat.keras import (
-    Functional,
-    build_optimizer,
-    compile_arguments,
-    copy_from_config,
-    copy_with_new_values,
-    find_trained_layer,
-)
+from skensemble._compat.keras import Functional, build_optimizer, compile_successor, find_trained_layer
+from skensemble._compat.keras_copies import copy_from_config, copy_with_new_values
 from skensemble._compat.private import private
 from skensemble._compat.scikeras import (
+    changed,
     encode_features,
     encode_target,
     encodes_features,
     history_of,
     initialize_callbacks,
-    replaced_method,
     without_own_seed,
 )
 from skensemble._compat.seeds import count_model, seeded
@@ -58,19 +52,12 @@ def draws_new_values(estimator):
     return given_model(estimator) is not None and getattr(estimator, "reinitialize", None) is not False
 
 
-@contextmanager
 def new_values(estimator):
     """Let an estimator that was given a Keras model build it anew in the block, as if a function had built it."""
     if not draws_new_values(estimator):
-        yield
-        return
+        return nullcontext()
     name = "build_fn" if estimator.model is None else "model"
-    model = getattr(estimator, name)
-    setattr(estimator, name, functools.partial(copy_with_new_values, model))
-    try:
-        yield
-    finally:
-        setattr(estimator, name, model)
+    return changed(estimator, **{name: functools.partial(copy_with_new_values, getattr(estimator, name))})
 
 
 def set_n_columns(estimator, n_columns):
@@ -83,7 +70,6 @@ def column_choice(estimator):
     return getattr(estimator, _N_COLUMNS, None)
 
 
-@contextmanager
 def built_on_columns(estimator):
     """Let the user's function build models for the columns that a member draws, and put their selection first.
 
@@ -91,21 +77,16 @@ def built_on_columns(estimator):
     """
     n_columns = column_choice(estimator)
     if n_columns is None:
-        yield
-        return
+        return nullcontext()
     build = estimator._build_keras_model
 
     def build_and_select():
-        shape, n_features = estimator.X_shape_, estimator.n_features_in_
-        estimator.X_shape_, estimator.n_features_in_ = (shape[0], n_columns), n_columns
-        try:
+        n_rows, n_features = estimator.X_shape_
+        with changed(estimator, X_shape_=(n_rows, n_columns), n_features_in_=n_columns):
             model = build()
-        finally:
-            estimator.X_shape_, estimator.n_features_in_ = shape, n_features
-        return _selecting(model, shape[1], n_columns)
+        return _selecting(model, n_features, n_columns)
 
-    with replaced_method(estimator, "_build_keras_model", build_and_select):
-        yield
+    return changed(estimator, _build_keras_model=build_and_select)
 
 
 def _selecting(model, n_features, n_columns):
@@ -116,9 +97,7 @@ def _selecting(model, n_features, n_columns):
             f"outputs): got {type(model).__name__}. Write the network in one of these ways, or set max_features=1.0."
         )
     selecting = select_before(model, n_features, n_columns)
-    if model.compiled:
-        # The optimizer as it is now: its learning rate may have been set after compiling.
-        selecting.compile(**{**compile_arguments(model), "optimizer": model.optimizer})
+    compile_successor(selecting, model)
     return selecting
 
 
@@ -207,7 +186,6 @@ def _any_rows_like(array):
     return keras.KerasTensor((None, *array.shape[1:]), dtype)
 
 
-@contextmanager
 def built_before_checks(estimator):
     """Let scikeras' `fit` in the block build models as `build_from_rows` does, before it counts their outputs."""
     check = estimator._check_model_compatibility
@@ -216,8 +194,7 @@ def built_before_checks(estimator):
         build_from_rows(estimator, estimator.model_)
         check(y)
 
-    with replaced_method(estimator, "_check_model_compatibility", build_and_check):
-        yield
+    return changed(estimator, _check_model_compatibility=build_and_check)
 
 
 def compiled(estimator):

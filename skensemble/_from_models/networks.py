@@ -11,7 +11,8 @@ from sklearn.frozen import FrozenEstimator
 
 from skensemble._base.ensemble import BaseKerasEnsemble
 from skensemble._base.reweight import Reweighted
-from skensemble._compat.keras import copy_architecture, copy_values, output_shape
+from skensemble._compat.keras import output_shape
+from skensemble._compat.keras_copies import copy_architecture, copy_values
 from skensemble._compat.scikeras_building import as_fitted
 from skensemble._compat.seeds import seeded
 from skensemble._from_models.reading import VARIABLES_FILE, NetworkFile, Reading

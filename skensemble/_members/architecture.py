@@ -9,7 +9,7 @@ import random
 import re
 import warnings
 import weakref
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
@@ -76,36 +76,20 @@ def signature(model: keras.Model) -> Any:
 def describe_architecture(model: keras.Model) -> Any:
     """A hashable of the layers, their attributes and the variables of a model, whatever it is compiled with."""
     layers, names = all_layers(model), _names(model)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Keras warns that a Lambda is unsafe to load; it is not loaded.
-        config = None if _is_subclassed(model) else freeze(_without_state(model.get_config(), names))
+    config = None if _is_subclassed(model) else _configuration(model, names)
     parts = tuple((freeze(type(layer)), attributes(layer)) for layer in layers)
     variables = tuple((tuple(v.shape), v.dtype, v.trainable) for v in model.variables)
     return config, parts, described(model), variables, freeze(getattr(model, "input_shape", None))
 
 
+def _configuration(layer: keras.Layer, names: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras warns that a Lambda is unsafe to load; it is not loaded.
+        return freeze(_without_state(layer.get_config(), names))
+
+
 def _is_subclassed(layer: keras.Layer) -> bool:
     return isinstance(layer, keras.Model) and not isinstance(layer, keras.Sequential | Functional)
-
-
-class _Bare(keras.Model):
-    """A model without anything that the user added."""
-
-
-@functools.cache
-def _known_attributes() -> Any:
-    """Attributes of every model: Keras' own, what `compile` and `fit` add, and the `outputs` that scikeras counts."""
-    bare = _Bare()
-    bare.compile("sgd", "mse")
-    return vars(bare).keys() | {"history", "outputs", *WRAPPED}
-
-
-@functools.cache
-def _known_attributes_of_described() -> Any:
-    """`_known_attributes` and those of models that are described by their configuration."""
-    sequential = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    functional = keras.Model(sequential.inputs, sequential.outputs)
-    return _known_attributes() | vars(sequential).keys() | vars(functional).keys()
 
 
 class _BareLayer(keras.Layer):
@@ -115,24 +99,33 @@ class _BareLayer(keras.Layer):
         return x
 
 
+class _BareModel(keras.Model):
+    """A model without anything that the user added."""
+
+
+class _KerasAttributes(NamedTuple):
+    """Names of the attributes that layers and models have without the user."""
+
+    layer: frozenset[str]
+    subclassed: frozenset[str]
+    described: frozenset[str]  # models that are described by their configuration
+
+
 @functools.cache
-def _known_attributes_of_layers() -> Any:
-    bare = _BareLayer()
-    bare(keras.Input((1,)))
-    return vars(bare).keys()
+def _keras_attributes() -> _KerasAttributes:
+    layer, model = _BareLayer(), _BareModel()
+    layer(keras.Input((1,)))
+    model.compile("sgd", "mse")
+    sequential = keras.Sequential([keras.Input((1,)), keras.layers.Flatten()])  # which draws no seeds
+    functional = keras.Model(sequential.inputs, sequential.outputs)
+    # What `compile` and `fit` add, and the `outputs` that scikeras counts.
+    subclassed = frozenset(vars(model)) | {"history", "outputs", *WRAPPED}
+    return _KerasAttributes(frozenset(vars(layer)), subclassed, subclassed | {*vars(sequential), *vars(functional)})
 
 
-def _plain_attributes(layer: keras.Layer) -> Any:
-    """Numbers, texts and arrays that the user's layer holds, which need not be in its configuration."""
-    known = _known_attributes_of_layers()
-    own = {name: value for name, value in vars(layer).items() if name not in known and not name.startswith("_self_")}
-    return {name: value for name, value in own.items() if is_plain(value) and "seed" not in name}
-
-
-def _own_attributes(model: keras.Model) -> Any:
-    known = _known_attributes() if _is_subclassed(model) else _known_attributes_of_described()
+def _own_attributes(layer: keras.Layer, known: frozenset[str]) -> dict[str, Any]:
     # TensorFlow's own begin with _self_
-    return {name: value for name, value in vars(model).items() if name not in known and not name.startswith("_self_")}
+    return {name: value for name, value in vars(layer).items() if name not in known and not name.startswith("_self_")}
 
 
 def described(model: keras.Model) -> Any:
@@ -146,18 +139,17 @@ def described(model: keras.Model) -> Any:
     if all(is_keras(layer) for layer in layers):
         return ()
     names, position = _names(model), {id(layer): i for i, layer in enumerate(layers)}
-    found = []
+    known, found = _keras_attributes(), []
     for layer in layers:
         if _is_subclassed(layer):
-            found.append(freeze_attribute(_own_attributes(layer), position))
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # as in `_architecture`
-                found.append(freeze(_without_state(layer.get_config(), names)))
-            if isinstance(layer, keras.Model) and not is_keras(layer):
-                found.append(freeze_attribute(_own_attributes(layer), position))
-            elif not is_keras(layer):
-                found.append(freeze(_plain_attributes(layer)))
+            found.append(freeze_attribute(_own_attributes(layer, known.subclassed), position))
+            continue
+        found.append(_configuration(layer, names))
+        if isinstance(layer, keras.Model) and not is_keras(layer):
+            found.append(freeze_attribute(_own_attributes(layer, known.described), position))
+        elif not is_keras(layer):  # numbers, texts and arrays, which need not be in its configuration
+            own = _own_attributes(layer, known.layer)
+            found.append(freeze({name: value for name, value in own.items() if is_plain(value) and "seed" not in name}))
     return tuple(found)
 
 

@@ -12,10 +12,10 @@ import keras
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skensemble._compat.keras import kept_values
+from skensemble._compat.keras_copies import kept_values
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._compat.scikeras_building import draws_new_values
-from skensemble._members.hashables import cell_content, names_in, underlying
+from skensemble._members.hashables import cell_content, in_snake_case, names_in, underlying
 from skensemble._members.spec import is_frozen
 
 Text = Callable[[Any], str]
@@ -25,8 +25,8 @@ _CHUNK_BYTES = 16 * 2**20
 # Packages whose version identifies their code; the code of others is described itself.
 PACKAGES = ("keras", "numpy", "scikeras", "sklearn", keras.backend.backend())
 _LIBRARIES = {"builtins", "functools", "joblib", "scipy", "skensemble", *PACKAGES}
-# Parameters of members that their training does not depend on, or that the ensemble sets.
-_NO_MATTER = {"random_state", "verbose", "engine"}
+# Parameters of members on which their training does not depend, or which the ensemble sets.
+_IRRELEVANT = {"random_state", "verbose", "engine"}
 _NAME = re.compile(r"(?<=['\"/])([A-Za-z_][A-Za-z_0-9]*?)(?:_(\d+))?(?=['\"/])")
 _CLASS_NAME = re.compile(r"'class_name': '(\w+)'")
 
@@ -55,7 +55,7 @@ def describe_parameters(estimator: BaseEstimator) -> dict[str, str]:
     if is_frozen(estimator):
         return texts
     parameters = estimator.get_params(deep=False)
-    without = _NO_MATTER if isinstance(estimator, BaseWrapper) else set()
+    without = _IRRELEVANT if isinstance(estimator, BaseWrapper) else set()
     if isinstance(estimator, BaseWrapper) and draws_new_values(estimator):  # its own values do not matter
         name = "build_fn" if estimator.model is None else "model"
         parameters[name] = _Architecture(parameters[name])
@@ -71,21 +71,26 @@ class _Architecture:
 
 def describe(value: Any) -> str:
     """What a value is, as text that is the same in each process: functions by their code, objects by what they hold."""
-    seen: dict[int, tuple[int, Any]] = {}  # what occurs a second time is represented by its number, so that cycles end
-
-    def text(one: Any) -> str:
-        if one is None or isinstance(one, bool | int | float | complex | str | bytes | np.generic):
-            return repr(one)
-        if id(one) in seen:
-            return f"<{seen[id(one)][0]}>"
-        seen[id(one)] = len(seen), one  # the value too, so that its id is not used again
-        rule = next(rule for kinds, rule in _RULES if isinstance(one, kinds))
-        return rule(one, text)
-
-    return text(value)
+    return _Description()(value)
 
 
-# How values of each kind become text; `text` is that of the values in them.
+class _Description:
+    """Text of one value; what occurs a second time is represented by its number, so that cycles end."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[int, Any]] = {}
+
+    def __call__(self, value: Any) -> str:
+        if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic):
+            return repr(value)
+        if id(value) in self._seen:
+            return f"<{self._seen[id(value)][0]}>"
+        self._seen[id(value)] = len(self._seen), value  # the value too, so that its id is not used again
+        rule = next(rule for kinds, rule in _RULES if isinstance(value, kinds))
+        return rule(value, self)
+
+
+# How values of each kind become text; `text` gives that of the values in them.
 
 
 def _all(values: Iterable, text: Text) -> str:
@@ -198,7 +203,7 @@ def _renumbered(text: str, *classes: type) -> str:
     The first one in a process has no number. It is recognized by its class: one of `classes`, or one that the text
     names.
     """
-    bases = {_in_snake_case(name) for name in (*(cls.__name__ for cls in classes), *_CLASS_NAME.findall(text))}
+    bases = {in_snake_case(name) for name in (*(cls.__name__ for cls in classes), *_CLASS_NAME.findall(text))}
     names: dict[str, str] = {}
 
     def renumber(match: re.Match) -> str:
@@ -208,9 +213,3 @@ def _renumbered(text: str, *classes: type) -> str:
         return names.setdefault(match.group(), f"{base}#{len(names)}")
 
     return _NAME.sub(renumber, text)
-
-
-def _in_snake_case(name: str) -> str:
-    """The name that Keras makes from the name of a class."""
-    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()

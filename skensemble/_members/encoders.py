@@ -53,7 +53,7 @@ class _Numbers(BaseEstimator):
         return self.classes[np.asarray(numbers).astype(int)]
 
     def check(self, y: np.ndarray) -> None:
-        """Raise where y has others than the classes."""
+        """Raise where y has labels that are not among the classes."""
         unknown = np.setdiff1d(y, self.classes)
         if unknown.size:
             raise ValueError(f"`y` must hold known classes: got {unknown.tolist()}, known are {self.classes.tolist()}.")

@@ -12,10 +12,13 @@ import re
 import sys
 import types
 from collections import UserDict
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
+
+Frozen = Callable[[Any], Any]
 
 #: Where packages are installed, whose globals and classes stay as they are.
 _INSTALLED = ("site-packages", "dist-packages")
@@ -42,7 +45,7 @@ class Same:
 
 def freeze(value: Any) -> Any:
     """A hashable that is equal for equal values; 1, 1.0 and True differ."""
-    return _Freezing().of(value)
+    return _Freezing()(value)
 
 
 class _Freezing:
@@ -51,82 +54,90 @@ class _Freezing:
     def __init__(self) -> None:
         self._seen: dict[int, tuple[int, Any]] = {}
 
-    def of(self, value: Any) -> Any:
+    def __call__(self, value: Any) -> Any:
         if value is None or isinstance(value, str | bytes):
             return value
         if isinstance(value, bool | int | float | complex | np.generic):
             return type(value).__name__, repr(value)
         if isinstance(value, dict | UserDict | types.MappingProxyType):
-            return "dict", tuple(sorted(((str(k), self.of(v)) for k, v in value.items()), key=lambda item: item[0]))
+            return "dict", tuple(sorted(((str(k), self(v)) for k, v in value.items()), key=lambda item: item[0]))
         if isinstance(value, list | tuple):
-            return "list", tuple(self.of(v) for v in value)
+            return "list", tuple(map(self, value))
         if isinstance(value, set | frozenset):
-            return "set", frozenset(map(self.of, value))
+            return "set", frozenset(map(self, value))
         if isinstance(value, np.ndarray):
             return "array", value.dtype.str, value.shape, _digest(value)
         if str(type(value).__module__).startswith("tensorflow.") and type(value).__name__ in ("DType", "TensorShape"):
             return str(value)
         if hasattr(value, "get_config") and not isinstance(value, type):
             return freeze_object(value)
-        return self._once(value, next(rule for kind, rule in self._RULES if isinstance(value, kind)))
-
-    def _once(self, value: Any, rule: Any) -> Any:
         if id(value) in self._seen:
             return "again", self._seen[id(value)][0]
         self._seen[id(value)] = len(self._seen), value  # the value too, so that its id is not used again
-        return rule(self, value)
+        return next(rule for kind, rule in _RULES if isinstance(value, kind))(value, self)
 
-    def _held(self, value: Any) -> Any:
-        """What code reads; layers and variables in it are represented by their identity."""
-        return (Same(value), _constants(value)) if isinstance(value, keras.Layer | keras.Variable) else self.of(value)
 
-    def _partial(self, value: functools.partial) -> Any:
-        return "partial", self.of(value.func), self.of(value.args), self.of(value.keywords)
+# How what a user's code holds becomes a hashable; `frozen` gives that of the values in it.
 
-    def _method(self, value: types.MethodType) -> Any:
-        return "method", self.of(value.__func__), Same(value.__self__), self._held(value.__self__)
 
-    def _function(self, function: types.FunctionType) -> Any:
-        if (function.__module__ or "").partition(".")[0] in ("keras", "tensorflow"):
-            return Same(function)
-        code, names = function.__code__, function.__globals__
-        cells = tuple(self._held(cell_content(cell)) for cell in function.__closure__ or ())
-        defaults = self.of([function.__defaults__, function.__kwdefaults__])
-        read = () if _is_library(function.__module__) else globals_of(code)
-        held = tuple((name, self._global(names[name], code)) for name in read if name in names)
-        return "function", code, Same(names), defaults, cells, held
+def _held(value: Any, frozen: Frozen) -> Any:
+    """What code reads; layers and variables in it are represented by their identity."""
+    return (Same(value), _constants(value)) if isinstance(value, keras.Layer | keras.Variable) else frozen(value)
 
-    def _global(self, value: Any, code: types.CodeType) -> Any:
-        if not isinstance(value, types.ModuleType):
-            return self._held(value)
-        if _is_library(value.__name__):
-            return None
-        held = {name: one for name, one in vars(value).items() if name in names_in(code)}
-        held = {name: one for name, one in held.items() if not isinstance(one, types.ModuleType)}
-        return tuple((name, self._held(one)) for name, one in sorted(held.items()))
 
-    def _class(self, value: type) -> Any:
-        own = [base for base in value.__mro__ if not _is_library(base.__module__)]
-        if not own:
-            return value
-        held = [(name, one) for base in own for name, one in sorted(vars(base).items())]
-        held = [(name, one) for name, one in held if callable(one) or not name.startswith("__")]
-        return "class", value, tuple((name, self._held(underlying(one))) for name, one in held)
+def _partial(value: functools.partial, frozen: Frozen) -> Any:
+    return "partial", frozen(value.func), frozen(value.args), frozen(value.keywords)
 
-    def _object(self, value: Any) -> Any:
-        is_library = _is_library(type(value).__module__)
-        if is_library and not isinstance(value, argparse.Namespace | types.SimpleNamespace):
-            return Same(value)
-        held = sorted(getattr(value, "__dict__", {}).items())
-        return Same(value), self.of(type(value)), tuple((name, self._held(one)) for name, one in held)
 
-    _RULES: tuple[tuple[Any, Any], ...] = (
-        (functools.partial, _partial),
-        (types.MethodType, _method),
-        (types.FunctionType, _function),
-        (type, _class),
-        (object, _object),
-    )
+def _method(value: types.MethodType, frozen: Frozen) -> Any:
+    return "method", frozen(value.__func__), Same(value.__self__), _held(value.__self__, frozen)
+
+
+def _function(function: types.FunctionType, frozen: Frozen) -> Any:
+    if (function.__module__ or "").partition(".")[0] in ("keras", "tensorflow"):
+        return Same(function)
+    code, names = function.__code__, function.__globals__
+    cells = tuple(_held(cell_content(cell), frozen) for cell in function.__closure__ or ())
+    defaults = frozen([function.__defaults__, function.__kwdefaults__])
+    read = () if _is_library(function.__module__) else globals_of(code)
+    held = tuple((name, _global(names[name], code, frozen)) for name in read if name in names)
+    return "function", code, Same(names), defaults, cells, held
+
+
+def _global(value: Any, code: types.CodeType, frozen: Frozen) -> Any:
+    if not isinstance(value, types.ModuleType):
+        return _held(value, frozen)
+    if _is_library(value.__name__):
+        return None
+    held = {name: one for name, one in vars(value).items() if name in names_in(code)}
+    held = {name: one for name, one in held.items() if not isinstance(one, types.ModuleType)}
+    return tuple((name, _held(one, frozen)) for name, one in sorted(held.items()))
+
+
+def _class(value: type, frozen: Frozen) -> Any:
+    own = [base for base in value.__mro__ if not _is_library(base.__module__)]
+    if not own:
+        return value
+    held = [(name, one) for base in own for name, one in sorted(vars(base).items())]
+    held = [(name, one) for name, one in held if callable(one) or not name.startswith("__")]
+    return "class", value, tuple((name, _held(underlying(one), frozen)) for name, one in held)
+
+
+def _object(value: Any, frozen: Frozen) -> Any:
+    is_library = _is_library(type(value).__module__)
+    if is_library and not isinstance(value, argparse.Namespace | types.SimpleNamespace):
+        return Same(value)
+    held = sorted(getattr(value, "__dict__", {}).items())
+    return Same(value), frozen(type(value)), tuple((name, _held(one, frozen)) for name, one in held)
+
+
+_RULES: tuple[tuple[Any, Callable[..., Any]], ...] = (
+    (functools.partial, _partial),
+    (types.MethodType, _method),
+    (types.FunctionType, _function),
+    (type, _class),
+    (object, _object),
+)
 
 
 def _is_library(module: str | None) -> bool:
@@ -188,9 +199,15 @@ def freeze_object(value: Any) -> Any:
     name = config.pop("name", None)
     if isinstance(value, keras.metrics.Metric):
         # Keras counts up the names it gives; a name that the user gave is a key of the logs.
-        own = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", type(value).__name__)).lower()
+        own = in_snake_case(type(value).__name__)
         config["name"] = own if re.fullmatch(rf"{re.escape(own)}(_\d+)?", name or own) else name
     return freeze(type(value)), freeze(config), attributes(value), own_state(value)
+
+
+def in_snake_case(name: str) -> str:
+    """The name that Keras makes from the name of a class."""
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def attributes(value: Any) -> Any:

@@ -19,5 +19,5 @@ def inside_ensemble() -> Iterator[Any]:
 
 
 def is_inside_ensemble() -> bool:
-    """Whether this is such a block."""
+    """Whether an ensemble is fitting its members, in such a block."""
     return _INSIDE_ENSEMBLE.get()

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from skensemble._compat.keras import Functional, all_layers, compile_arguments
+from skensemble._compat.keras import Functional, all_layers, compile_successor
 from skensemble._compat.python import find_stacklevel
 from skensemble._keras_objects.table_layers import InputColumns, filled_shape, with_one_input
 from skensemble._members.inputs import shortened
@@ -50,6 +50,15 @@ def on_one_input(
         if not encodes:
             _refuse_several(model)
         return model
+    single = with_one_input(model, row_shape[0], _columns_by_input(model, inputs, row_shape, names))
+    compile_successor(single, model)
+    return single
+
+
+def _columns_by_input(
+    model: keras.Model, inputs: Any, row_shape: tuple[int, ...], names: np.ndarray | None
+) -> dict[str, list[int]]:
+    """Numbers of the columns of X that each input of a network takes."""
     if not isinstance(inputs, Mapping):
         raise TypeError(
             "`inputs` must be a dict from the name of each Keras input to its columns of X: got "
@@ -71,10 +80,7 @@ def on_one_input(
     columns = {name: _numbers_of(chosen, name, row_shape[0], names) for name, chosen in inputs.items()}
     for name, tensor in tensors.items():
         _check_fills(tensor, len(columns[name]))
-    single = with_one_input(model, row_shape[0], columns)
-    if model.compiled:
-        single.compile(**{**(compile_arguments(model) or {}), "optimizer": model.optimizer})
-    return single
+    return columns
 
 
 def check_whole_numbers(model: keras.Model, X: Any) -> None:

@@ -238,8 +238,7 @@ def _activation(layer: keras.Layer) -> str | None:
         return _LAYERS_AS_ACTIVATIONS[type(layer)]
     if type(layer) not in _WITH_ACTIVATION or not inspect.isfunction(layer.activation):
         return None
-    is_of_keras = (layer.activation.__module__ or "").partition(".")[0] == "keras"
-    return layer.activation.__name__ if is_of_keras else None
+    return layer.activation.__name__ if _is_of_keras(layer.activation) else None
 
 
 def _loss_of(model: keras.Model) -> Any:
@@ -252,16 +251,19 @@ def _loss_name(loss: Any) -> str | None:
     """Name of a Keras loss without underscores, the same for function and class; None for the user's own losses."""
     if isinstance(loss, str):
         loss = keras.losses.get(loss)
-    kind = loss if inspect.isroutine(loss) or isinstance(loss, type) else type(loss)
-    return kind.__name__.replace("_", "").lower() if kind.__module__.partition(".")[0] == "keras" else None
+    return _kind(loss).__name__.replace("_", "").lower() if _is_of_keras(loss) else None
 
 
-def _is_of_keras(metric: Any) -> bool:
-    """Whether a metric is one of Keras, by name or as an object or function."""
-    if isinstance(metric, str):
-        return keras.saving.get_registered_object(metric) is None
-    kind = metric if inspect.isroutine(metric) or isinstance(metric, type) else type(metric)
-    return (kind.__module__ or "").partition(".")[0] == "keras"
+def _is_of_keras(part: Any) -> bool:
+    """Whether a loss, a metric or an activation is one of Keras, by name or as an object or function."""
+    if isinstance(part, str):
+        return keras.saving.get_registered_object(part) is None
+    return (_kind(part).__module__ or "").partition(".")[0] == "keras"
+
+
+def _kind(part: Any) -> Any:
+    """A function or a class; the class of any other object."""
+    return part if inspect.isroutine(part) or isinstance(part, type) else type(part)
 
 
 def _shown(loss: Any) -> str:

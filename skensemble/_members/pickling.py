@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from sklearn.frozen import FrozenEstimator
 
-from skensemble._compat.keras import model_config
+from skensemble._compat.keras_copies import model_config
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._members.architecture import why_not_from_configuration
 from skensemble._members.user_functions import by_name

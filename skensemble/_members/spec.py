@@ -61,6 +61,8 @@ class MemberSpec:
         Whether it is given `sample_weight`, where there is one.
     metadata : dict, default=None
         Other arguments of its `fit`; arrays of the length of X have an entry for each of its rows.
+    encodes_labels : bool, default=False
+        Whether it is given the labels 0, 1, ... in place of those in y, as a regressor among classifiers is.
     callbacks : OwnCallbacks, default=None
         None where they have not been made yet, and for members that are not networks.
     name : str, default=None
@@ -107,7 +109,7 @@ class MemberSpec:
         return int(np.random.SeedSequence([self.seed, self.start.epoch]).generate_state(1)[0] >> 1)
 
     def weights(self, sample_weight: np.ndarray | None) -> np.ndarray | None:
-        """What it is given of `sample_weight`."""
+        """`sample_weight` where it is given one, otherwise None."""
         return sample_weight if self.is_weighted else None
 
     @property

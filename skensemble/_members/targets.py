@@ -37,7 +37,7 @@ def check_classes_again(classes: Any, known: np.ndarray) -> None:
 
 
 def warn_of_one_hot(y: np.ndarray) -> None:
-    """Say how labels whose rows all have exactly one 1, which are most often classes, are understood.
+    """Warn how labels with exactly one 1 in each row, which are most often classes, are understood.
 
     One warning for the ensemble, not one for each member.
     """
@@ -57,7 +57,7 @@ def warn_of_one_hot(y: np.ndarray) -> None:
 
 
 def warn_of_small_targets(y: np.ndarray) -> None:
-    """Say where targets vary by less than the smallest standard deviation that a network can predict."""
+    """Warn where targets vary by less than the smallest standard deviation that a network can predict."""
     deviations, smallest = np.std(np.asarray(y, "float64"), axis=0), math.sqrt(MIN_VARIANCE)
     if np.any((deviations > 0) & (deviations < smallest)):
         warnings.warn(

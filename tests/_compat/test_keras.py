@@ -1,7 +1,8 @@
 import keras
 import pytest
 
-from skensemble._compat.keras import compile_arguments, copy_architecture
+from skensemble._compat.keras import compile_arguments
+from skensemble._compat.keras_copies import copy_architecture
 
 
 def compiled(**arguments):

@@ -1,5 +1,7 @@
 """Members whose network learns the shape of its input from the data: subclassed models, Sequential without an Input."""
 
+import random
+
 import keras
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from skensemble import (
     StackedKerasClassifier,
     io,
 )
+from skensemble._members import architecture
 from skensemble._members.architecture import signature
 
 QUICK = {"epochs": 2, "batch_size": 30, "shuffle": False}
@@ -140,6 +143,19 @@ def test_attributes_enter_the_signature():
     assert signature(compiled(5, 3, 1.0)) == signature(compiled(5, 3, 1.0))
     assert signature(compiled(5, 3, 1.0)) != signature(compiled(5, 3, 2.0))
     assert signature(compiled(5, 3, 1.0, "relu")) != signature(compiled(5, 3, 1.0, "tanh"))
+
+
+def test_a_signature_draws_no_random_numbers():
+    """Describing a model leaves Python's generator, from which Keras draws its seeds, as it was."""
+
+    class Own(keras.Sequential):
+        pass
+
+    architecture._keras_attributes.cache_clear()
+    model = Own([keras.Input((1,)), keras.layers.Dense(1)])
+    state = random.getstate()
+    signature(model)
+    assert random.getstate() == state
 
 
 def test_dicts_are_refused(blobs):

@@ -6,7 +6,8 @@ import re
 
 from keras import KerasTensor
 
-from skensemble._compat.keras import built_without_memory, layer_output_shapes, model_config
+from skensemble._compat.keras import layer_output_shapes
+from skensemble._compat.keras_copies import built_without_memory, model_config
 from skensemble._members.architecture import why_not_from_configuration
 from skensemble.io._audit.architecture import is_of_keras
 from skensemble.io._errors import FormatError

@@ -117,8 +117,7 @@ def _inner_names(fitted: Any, name: str | None, n_inner: int) -> list[str | None
 
 
 def _history_of(fitted: Any) -> dict[str, list]:
-    history: dict[str, list] = fitted.history if isinstance(fitted, StackedMember) else fitted.history_
-    return history
+    return fitted.history if isinstance(fitted, StackedMember) else fitted.history_
 
 
 def _at_epochs(history: dict[str, list], arguments: FitArguments) -> dict[str, np.ndarray]:

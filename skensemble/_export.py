@@ -191,8 +191,8 @@ def _predictions(estimator, name, X, classes, *, trainable):
         output = _as_columns(_copy_network(estimator, name, X, trainable), name)
         if has_scales(estimator):
             output = output[:, : estimator.n_outputs_]
-    if isinstance(estimator, ScikerasClassifier):
-        if estimator.target_type_ == "binary" and estimator.n_classes_ == 2 and output.shape[-1] == 1:
+        is_binary = isinstance(estimator, ScikerasClassifier) and estimator.target_type_ == "binary"
+        if is_binary and estimator.n_classes_ == 2 and output.shape[-1] == 1:
             output = _both_classes(output, name)
     if classes is None or np.array_equal(estimator.classes_, classes):
         return output

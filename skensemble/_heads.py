@@ -182,7 +182,6 @@ class KerasHeadClassifier(Head, KerasClassifier):
         Loss, metrics and their validation values after each epoch.
     classes_ : ndarray of shape (n_classes,)
         Labels in the order of the columns of `predict_proba`.
-
     weights_ : ndarray of shape (n_members,)
         How much each member counts, as learned; only with merge="weighted_average".
 
@@ -342,7 +341,6 @@ class KerasHeadRegressor(Head, KerasRegressor):
         Loss, metrics and their validation values after each epoch.
     n_outputs_ : int
         Number of targets.
-
     weights_ : ndarray of shape (n_members,)
         How much each member counts, as learned; only with merge="weighted_average".
 

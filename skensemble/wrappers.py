@@ -18,7 +18,7 @@ from skensemble._members.targets import check_classes_again, warn_of_one_hot, wa
 from skensemble._numeric.combination import log_proba
 from skensemble._typing import MatrixLike
 from skensemble._wrappers.mlp import build_mlp as build_mlp  # files whose members were given it find it here
-from skensemble._wrappers.network import NetworkMixin, copied
+from skensemble._wrappers.network import NetworkMixin
 
 
 class KerasClassifier(NetworkMixin, ScikerasClassifier, *OLD_TAGS_HIDDEN):
@@ -235,8 +235,10 @@ class KerasClassifier(NetworkMixin, ScikerasClassifier, *OLD_TAGS_HIDDEN):
         elif classes is not None:
             check_classes_again(classes, known)
             classes = None
+        if sample_weight is not None:
+            sample_weight = np.array(sample_weight, dtype=np.float64)  # scikeras 0.13 multiplies class weights into it
         with unchanged_on_error(self):
-            return super().partial_fit(X, y, classes=classes, sample_weight=copied(sample_weight), **kwargs)
+            return super().partial_fit(X, y, classes=classes, sample_weight=sample_weight, **kwargs)
 
     @property
     def target_encoder(self) -> Any:

@@ -76,10 +76,7 @@ def trainings_of(estimator: Any) -> list[Training]:
 
 def kept_epochs(ensemble: BaseKerasEnsemble) -> list[int]:
     """Epochs, counted from 1, at whose ends the checkpoints that a run combines were kept, newest first."""
-    if hasattr(ensemble, "checkpoints_"):
-        kept = ensemble.checkpoints_.entries()[: ensemble.n_checkpoints_]
-    else:
-        kept = ensemble.estimators_.entries()
+    kept = _entries(ensemble)[: getattr(ensemble, "n_checkpoints_", None)]
     return [max(map(len, _history_of(entry).values())) for entry in kept]
 
 
@@ -101,10 +98,12 @@ def _inner(fitted: Any) -> list[Any]:
         return [fitted.steps[-1][1]]
     if not isinstance(fitted, BaseKerasEnsemble):
         return []
-    if hasattr(fitted, "checkpoints_"):
-        return fitted.checkpoints_.entries()[:1]
-    entries = fitted.estimators_.entries()
-    return entries[:1] if is_run(fitted) else entries
+    return _entries(fitted)[:1] if is_run(fitted) else _entries(fitted)
+
+
+def _entries(ensemble: BaseKerasEnsemble) -> list[Any]:
+    """Fitted members as they are stored; for a Polyak average, its checkpoints."""
+    return (ensemble.checkpoints_ if hasattr(ensemble, "checkpoints_") else ensemble.estimators_).entries()
 
 
 def _inner_names(fitted: Any, name: str | None, n_inner: int) -> list[str | None]:
@@ -117,8 +116,7 @@ def _inner_names(fitted: Any, name: str | None, n_inner: int) -> list[str | None
 
 
 def _history_of(fitted: Any) -> dict[str, list]:
-    history: dict[str, list] = fitted.history if isinstance(fitted, StackedMember) else fitted.history_
-    return history
+    return fitted.history if isinstance(fitted, StackedMember) else fitted.history_
 
 
 def _at_epochs(history: dict[str, list], arguments: FitArguments) -> dict[str, np.ndarray]:

@@ -65,7 +65,7 @@ class NetworkFile:
         if not os.path.isfile(self.path):
             what = "a directory" if os.path.isdir(self.path) else "nothing there"
             raise FileNotFoundError(
-                f"{self.label} must be a file: there is {what} at {os.path.abspath(self.path)}. Give the files in a "
+                f"{self.label} must be a file: there is {what} at {self.path}. Give the files in a "
                 "directory one by one, as with sorted(pathlib.Path(directory).glob('*.keras'))."
             )
         if self.path.endswith(_OLD_FILES) and not self.path.endswith(VARIABLES_FILE):

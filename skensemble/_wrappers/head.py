@@ -6,7 +6,7 @@ from skensemble._keras_objects.ensemble_layers import WeightedAverage
 from skensemble._wrappers.mlp import output_layer_of
 
 MERGES = ("concatenate", "average", "weighted_average")
-# Defaults after the merged outputs.
+# Defaults of the layers after the merged outputs.
 _HIDDEN_LAYER_SIZES = {"concatenate": (), "average": (16,), "weighted_average": ()}
 _DROPOUT = {"concatenate": 0.5, "average": 0.3, "weighted_average": 0.0}
 
@@ -54,7 +54,7 @@ def _dropped(tensor, rate):
 
 
 def _merge(inputs, merge, member_columns, weights, train_weights):
-    """Outputs of the members as one tensor, and separately the columns that belong to no member."""
+    """Outputs of the members, merged, followed by the columns that belong to no member."""
     if merge == "concatenate":
         return inputs
     if not member_columns or len(set(member_columns)) > 1:

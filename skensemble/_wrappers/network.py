@@ -123,7 +123,7 @@ class NetworkMixin(CopiesMixin, LentModelMixin, BuildingMixin, InputsMixin, Trai
                 sample_weight = check_sample_weight(sample_weight, X, dtype=np.float64, copy=True)
                 arguments = FitArguments.of(self, **kwargs)
                 indices = sample_indices_of(MemberSpec(self, seed=0), self, arguments, np.asarray(y), sample_weight)
-                sample_weight = copied(with_mean_one(sample_weight, indices.training))
+                sample_weight = with_mean_one(sample_weight, indices.training)
             if isinstance(kwargs.get("validation_data"), tuple | list):
                 kwargs["validation_data"] = ValidationOfUser(kwargs["validation_data"])
             return super().fit(X, y, sample_weight=sample_weight, **kwargs)
@@ -146,8 +146,3 @@ class NetworkMixin(CopiesMixin, LentModelMixin, BuildingMixin, InputsMixin, Trai
         """
         check_is_fitted(self)
         return super().score(X, y, sample_weight=sample_weight)
-
-
-def copied(sample_weight):
-    """A copy: scikeras 0.13 multiplies class weights into the user's own array."""
-    return None if sample_weight is None else np.array(sample_weight, dtype=np.float64)

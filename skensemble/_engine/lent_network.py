@@ -83,8 +83,8 @@ def lent_network(estimator: BaseWrapper, X: Any, y: Any) -> LentNetwork | None:
     if X.dtype.kind not in "fiu" or isinstance(seed, np.random.RandomState):
         return None
     if seed is None:
-        seed = random.randint(0, _LARGEST_SEED)  # that of Keras without a seed
-    with inside_ensemble():  # what is said of y, the estimator itself says
+        seed = random.randint(0, _LARGEST_SEED)  # as Keras does where it is given no seed
+    with inside_ensemble():  # the estimator itself warns of y
         starting = kept.starting_values(clone(estimator), int(seed), X.astype(keras.config.floatx(), copy=False), y)
     if starting is None or why_not_fusable(starting.built.estimator.model_) is not None:
         return None

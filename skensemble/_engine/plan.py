@@ -62,11 +62,6 @@ class ReadyMember:
         """Whether it has Keras callbacks of its own, and so is a scikeras estimator right after training."""
         return self.spec.callbacks is not None and any(self.spec.callbacks)
 
-    @property
-    def n_values(self) -> int:
-        """Trainable values of its network."""
-        return count_values(self.prototype.model_)
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FusedGroup:
@@ -242,9 +237,10 @@ def _group_by_program(members: Mapping[int, ReadyMember], data: TrainingData) ->
 
 def bytes_in_training(member: ReadyMember, n_rows: int) -> int:
     """Bytes that a program needs at most for a member that is trained on `n_rows`."""
-    shapes = layer_output_shapes(member.prototype.model_)
+    model = member.prototype.model_
+    shapes = layer_output_shapes(model)
     n_activations = sum(math.prod(d or 1 for d in shape[1:]) for shape in shapes)
-    return working_bytes(member.n_values, n_activations, member.arguments.train_batch_size(n_rows))
+    return working_bytes(count_values(model), n_activations, member.arguments.train_batch_size(n_rows))
 
 
 def _group_by_steps(members: Mapping[int, ReadyMember], data: TrainingData) -> Iterator[list[int]]:

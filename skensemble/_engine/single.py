@@ -217,19 +217,13 @@ def _run_of(
 ) -> GroupRun:
     """The training of a network that begins with these values."""
     indices = SampleIndices(*arguments.split(np.arange(len(data.y), dtype="int32")))
-    fit = _fit_of(estimator, data, arguments, indices, seed)
-    ready = ReadyMember(MemberSpec(estimator, _ANY_SEED), estimator, arguments, indices, variables)
-    return GroupRun([ready], fit, first_epoch=arguments.initial_epoch or 0)
-
-
-def _fit_of(
-    estimator: BaseWrapper, data: Data, arguments: FitArguments, indices: SampleIndices, seed: int | None
-) -> GroupFit:
     loaded = load_data(dense_or_rows(data.X), data.y, data.sample_weight)
     validation = validation_of([indices], loaded, arguments.validation_data, arguments)
     draw_orders = row_orders(estimator.model_, len(indices.training), seed)
     rows = indices.training[None]
-    return _KerasOrders([estimator], [_ANY_SEED], arguments, loaded, rows, None, validation, draw_orders)
+    fit = _KerasOrders([estimator], [_ANY_SEED], arguments, loaded, rows, None, validation, draw_orders)
+    ready = ReadyMember(MemberSpec(estimator, _ANY_SEED), estimator, arguments, indices, variables)
+    return GroupRun([ready], fit, first_epoch=arguments.initial_epoch or 0)
 
 
 def _run_without_callbacks(run: GroupRun, model: keras.Model) -> None:

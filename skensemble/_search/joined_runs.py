@@ -62,7 +62,7 @@ class JoinedRuns:
             Of these runs, and maybe of others.
         """
         first, most_rows = plans[0], max(self._layout)
-        # It does not matter which rows the members read that are thrown away.
+        # Members that are thrown away may read any rows.
         orders = np.broadcast_to(np.arange(most_rows, dtype="int32") % len(data.training.y), (1, 1, most_rows))
         orders = np.repeat(np.repeat(orders, len(first.orders), 0), len(self._layout), 1)
         place = iter(self._places)

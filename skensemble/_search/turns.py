@@ -31,7 +31,7 @@ class Turns:
     asked : ContextVar
         Holds the function by which one of the functions asks, in its own context.
     most_bytes : int
-        Functions begin as long as the requests have fewer bytes.
+        Further functions begin only while the requests that wait have fewer bytes.
     """
 
     def __init__(self, answer: Callable[[list], Sequence], asked: contextvars.ContextVar, most_bytes: int) -> None:

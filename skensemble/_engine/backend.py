@@ -14,7 +14,7 @@ from typing import Any
 import keras
 
 from skensemble._compat.joblib import worker_cores
-from skensemble._engine import limits
+from skensemble._engine.program import limits
 from skensemble._engine.records import Array, Data
 from skensemble.exceptions import NotFusableError
 

@@ -22,8 +22,8 @@ from skensemble._engine.backend import may_differ_in_rows, why_not_fusable
 from skensemble._engine.callbacks import stops_on_nan, why_not_per_epoch
 from skensemble._engine.continued import started
 from skensemble._engine.engine_choice import members_at_once, why_keras, working_bytes
-from skensemble._engine.hyperparameters import free_signature
 from skensemble._engine.initial_values import BuiltNetwork, initialize_members
+from skensemble._engine.program.hyperparameters import free_signature
 from skensemble._engine.records import Variables
 from skensemble._layers import with_columns
 from skensemble._members.architecture import signature

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from skensemble._engine import limits
 from skensemble._engine.backend import get_program, load_data
 from skensemble._engine.fused.group_run import GroupRun, Logs
+from skensemble._engine.program import limits
 from skensemble._engine.records import Data, RunPlan, State, ValidationData, Variables
 
 #: This many rows distinguish most data, before all rows are compared.

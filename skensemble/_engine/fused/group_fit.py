@@ -8,8 +8,8 @@ import numpy as np
 
 from skensemble._compat.scikeras import BaseWrapper, encode_features, encode_target, encode_validation_data
 from skensemble._engine.backend import load_data
-from skensemble._engine.hyperparameters import hyperparameters_of
 from skensemble._engine.plan import ReadyMember
+from skensemble._engine.program.hyperparameters import hyperparameters_of
 from skensemble._engine.records import Data, ValidationData
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.inputs import TrainingData

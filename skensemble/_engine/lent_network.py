@@ -29,23 +29,19 @@ class LentNetwork:
 
     Attributes
     ----------
+    prototype : scikeras estimator
+        Whose model is lent.
+    model : keras.Model
+        The model that is lent.
     values : Variables or None
         After the training.
     """
 
     def __init__(self, starting: StartingValues, seed: int) -> None:
         self._starting, self._own_seed = starting, seed
+        self.prototype = starting.built.estimator
+        self.model: keras.Model = self.prototype.model_
         self.values: Any = None
-
-    @property
-    def prototype(self) -> BaseWrapper:
-        """The estimator whose model is lent."""
-        return self._starting.built.estimator
-
-    @property
-    def model(self) -> keras.Model:
-        """The model that is lent."""
-        return self.prototype.model_
 
     @property
     def starting_values(self) -> Variables:

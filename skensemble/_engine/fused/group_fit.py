@@ -52,7 +52,7 @@ class GroupFit:
 
     @property
     def hyperparameters(self) -> np.ndarray:
-        """Those of each member that can be inputs of a program, (n_members, n_hyperparameters, 2)."""
+        """Hyperparameters of each member that can be inputs of a program, (n_members, n_hyperparameters, 2)."""
         of_prototype = {id(one): hyperparameters_of(one.model_) for one in self.prototypes}
         return np.stack([of_prototype[id(one)] for one in self.prototypes])
 

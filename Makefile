@@ -7,8 +7,9 @@ WORKERS ?= 2
 # Each process begins with neighbours, which share fixtures and traced programs.
 PARALLEL := -n $(WORKERS) --dist worksteal
 # Tests that know a backend: `make test-jax`.
-ON_JAX := tests/_checkpoint tests/_display tests/_engine/jax tests/_engine/test_*.py tests/_keras_objects tests/_members \
-	tests/_numeric/test_lazy_rows.py tests/_numeric/test_sparse_rows.py tests/_search tests/io tests/sweep \
+ON_JAX := tests/_checkpoint tests/_display tests/_engine/jax tests/_engine/program tests/_engine/test_*.py \
+	tests/_engine/workers tests/_keras_objects tests/_members tests/_numeric/test_lazy_rows.py tests/_numeric/test_sparse_rows.py \
+	tests/_search tests/io tests/sweep \
 	tests/test_adapters.py tests/test_averaging.py tests/test_calibration.py tests/test_common.py \
 	tests/test_conformal.py tests/test_distribution.py tests/test_drawn_params.py tests/test_early_stopping.py \
 	tests/test_export.py tests/test_from_models.py tests/test_heads.py tests/test_max_features.py \

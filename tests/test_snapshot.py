@@ -15,7 +15,7 @@ from skensemble import (
     SnapshotEnsembleClassifier,
     SnapshotEnsembleRegressor,
 )
-from skensemble._engine import program_cache
+from skensemble._engine.program import cache as program_cache
 from skensemble._members.drawn import spawn_seeds
 from skensemble._numeric.selection import held_out_rows
 

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 
 from skensemble._compat.joblib import worker_cores
-from skensemble._engine import limits
+from skensemble._engine.program import limits
 from skensemble._engine.records import Array, Data
 from skensemble.exceptions import NotFusableError
 
@@ -33,7 +33,7 @@ def _find_backend() -> tuple[ModuleType | None, str | None]:
         from skensemble._engine import tensorflow
 
         return tensorflow, None
-    except (ImportError, AttributeError) as error:  # private names that a newer Keras or backend has no more
+    except (ImportError, AttributeError) as error:  # private names that a newer Keras or backend no longer has
         return None, f"the fused program does not know Keras {keras.__version__} with its backend {name} ({error})"
 
 

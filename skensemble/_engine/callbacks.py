@@ -72,13 +72,6 @@ def stops_on_nan(callbacks: Sequence[keras.callbacks.Callback]) -> bool:
     return any(isinstance(callback, keras.callbacks.TerminateOnNaN) for callback in callbacks)
 
 
-def share_reading(watchers: Sequence["MemberCallbacks"]) -> None:
-    """If one of the members that train together needs its variables in its model, put those of all into theirs."""
-    reads = any(watcher.reads_variables for watcher in watchers)
-    for watcher in watchers:
-        watcher.reads_variables = reads
-
-
 def _reads_logs_only(callback: keras.callbacks.Callback) -> bool:
     if type(callback) is keras.callbacks.EarlyStopping:
         return not callback.restore_best_weights
@@ -109,8 +102,6 @@ class MemberCallbacks:
     callbacks : list of keras.callbacks.Callback
     reads_variables : bool
         Whether the member's variables must be in the model when the callbacks are called, and be read back afterwards.
-    stops_on_nan : bool
-        Whether `TerminateOnNaN` is among the callbacks.
     stopped : bool
         Whether a callback has ended the training of this member.
     has_state : bool
@@ -129,7 +120,6 @@ class MemberCallbacks:
         self.reads_variables = follows_schedule(model.optimizer) or not all(
             _reads_logs_only(callback) for callback in callbacks
         )
-        self.stops_on_nan = stops_on_nan(callbacks)
         self.stopped = False
         self.has_state = all(type(callback) in _STATES for callback in callbacks)
         self._list = keras.callbacks.CallbackList(

@@ -29,20 +29,23 @@ BYTES = 4  # of a float32
 MANY_LOOPS = 6
 
 
-def why_keras(n_values: int) -> str | None:
+def why_keras(n_values: int, *, is_alone: bool = False) -> str | None:
     """The reason, in words, why Keras' own fit is the better choice; None where the program is.
 
     Parameters
     ----------
     n_values : int
         Trainable values of a member.
+    is_alone : bool, default=False
+        Whether it is trained outside an ensemble.
     """
-    if n_values >= LARGE_MEMBER:
-        return (
-            f"the network is large ({n_values:,} trainable values): a program for all members would take as long and "
-            "need more memory (engine='fused' trains them in one all the same)"
-        )
-    return None
+    if n_values < LARGE_MEMBER:
+        return None
+    program, it = ("a program", "it") if is_alone else ("a program for all members", "them")
+    return (
+        f"the network is large ({n_values:,} trainable values): {program} would take as long and need more memory "
+        f"(engine='fused' trains {it} in one all the same)"
+    )
 
 
 def why_keras_alone(n_values: int, n_epochs: int, n_rows: int, first_rows: int | None = None) -> str | None:
@@ -62,12 +65,7 @@ def why_keras_alone(n_values: int, n_epochs: int, n_rows: int, first_rows: int |
             f"the epoch has {n_rows} rows, not the {first_rows} of the first call, so that a program would be traced "
             "anew (engine='fused' does so all the same)"
         )
-    if n_values >= LARGE_MEMBER:
-        return (
-            f"the network is large ({n_values:,} trainable values): a program would take as long and need more memory "
-            "(engine='fused' trains it in one all the same)"
-        )
-    return None
+    return why_keras(n_values, is_alone=True)
 
 
 def working_bytes(n_values: int, n_activations: int, batch_size: int) -> int:

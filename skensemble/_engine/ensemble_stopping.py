@@ -102,14 +102,14 @@ class EnsembleStopping:
 def check_one_program(plan: TrainingPlan) -> None:
     """Raise where the members are not trained together by one program, so that nothing stops them together."""
     if plan.alone:
-        raise stopped_by_nothing(plan.reasons.get(plan.alone[0], "members are trained by fits of their own"))
+        raise cannot_stop_together(plan.reasons.get(plan.alone[0], "members are trained by fits of their own"))
     if len(plan.groups) > 1:
-        raise stopped_by_nothing(f"{len(plan.groups)} programs train the members, one after the other")
+        raise cannot_stop_together(f"{len(plan.groups)} programs train the members, one after the other")
     if plan.groups[0].members[0].has_callbacks:
-        raise stopped_by_nothing("the members have Keras callbacks, which act on each of them alone")
+        raise cannot_stop_together("the members have Keras callbacks, which act on each of them alone")
 
 
-def stopped_by_nothing(reason: str) -> NotFusableError:
+def cannot_stop_together(reason: str) -> NotFusableError:
     """The error where members cannot be stopped together."""
     return NotFusableError(
         f"`early_stopping='ensemble'` needs all members side by side in one program, without Keras callbacks: "

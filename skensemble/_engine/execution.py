@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from skensemble._engine.backend import use_share_of_cores
 from skensemble._engine.checkpoints import Checkpoint
-from skensemble._engine.ensemble_stopping import EnsembleStopping, check_one_program, stopped_by_nothing
+from skensemble._engine.ensemble_stopping import EnsembleStopping, cannot_stop_together, check_one_program
 from skensemble._engine.fused.fit import run_fused
 from skensemble._engine.initial_values import BuiltNetwork
 from skensemble._engine.keras_fit import fit_with_keras
-from skensemble._engine.other_members import fit_other_member
+from skensemble._engine.other_members import engine_of, fit_other_member
 from skensemble._engine.plan import FusedGroup, plan_training, reason_for_keras
 from skensemble._engine.progress import Task, count_members, print_progress
 from skensemble._engine.results import MemberResult
@@ -62,16 +62,18 @@ def fit_here(
     groups = [count_members(group.members) for group in plan.groups]
     tasks = task.parts([*groups, *(type(members[i].estimator).__name__ for i in plan.alone)])
     of_alone = dict(zip(plan.alone, tasks[len(groups) :], strict=True))
-    # First, since they take less time than networks: an error of one of them comes soon.
-    others = [i for i in plan.alone if i not in plan.reasons]
-    results = {i: MemberResult(fit_other_member(members[i], data, of_alone[i])) for i in others}
+    results: Results = {}
+    # First, since they take less time than networks: their errors come soon.
+    for i in (i for i in plan.alone if i not in plan.reasons):
+        other = fit_other_member(members[i], data, of_alone[i])
+        results[i] = MemberResult(other, *engine_of(other))
     reasons = dict(plan.reasons)
     for group, of_group in zip(plan.groups, tasks[: len(groups)], strict=True):
         try:
             results |= _fit_group(group, data, of_group, recorder, checkpoint, stopping)
         except NotFusableError as error:  # found in tracing only
             if stopping is not None:
-                raise stopped_by_nothing(str(error)) from error
+                raise cannot_stop_together(str(error)) from error
             reasons |= dict.fromkeys(group.numbers, reason_for_keras(engine, error))
     for i, reason in sorted(reasons.items()):
         member = fit_with_keras(members[i], data, of_alone.get(i, Task()), recorder)

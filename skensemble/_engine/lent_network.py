@@ -30,23 +30,19 @@ class LentNetwork:
 
     Attributes
     ----------
+    prototype : scikeras estimator
+        Whose model is lent.
+    model : keras.Model
+        The model that is lent.
     values : Variables or None
         After the training.
     """
 
     def __init__(self, starting: StartingValues, seed: int) -> None:
         self._starting, self._own_seed = starting, seed
+        self.prototype = starting.built.estimator
+        self.model: keras.Model = self.prototype.model_
         self.values: Any = None
-
-    @property
-    def prototype(self) -> BaseWrapper:
-        """The estimator whose model is lent."""
-        return self._starting.built.estimator
-
-    @property
-    def model(self) -> keras.Model:
-        """The model that is lent."""
-        return self.prototype.model_
 
     @property
     def starting_values(self) -> Variables:
@@ -84,8 +80,8 @@ def lent_network(estimator: BaseWrapper, X: Any, y: Any) -> LentNetwork | None:
     if X.dtype.kind not in "fiu" or isinstance(seed, np.random.RandomState):
         return None
     if seed is None:
-        seed = random.randint(0, _LARGEST_SEED)  # that of Keras without a seed
-    with inside_ensemble():  # what is said of y, the estimator itself says
+        seed = random.randint(0, _LARGEST_SEED)  # as Keras does where it is given no seed
+    with inside_ensemble():  # the estimator itself warns of y
         starting = kept.starting_values(clone(estimator), int(seed), X.astype(keras.config.floatx(), copy=False), y)
     if starting is None or why_not_fusable(starting.built.estimator.model_) is not None:
         return None

@@ -1,7 +1,7 @@
 """Members that are not networks: their own fit, and the networks that it trains, as that of a pipeline does."""
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -77,20 +77,21 @@ def engine_of(estimator: BaseEstimator) -> tuple[str | None, str | None]:
 
 def _networks_in(value: Any, seen: Collection[int] = ()) -> Iterator[Any]:
     """Networks, and ensembles of them, that a fit of an estimator trains."""
-    if id(value) in seen:  # parameters may lead back to the estimator
+    if is_frozen(value) or id(value) in seen:  # parameters may lead back to the estimator
         return
-    seen = {*seen, id(value)}
     if isinstance(value, BaseWrapper | keras.Model | KERAS_WRAPPERS) or _is_ensemble(value):
         yield value
-    elif is_frozen(value):
         return
-    elif isinstance(value, BaseEstimator):
-        yield from _networks_in(list(value.get_params(deep=False).values()), seen)
-    elif isinstance(value, Mapping):
-        yield from _networks_in(list(value.values()), seen)
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from _networks_in(part, seen)
+    parts = value.get_params(deep=False) if isinstance(value, BaseEstimator) else value
+    for part in _items(parts):
+        yield from _networks_in(part, {*seen, id(value)})
+
+
+def _items(value: Any) -> Iterable[Any]:
+    """What a container holds; nothing for what is none."""
+    if isinstance(value, Mapping):
+        return list(value.values())
+    return value if isinstance(value, list | tuple) else ()
 
 
 def _is_ensemble(value: Any) -> bool:
@@ -110,10 +111,7 @@ def _fitted_in(value: Any, seen: set[int]) -> Iterator[str]:
     elif _is_ensemble(value):
         if hasattr(value, "engine_"):
             yield value.engine_
-    elif isinstance(value, BaseEstimator) or type(value).__module__.partition(".")[0] == "sklearn":
-        yield from _fitted_in(list(getattr(value, "__dict__", {}).values()), seen)
-    elif isinstance(value, Mapping):
-        yield from _fitted_in(list(value.values()), seen)
-    elif isinstance(value, list | tuple):
-        for part in value:
+    else:
+        is_object = isinstance(value, BaseEstimator) or type(value).__module__.partition(".")[0] == "sklearn"
+        for part in _items(getattr(value, "__dict__", {}) if is_object else value):
             yield from _fitted_in(part, seen)

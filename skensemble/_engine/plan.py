@@ -22,8 +22,8 @@ from skensemble._engine.backend import may_differ_in_rows, why_not_fusable
 from skensemble._engine.callbacks import stops_on_nan, why_not_per_epoch
 from skensemble._engine.continued import started
 from skensemble._engine.engine_choice import members_at_once, why_keras, working_bytes
-from skensemble._engine.hyperparameters import free_signature
 from skensemble._engine.initial_values import BuiltNetwork, initialize_members
+from skensemble._engine.program.hyperparameters import free_signature
 from skensemble._engine.records import Variables
 from skensemble._keras_objects.ensemble_layers import with_columns
 from skensemble._members.architecture import signature
@@ -61,11 +61,6 @@ class ReadyMember:
     def has_callbacks(self) -> bool:
         """Whether it has Keras callbacks of its own, and so is a scikeras estimator right after training."""
         return self.spec.callbacks is not None and any(self.spec.callbacks)
-
-    @property
-    def n_values(self) -> int:
-        """Trainable values of its network."""
-        return count_values(self.prototype.model_)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -242,9 +237,10 @@ def _group_by_program(members: Mapping[int, ReadyMember], data: TrainingData) ->
 
 def bytes_in_training(member: ReadyMember, n_rows: int) -> int:
     """Bytes that a program needs at most for a member that is trained on `n_rows`."""
-    shapes = layer_output_shapes(member.prototype.model_)
+    model = member.prototype.model_
+    shapes = layer_output_shapes(model)
     n_activations = sum(math.prod(d or 1 for d in shape[1:]) for shape in shapes)
-    return working_bytes(member.n_values, n_activations, member.arguments.train_batch_size(n_rows))
+    return working_bytes(count_values(model), n_activations, member.arguments.train_batch_size(n_rows))
 
 
 def _group_by_steps(members: Mapping[int, ReadyMember], data: TrainingData) -> Iterator[list[int]]:

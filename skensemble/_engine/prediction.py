@@ -10,7 +10,7 @@ from skensemble._compat.scikeras import BaseWrapper, encode_features, encodes_fe
 from skensemble._engine.backend import why_not_fusable
 from skensemble._engine.fitted import FittedMembers
 from skensemble._engine.forward import forward, forward_alone, stack_values
-from skensemble._engine.hyperparameters import free_signature
+from skensemble._engine.program.hyperparameters import free_signature
 from skensemble._engine.stacked import BuiltMember, StackedMember
 from skensemble._members.distribution import check_all_or_none, decode_scales, has_scales
 from skensemble._members.encoders import decode_outputs

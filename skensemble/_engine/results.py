@@ -19,7 +19,7 @@ class MemberResult:
     ----------
     member : fitted estimator or StackedMember
     engine, reason : str or None
-        As in `TrainedMembers`; None for a member that is not a network.
+        As in `TrainedMembers`; None for a member that trained no network.
     recorded : dict or None
         Of a run that was read from a checkpoint: the state of its recorder.
     """

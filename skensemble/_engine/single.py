@@ -17,12 +17,12 @@ from skensemble._engine.callbacks import MemberCallbacks, why_not_per_epoch
 from skensemble._engine.engine_choice import why_keras_alone
 from skensemble._engine.forward import forward, stack_values
 from skensemble._engine.fused.callback_run import CallbackRun
-from skensemble._engine.fused.fit import segments
-from skensemble._engine.fused.group_fit import GroupFit
-from skensemble._engine.fused.group_run import GroupRun, log_values
+from skensemble._engine.fused.fit import run_to_the_end
+from skensemble._engine.fused.group_fit import GroupFit, validation_of
+from skensemble._engine.fused.group_run import GroupRun
 from skensemble._engine.lent_network import LentNetwork
 from skensemble._engine.plan import ReadyMember, check_fusable_arguments, count_values, reason_for_keras
-from skensemble._engine.records import Data, ValidationData, Variables
+from skensemble._engine.records import Data, Variables
 from skensemble._engine.stacked import BuiltMember
 from skensemble._engine.variables import read_state, write_state
 from skensemble._members.fit_arguments import FitArguments
@@ -159,7 +159,7 @@ def _check_fusable(estimator: BaseWrapper, data: Data, arguments: FitArguments, 
     reason = why_not_fusable(model) or why_not_per_epoch(fit_callbacks(estimator))
     if reason is None and not (_is_rows(data.X) and isinstance(data.y, np.ndarray)):
         reason = "the network takes several inputs or outputs"
-    if reason is None and not _is_validation(arguments.validation_data):
+    if reason is None and not all(part is None or _is_rows(part) for part in arguments.validation_data or ()):
         reason = "`validation_data` is no tuple of arrays"
     if reason is None and verbose not in (0, _LINE_PER_EPOCH):
         reason = f"progress is printed after each step (verbose={verbose!r}; 2 prints a line for each epoch)"
@@ -182,12 +182,6 @@ def _is_rows(X: Any) -> bool:
     return isinstance(with_rows(X), np.ndarray | HostRows)
 
 
-def _is_validation(given: Any) -> bool:
-    if given is None:
-        return True
-    return isinstance(given, tuple | list) and all(_is_rows(part) or part is None for part in given)
-
-
 def _is_limited() -> bool:
     """Whether Keras was told to limit the number of epochs or steps."""
     limits = (getattr(keras.config, name, None) for name in ("max_epochs", "max_steps_per_epoch"))  # Keras >= 3.10
@@ -207,17 +201,14 @@ def _train(
             callback_run.end_stopped(stop_all=False)
         callback_run.end_stopped(stop_all=True)
     else:
-        _run_to_the_end(run, model)
+        _run_without_callbacks(run, model)
     return dict(model.history.history)
 
 
 def _train_lent(lent: LentNetwork, data: Data, arguments: FitArguments, seed: int | None) -> dict[str, list]:
     """Keras' history of a training, after which the lent network has the values at its end."""
     run = _run_of(lent.prototype, data, arguments, seed, lent.starting_values)
-    logs: dict[str, list] = {}
-    for n_epochs in segments(run):
-        for name, values in run.advance(n_epochs).items():
-            logs.setdefault(name, []).extend(log_values(values[:, 0]))
+    (logs,) = run_to_the_end(run)
     lent.values = Variables(*([value[0] for value in part] for part in run.variables()))
     return logs
 
@@ -227,36 +218,21 @@ def _run_of(
 ) -> GroupRun:
     """The training of a network that begins with these values."""
     indices = SampleIndices(*arguments.split(np.arange(len(data.y), dtype="int32")))
-    fit = _fit_of(estimator, data, arguments, indices, seed)
+    loaded = load_data(dense_or_rows(data.X), data.y, data.sample_weight)
+    validation = validation_of([indices], loaded, arguments.validation_data, arguments)
+    draw_orders = row_orders(estimator.model_, len(indices.training), seed)
+    rows = indices.training[None]
+    fit = _KerasOrders([estimator], [_ANY_SEED], arguments, loaded, rows, None, validation, draw_orders)
     ready = ReadyMember(MemberSpec(estimator, _ANY_SEED), estimator, arguments, indices, variables)
     return GroupRun([ready], fit, first_epoch=arguments.initial_epoch or 0)
 
 
-def _fit_of(
-    estimator: BaseWrapper, data: Data, arguments: FitArguments, indices: SampleIndices, seed: int | None
-) -> GroupFit:
-    loaded = load_data(dense_or_rows(data.X), data.y, data.sample_weight)
-    batch_size, validation = arguments.evaluation_batch_size(len(indices.training)), None
-    if indices.validation is not None:
-        validation = ValidationData(loaded, indices.validation[None], batch_size)
-    elif arguments.validation_data is not None:
-        X, *others = arguments.validation_data
-        held_out = load_data(dense_or_rows(X), *others)
-        validation = ValidationData(held_out, np.arange(X.shape[0])[None], batch_size)
-    draw_orders = row_orders(estimator.model_, len(indices.training), seed)
-    rows = indices.training[None]
-    return _KerasOrders([estimator], [_ANY_SEED], arguments, loaded, rows, None, validation, draw_orders)
-
-
-def _run_to_the_end(run: GroupRun, model: keras.Model) -> None:
+def _run_without_callbacks(run: GroupRun, model: keras.Model) -> None:
     """Train without stopping between epochs, and leave the model and its history as `Model.fit` does."""
-    watcher = MemberCallbacks([], model, run.fit.epochs, run.fit.n_steps)
+    watcher, first = MemberCallbacks([], model, run.fit.epochs, run.fit.n_steps), run.epoch
     watcher.begin()
-    for n_epochs in segments(run):
-        first = run.epoch
-        logs = {name: log_values(values[:, 0]) for name, values in run.advance(n_epochs).items()}
-        for i in range(n_epochs):
-            watcher.end_epoch(first + i, {name: values[i] for name, values in logs.items()})
+    (model.history.history,) = run_to_the_end(run)
+    model.history.epoch = list(range(first, run.epoch))
     write_state(model, run.program.unstack(run.state, 0))
     if run.fit.epochs:
         model.optimizer.finalize_variable_values(model.trainable_weights)

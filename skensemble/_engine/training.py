@@ -15,7 +15,7 @@ from skensemble._engine.continued import history_of_member
 from skensemble._engine.ensemble_stopping import EnsembleStopping
 from skensemble._engine.execution import Results, fit_here
 from skensemble._engine.fitted import FittedMembers
-from skensemble._engine.other_members import check_own_fits, engine_of
+from skensemble._engine.other_members import check_own_fits
 from skensemble._engine.progress import Task
 from skensemble._engine.results import MemberResult, TrainedMembers, TrainedRun
 from skensemble._engine.stacked import FittedMember, StackedMember, estimator_of
@@ -96,10 +96,7 @@ def fit_members(
 def _gather(members: Sequence[MemberSpec], results: Results) -> TrainedMembers:
     """`TrainedMembers` from results by number; members without a result are fitted already."""
     fitted = FittedMembers([results[i].member if i in results else one.estimator for i, one in enumerate(members)])
-    reports = [
-        engine_of(result.member) if result.engine is None else (result.engine, result.reason)
-        for _, result in sorted(results.items())
-    ]
+    reports = [(result.engine, result.reason) for _, result in sorted(results.items())]
     reasons = {str(reason): engine for engine, reason in reports if engine is not None}
     engines = {name for engine, _ in reports if engine is not None for name in engine.split(" and ")} or {"none"}
     return TrainedMembers(fitted, " and ".join(sorted(engines)), "; ".join(reasons or ["no network was trained"]))

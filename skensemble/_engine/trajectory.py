@@ -20,7 +20,7 @@ from skensemble._members.fit_arguments import FitArguments
 
 @dataclasses.dataclass(frozen=True)
 class Trajectory:
-    """What to do in a run.
+    """What is kept of a run, and how its learning rate changes.
 
     Attributes
     ----------

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from skensemble._compat.python import find_stacklevel
-from skensemble._engine import limits
 from skensemble._engine.backend import may_differ_in_rows
 from skensemble._engine.engine_choice import members_at_once
 from skensemble._engine.fused.group_run import Advance, Logs, concatenated, n_bytes_of
-from skensemble._engine.hyperparameters import free_signature
+from skensemble._engine.program import limits
+from skensemble._engine.program.hyperparameters import free_signature
 from skensemble._engine.records import Data, State
 from skensemble._numeric.host_rows import HostRows
 from skensemble._search.joined_runs import JoinedData, JoinedRuns, counts_of
@@ -137,7 +137,7 @@ class _Common:
     def __init__(self) -> None:
         self._data = JoinedData()
         self._layouts: list[tuple[int, ...]] = []
-        self.has_begun = False  # whether epochs were trained, beyond which nothing can be done over
+        self.has_begun = False  # whether epochs were trained, after which it is too late to start anew
 
     def train(self, requests: Sequence[Advance]) -> list[tuple[State, Logs]] | None:
         """States and logs of each; None where one program for all does not pay."""
@@ -147,7 +147,7 @@ class _Common:
             half = len(runs) // 2
             return self._train_parts(requests, [range(half), range(half, len(runs))])
         model, counts = runs[0].fit.prototype.model_, counts_of(runs)
-        rows = np.asarray(runs[0].fit.data.X)  # of all that matters here
+        rows = np.asarray(runs[0].fit.data.X)  # all are of one kind: those of the first run stand for them
         if len(set(counts)) > 1 and not may_differ_in_rows(model, counts, runs[0].fit.batch_size, rows):
             by_counts: dict[Any, list[int]] = {}
             for i, run in enumerate(runs):

@@ -7,7 +7,7 @@ from skensemble._engine.backend import use_share_of_cores
 from skensemble._engine.fused.group_run import ASKED
 from skensemble._engine.initial_values import KEPT, KeptNetworks
 from skensemble._search.common_programs import CommonPrograms
-from skensemble._search.turns import Turn, Turns
+from skensemble._search.turns import Turn, take_turns
 
 #: Fits that wait to be trained together have at most this many bytes of data and variables.
 WAITING_BYTES = 2**30
@@ -36,7 +36,7 @@ def run_fits(fits: Sequence[Fit], keeps: bool = False) -> list[list[dict[str, An
     use_share_of_cores()
     token = KEPT.set(KeptNetworks())
     try:
-        turns = Turns(CommonPrograms().answer, ASKED, WAITING_BYTES).run(fits)
+        turns = take_turns(fits, CommonPrograms().answer, ASKED, WAITING_BYTES)
     finally:
         KEPT.reset(token)
     results = [_with_own_time(turn) for turn in turns]

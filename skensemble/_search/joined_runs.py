@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from skensemble._engine import limits
 from skensemble._engine.backend import get_program, load_data
 from skensemble._engine.fused.group_run import GroupRun, Logs
+from skensemble._engine.program import limits
 from skensemble._engine.records import Data, RunPlan, State, ValidationData, Variables
 
 #: This many rows distinguish most data, before all rows are compared.
@@ -62,7 +62,7 @@ class JoinedRuns:
             Of these runs, and maybe of others.
         """
         first, most_rows = plans[0], max(self._layout)
-        # It does not matter which rows the members read that are thrown away.
+        # Members that are thrown away may read any rows.
         orders = np.broadcast_to(np.arange(most_rows, dtype="int32") % len(data.training.y), (1, 1, most_rows))
         orders = np.repeat(np.repeat(orders, len(first.orders), 0), len(self._layout), 1)
         place = iter(self._places)

@@ -20,49 +20,48 @@ class Abandoned(BaseException):
     """Raised where a function waits for an answer that will not come."""
 
 
-class Turns:
-    """Functions and what they ask for.
+def take_turns(
+    functions: Sequence[Callable[[], Any]],
+    answer: Callable[[list], Sequence],
+    asked: contextvars.ContextVar,
+    most_bytes: int,
+) -> list["Turn"]:
+    """Run functions to their ends.
 
     Parameters
     ----------
+    functions : list of callable
     answer : callable
         Takes a list of requests, each with `n_bytes` and with `seconds`, the time that answering took; returns a list
         of answers. An answer that is an exception is raised where it was asked for.
     asked : ContextVar
         Holds the function by which one of the functions asks, in its own context.
     most_bytes : int
-        Functions begin as long as the requests have fewer bytes.
+        Further functions begin only while the requests that wait have fewer bytes.
+
+    Raises
+    ------
+    BaseException
+        From the first function that raises; the others are then abandoned.
     """
-
-    def __init__(self, answer: Callable[[list], Sequence], asked: contextvars.ContextVar, most_bytes: int) -> None:
-        self._answer, self._asked, self._most_bytes = answer, asked, most_bytes
-
-    def run(self, functions: Sequence[Callable[[], Any]]) -> list["Turn"]:
-        """Run functions to their ends.
-
-        Raises
-        ------
-        BaseException
-            From the first function that raises; the others are then abandoned.
-        """
-        turns = [Turn(function, self._asked) for function in functions]
-        fresh, waiting = deque(turns), list[Turn]()
-        try:
-            while fresh or waiting:
-                n_bytes = sum(turn.request.n_bytes for turn in waiting)
-                while fresh and n_bytes < self._most_bytes:
-                    turn = fresh.popleft()
-                    if turn.goes_on():
-                        waiting.append(turn)
-                        n_bytes += turn.request.n_bytes
-                asked, waiting = waiting, []
-                answers = self._answer([turn.request for turn in asked]) if asked else []
-                waiting = [turn for turn, answer in zip(asked, answers, strict=True) if turn.goes_on(answer)]
-        except BaseException:
-            for turn in turns:
-                turn.abandon()
-            raise
-        return turns
+    turns = [Turn(function, asked) for function in functions]
+    fresh, waiting = deque(turns), list[Turn]()
+    try:
+        while fresh or waiting:
+            n_bytes = sum(turn.request.n_bytes for turn in waiting)
+            while fresh and n_bytes < most_bytes:
+                turn = fresh.popleft()
+                if turn.goes_on():
+                    waiting.append(turn)
+                    n_bytes += turn.request.n_bytes
+            asking, waiting = waiting, []
+            answers = answer([turn.request for turn in asking]) if asking else []
+            waiting = [turn for turn, answered in zip(asking, answers, strict=True) if turn.goes_on(answered)]
+    except BaseException:
+        for turn in turns:
+            turn.abandon()
+        raise
+    return turns
 
 
 class Turn:

@@ -16,7 +16,8 @@ from keras.src.optimizers.base_optimizer import BaseOptimizer
 import skensemble
 from skensemble import KerasAveragingClassifier, KerasClassifier
 from skensemble import _engine as engine_package
-from skensemble._engine import backend, limits
+from skensemble._engine import backend
+from skensemble._engine.program import limits
 from skensemble.exceptions import NotFusableError
 
 PACKAGE = Path(skensemble.__file__).parent

@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from skensemble._search.turns import Turns
+from skensemble._search.turns import take_turns
 
 ASKED = contextvars.ContextVar("asked")
 
@@ -26,7 +26,7 @@ def run(functions, answer=None, most_bytes=10):
         asked.append([request.number for request in requests])
         return [2 * request.number for request in requests]
 
-    return Turns(answer or double, ASKED, most_bytes).run(functions), asked
+    return take_turns(functions, answer or double, ASKED, most_bytes), asked
 
 
 def asking(*numbers):

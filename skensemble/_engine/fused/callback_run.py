@@ -11,11 +11,11 @@ from sklearn.base import clone
 
 from skensemble._compat.scikeras import BaseWrapper, fit_callbacks, history_of
 from skensemble._compat.scikeras_building import rebuild_model, replace_model
-from skensemble._engine.callbacks import MemberCallbacks, share_reading
+from skensemble._engine.callbacks import MemberCallbacks, stops_on_nan
 from skensemble._engine.checkpoints import GroupCheckpoint
 from skensemble._engine.fused.group_run import GroupRun, Logs, log_values
 from skensemble._engine.progress import Task, print_progress
-from skensemble._engine.records import Data, Variables
+from skensemble._engine.records import Data
 from skensemble._engine.stacked import FittedMember
 from skensemble._engine.variables import read_state, write_state
 from skensemble._members.callback_factories import writes_files
@@ -59,6 +59,8 @@ class CallbackRun:
 
     Attributes
     ----------
+    reads_variables : bool
+        Whether the variables of all members must be in their models, since one of them needs that.
     running : list of int
         Members whose training has not ended.
     """
@@ -71,7 +73,7 @@ class CallbackRun:
         self.watchers = [
             MemberCallbacks(fit_callbacks(m), m.model_, run.fit.epochs, run.fit.n_steps, verbose) for m in self.members
         ]
-        share_reading(self.watchers)
+        self.reads_variables = any(watcher.reads_variables for watcher in self.watchers)
         run.by_itself = any(writes_files(fit_callbacks(member)) for member in members)
         self.running = list(range(len(self.members)))
         for k, watcher in enumerate(self.watchers):
@@ -84,10 +86,10 @@ class CallbackRun:
         for k in self.running:
             self.watchers[k].begin_epoch(epoch)
         run.state = self._state_of_models()
-        logs = run.advance(1, stop_on_nan=self.watchers[0].stops_on_nan)
+        logs = run.advance(1, stop_on_nan=stops_on_nan(self.watchers[0].callbacks))
         for k in self.running:
             self.models[k].stop_training |= not run.state.active[k]
-            if self.watchers[k].reads_variables:
+            if self.reads_variables:
                 write_state(self.models[k], run.program.unstack(run.state, k))
             self.watchers[k].end_epoch(epoch, {name: log_values(values[:1, k])[0] for name, values in logs.items()})
         run.record(self.watchers[0].callbacks)
@@ -97,8 +99,20 @@ class CallbackRun:
         """End the training of members that a callback stopped, or of all."""
         for k in list(self.running):
             if self.watchers[k].stopped or stop_all or self.run.is_over:
-                _end_member(self.members[k], self.watchers[k], self.run.program.unstack(self.run.state, k))
-                self.running.remove(k)
+                self._end(k)
+
+    def _end(self, k: int) -> None:
+        """Leave a member as Keras leaves a model at the end of `fit`."""
+        model = self.models[k]
+        if not self.reads_variables:
+            rate = np.asarray(model.optimizer.learning_rate)
+            write_state(model, self.run.program.unstack(self.run.state, k))
+            if rate != np.asarray(model.optimizer.learning_rate):
+                model.optimizer.learning_rate = rate
+        model.optimizer.finalize_variable_values(model.trainable_weights)
+        self.watchers[k].end()
+        self.members[k].history_ = history_of(model.history.history)
+        self.running.remove(k)
 
     def members_now(self, running: Sequence[int]) -> list[FittedMember]:
         """The members as if those that are still running ended now."""
@@ -132,7 +146,7 @@ class CallbackRun:
     def _state_of_models(self) -> Any:
         """The state after what callbacks changed in the models: the learning rates, or everything."""
         program, state = self.run.program, self.run.state
-        if self.watchers[0].reads_variables:
+        if self.reads_variables:
             values = [
                 read_state(model) if k in self.running else program.unstack(state, k)
                 for k, model in enumerate(self.models)
@@ -154,16 +168,3 @@ def _build_metrics(model: keras.Model, data: Data) -> None:
     x, y = np.asarray(data.X[:1]), np.asarray(data.y[:1])
     model.compute_metrics(x, y, model(x))
     model.reset_metrics()
-
-
-def _end_member(member: BaseWrapper, watcher: MemberCallbacks, variables: Variables) -> None:
-    """Leave a member as Keras leaves a model at the end of `fit`."""
-    model = member.model_
-    if not watcher.reads_variables:
-        rate = np.asarray(model.optimizer.learning_rate)
-        write_state(model, variables)
-        if rate != np.asarray(model.optimizer.learning_rate):
-            model.optimizer.learning_rate = rate
-    model.optimizer.finalize_variable_values(model.trainable_weights)
-    watcher.end()
-    member.history_ = history_of(model.history.history)

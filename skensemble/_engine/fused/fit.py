@@ -78,7 +78,7 @@ def _run_without_callbacks(
         stopping.resume(saved["stopping"])
     histories: list[dict[str, list]] = [{} for _ in fit.seeds] if saved is None else saved["histories"]
     n_reports = fit.epochs if task.is_watched or stopping is not None else _REPORTS if task.verbose else 1
-    for n_epochs in segments(run, n_reports, None if checkpoint is None else _LOOK_SECONDS):
+    for n_epochs in _segments(run, n_reports, None if checkpoint is None else _LOOK_SECONDS):
         step = task.step("epoch")
         logs = run.advance(n_epochs)
         run.record()
@@ -95,7 +95,15 @@ def _run_without_callbacks(
     return list(run.members(histories, None if stopping is None else stopping.best(run.variables())))
 
 
-def segments(run: GroupRun, n_reports: int = 1, look_seconds: float | None = None) -> Iterator[int]:
+def run_to_the_end(run: GroupRun) -> list[dict[str, list]]:
+    """Train for all epochs, without callbacks; returns the history of each member."""
+    histories: list[dict[str, list]] = [{} for _ in run.fit.seeds]
+    for n_epochs in _segments(run):
+        _append_logs(histories, run.advance(n_epochs))
+    return histories
+
+
+def _segments(run: GroupRun, n_reports: int = 1, look_seconds: float | None = None) -> Iterator[int]:
     """Number of epochs in each segment in which Python is not needed, `n_reports` of them or more.
 
     With `look_seconds` each takes at most about that time, in steps of 1, 2, 4, ... epochs.

@@ -2,18 +2,19 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from skensemble._compat.scikeras import BaseWrapper, encode_features, encode_target
 from skensemble._engine.backend import load_data
-from skensemble._engine.hyperparameters import hyperparameters_of
 from skensemble._engine.plan import ReadyMember
+from skensemble._engine.program.hyperparameters import hyperparameters_of
 from skensemble._engine.records import Data, ValidationData
 from skensemble._members.encoders import encode_validation_data
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.inputs import TrainingData
-from skensemble._members.rows import row_weights
+from skensemble._members.rows import SampleIndices, row_weights
 from skensemble._numeric.sparse_rows import dense_or_rows
 
 
@@ -52,7 +53,7 @@ class GroupFit:
 
     @property
     def hyperparameters(self) -> np.ndarray:
-        """Those of each member that can be inputs of a program, (n_members, n_hyperparameters, 2)."""
+        """Hyperparameters of each member that can be inputs of a program, (n_members, n_hyperparameters, 2)."""
         of_prototype = {id(one): hyperparameters_of(one.model_) for one in self.prototypes}
         return np.stack([of_prototype[id(one)] for one in self.prototypes])
 
@@ -93,7 +94,7 @@ class GroupFit:
 def group_fit(members: Sequence[ReadyMember], data: TrainingData) -> GroupFit:
     """`GroupFit` of the members of a group."""
     prototype, arguments = members[0].prototype, members[0].arguments
-    training = [member.indices.training for member in members]
+    training, given = [member.indices.training for member in members], arguments.validation_data
     n_rows = tuple(map(len, training))
     weights = _weights(members, data)
     encoded = load_data(encode_features(prototype, data.X.floats), encode_target(prototype, data.y), weights)
@@ -104,7 +105,12 @@ def group_fit(members: Sequence[ReadyMember], data: TrainingData) -> GroupFit:
         data=encoded,
         indices=_side_by_side(training),
         n_rows=None if len(set(n_rows)) == 1 else n_rows,
-        validation=_validation(members, encoded, max(n_rows)),
+        validation=validation_of(
+            [member.indices for member in members],
+            encoded,
+            None if given is None else encode_validation_data(prototype, given),
+            arguments,
+        ),
     )
 
 
@@ -131,15 +137,27 @@ def _weights(members: Sequence[ReadyMember], data: TrainingData) -> np.ndarray |
     return np.stack([np.ones(len(data.y)) if w is None else w for w in weights])
 
 
-def _validation(members: Sequence[ReadyMember], data: Data, n_rows: int) -> ValidationData | None:
-    """What is evaluated after an epoch: rows of each member, or data that the user gave."""
-    prototype, arguments = members[0].prototype, members[0].arguments
-    batch_size = arguments.evaluation_batch_size(n_rows)
-    own = [member.indices.validation for member in members if member.indices.validation is not None]
-    if own:
-        return ValidationData(data, np.stack(own), batch_size)
-    if arguments.validation_data is None:
+def validation_of(
+    indices: Sequence[SampleIndices], data: Data, given: Sequence[Any] | None, arguments: FitArguments
+) -> ValidationData | None:
+    """What is evaluated after an epoch: rows of each member, or data that the user gave.
+
+    Parameters
+    ----------
+    indices : list of SampleIndices
+        Of each member.
+    data : Data
+        Loaded.
+    given : tuple of array, or None
+        The user's data, encoded.
+    arguments : FitArguments
+    """
+    batch_size = arguments.evaluation_batch_size(max(len(own.training) for own in indices))
+    validation = [own.validation for own in indices if own.validation is not None]
+    if validation:
+        return ValidationData(data, np.stack(validation), batch_size)
+    if given is None:
         return None
-    X, *others = encode_validation_data(prototype, arguments.validation_data)
+    X, *others = given
     held_out = load_data(dense_or_rows(X), *others)
-    return ValidationData(held_out, np.stack([np.arange(len(held_out.y))] * len(members)), batch_size)
+    return ValidationData(held_out, np.stack([np.arange(len(held_out.y))] * len(indices)), batch_size)

@@ -52,7 +52,7 @@ class GroupRun:
     expected_steps : int
         Steps of the whole training.
     by_itself : bool
-        Whether it goes on to its end before other runs do, as where callbacks write files that others write, too.
+        Whether it runs to its end before others go on, since its callbacks write files that others write, too.
     """
 
     by_itself = False

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from skensemble._engine import limits
-from skensemble._engine.batches import Batches, bucket
 from skensemble._engine.jax import estimates
+from skensemble._engine.program import limits
+from skensemble._engine.program.batches import Batches, bucket
 from skensemble._engine.records import Array, Data
 from skensemble._numeric.host_rows import HostRows, as_rows
 

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import keras
 
-from skensemble._engine import limits
-from skensemble._engine.prototype import has_convolutions
+from skensemble._engine.program import limits
+from skensemble._engine.program.prototype import has_convolutions
 from skensemble._engine.records import Array
 from skensemble._numeric.host_rows import HostRows
 

@@ -16,19 +16,19 @@ import keras
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from skensemble._engine import limits
 from skensemble._engine.base_program import BaseProgram
-from skensemble._engine.batches import Batches, make_batches
-from skensemble._engine.hyperparameters import free_signature
 from skensemble._engine.jax import estimates
 from skensemble._engine.jax.data import gather, is_on_host, load_data
 from skensemble._engine.jax.fusable import why_not_fusable
 from skensemble._engine.jax.step import FunctionalModel, Logs
 from skensemble._engine.jax.steps import Carry, Kind, Steps, each_member
-from skensemble._engine.program_cache import cached_program
-from skensemble._engine.prototype import LOCK
+from skensemble._engine.program import limits
+from skensemble._engine.program.batches import Batches, make_batches
+from skensemble._engine.program.cache import cached_program
+from skensemble._engine.program.hyperparameters import free_signature
+from skensemble._engine.program.prototype import LOCK
+from skensemble._engine.program.shards import run_in_shards
 from skensemble._engine.records import Array, Data, RunPlan, State, Variables
-from skensemble._engine.shards import run_in_shards
 from skensemble._members.architecture import signature
 from skensemble.exceptions import NotFusableError
 

@@ -14,8 +14,8 @@ import jax
 import keras
 
 from skensemble._compat.keras import created_variables, excluded_from_weight_decay
-from skensemble._engine.hyperparameters import Hyperparameter, bound, make_inputs
-from skensemble._engine.prototype import (
+from skensemble._engine.program.hyperparameters import Hyperparameter, bound, make_inputs
+from skensemble._engine.program.prototype import (
     compile_alike,
     make_prototype,
     refuse_global_random_numbers,

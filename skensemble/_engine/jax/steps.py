@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from skensemble._engine.batches import Batches
 from skensemble._engine.jax.data import gather
 from skensemble._engine.jax.step import FunctionalModel, Logs
-from skensemble._engine.prototype import LOCK
+from skensemble._engine.program.batches import Batches
+from skensemble._engine.program.prototype import LOCK
 from skensemble._engine.records import Array, Data, Variables
 
 Kind = Literal["train", "test"]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import keras
 
 from skensemble._engine.base_program import BaseProgram
-from skensemble._engine.hyperparameters import free_signature
-from skensemble._engine.program_cache import cached_program
-from skensemble._engine.prototype import LOCK
+from skensemble._engine.program.cache import cached_program
+from skensemble._engine.program.hyperparameters import free_signature
+from skensemble._engine.program.prototype import LOCK
 from skensemble._engine.tensorflow import estimates
 from skensemble._engine.tensorflow.forward import first_mode
 from skensemble._engine.tensorflow.fusable import why_not_fusable

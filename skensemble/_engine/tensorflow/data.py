@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from skensemble._engine import limits
+from skensemble._engine.program import limits
 from skensemble._engine.records import Array, Data
 from skensemble._engine.tensorflow import estimates
 from skensemble._numeric.host_rows import HostRows, as_rows, row_bytes

@@ -9,8 +9,8 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
-from skensemble._engine import limits
-from skensemble._engine.prototype import has_convolutions
+from skensemble._engine.program import limits
+from skensemble._engine.program.prototype import has_convolutions
 from skensemble._engine.records import Array
 from skensemble._numeric.host_rows import HostRows
 

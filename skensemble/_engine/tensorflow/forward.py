@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from skensemble._engine.engine_choice import calls_step_for_each
-from skensemble._engine.prototype import LOCK, has_convolutions
+from skensemble._engine.program.prototype import LOCK, has_convolutions
 from skensemble._engine.tensorflow.estimates import is_on_gpu
 from skensemble._engine.tensorflow.hidden_state import refuse_hidden_operations
 from skensemble._engine.tensorflow.mapping import Mode, each_member

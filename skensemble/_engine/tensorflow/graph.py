@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from skensemble._engine.batches import steps_of
-from skensemble._engine.hyperparameters import bound
-from skensemble._engine.prototype import LOCK
+from skensemble._engine.program.batches import steps_of
+from skensemble._engine.program.hyperparameters import bound
+from skensemble._engine.program.prototype import LOCK
 from skensemble._engine.records import Data, ValidationData, Variables
 from skensemble._engine.tensorflow.data import first_rows, gather_batches, present, specs_of
 from skensemble._engine.tensorflow.estimates import Compiled

@@ -25,7 +25,7 @@ import tensorflow as tf
 from keras.src.backend.tensorflow.optimizer import TFOptimizer
 from keras.src.optimizers.base_optimizer import BaseOptimizer
 
-from skensemble._engine.hyperparameters import Hyperparameter, bound
+from skensemble._engine.program.hyperparameters import Hyperparameter, bound
 from skensemble._engine.tensorflow.mapping import map_members
 from skensemble._engine.variables import CONSTANT_START, optimizer_variables
 from skensemble.exceptions import NotFusableError

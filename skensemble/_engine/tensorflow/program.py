@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from skensemble._engine.base_program import BaseProgram
-from skensemble._engine.batches import order_in_columns
+from skensemble._engine.program.batches import order_in_columns
 from skensemble._engine.records import Data, RunPlan, State, ValidationData, Variables
 from skensemble._engine.tensorflow import estimates
 from skensemble._engine.tensorflow.data import load_data

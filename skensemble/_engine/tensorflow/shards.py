@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
+from skensemble._engine.program.shards import run_in_shards
 from skensemble._engine.records import Data, RunPlan, State
-from skensemble._engine.shards import run_in_shards
 from skensemble._engine.tensorflow.data import load_data
 from skensemble._engine.tensorflow.mapping import Mode
 from skensemble._engine.tensorflow.program import Program, TensorFlowProgram

@@ -20,8 +20,8 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from skensemble._engine.hyperparameters import Hyperparameter, bound, make_inputs
-from skensemble._engine.prototype import (
+from skensemble._engine.program.hyperparameters import Hyperparameter, bound, make_inputs
+from skensemble._engine.program.prototype import (
     compile_alike,
     make_prototype,
     refuse_global_random_numbers,

@@ -166,7 +166,7 @@ def _fit_in_workers(
             if not died(error):
                 raise
             left = [k for k in left if k not in fitted]
-            message = _who_died([parts.unfinished[k] for k in left], has_checkpoint=checkpoint is not None)
+            message = _worker_died([parts.unfinished[k] for k in left], has_checkpoint=checkpoint is not None)
             raise RuntimeError(message) from error
     return [fitted[k] for k in range(len(tasks))]
 
@@ -197,7 +197,7 @@ class ShareOfCores:
         return use_share_of_cores, ()
 
 
-def _who_died(parts: Sequence[Mapping[int, MemberSpec]], *, has_checkpoint: bool) -> str:
+def _worker_died(parts: Sequence[Mapping[int, MemberSpec]], *, has_checkpoint: bool) -> str:
     members = {i: member for part in parts for i, member in part.items()}
     names = [str(member.name) for _, member in sorted(members.items())]
     more = "" if len(names) <= _MOST_NAMES else f" and {len(names) - _MOST_NAMES} more"

@@ -1,8 +1,8 @@
 """The choice of how many parts the members of a fit are split into for workers, and of which member goes where.
 
-Pure functions of numbers that follow from the networks, the parameters and the data, as in `choice.py`, never from the
-number of cores, from measured time or from which members are already finished. `benchmarks/bench_workers.py` measures
-the result.
+Pure functions of numbers that follow from the networks, the parameters and the data, as in `engine_choice.py`, never
+from the number of cores, from measured time or from which members are already finished. `benchmarks/bench_workers.py`
+measures the result.
 
 A worker is a process that starts, imports, traces and compiles before it trains; whether it has its own machine or
 shares the cores of this one is not known. A part of members is worth a worker if that start is short compared with its

@@ -93,13 +93,8 @@ class Arguments(NamedTuple):
 
 def as_arguments(data: TrainingData) -> Arguments:
     """Data on the way to workers; memory maps as the names of their files, lazily indexed arrays as they pickle."""
-    mapped: dict[int, Any] = {}
-    forms = []
-    for form in (data.X.floats, data.X.given):
-        if id(form) not in mapped:
-            mapped[id(form)] = _on_the_way(form)
-        forms.append(mapped[id(form)])
-    floats, given = forms
+    floats = _on_the_way(data.X.floats)
+    given = floats if data.X.given is data.X.floats else _on_the_way(data.X.given)
     return Arguments(floats, given, data.y, data.sample_weight)
 
 

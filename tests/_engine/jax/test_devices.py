@@ -19,7 +19,7 @@ from keras import layers
 from program_cases import OPTIMIZERS, check_against_keras, convolutional, dense, make_data, make_members
 
 from skensemble import KerasAveragingClassifier, KerasClassifier
-from skensemble._engine import limits
+from skensemble._engine.program import limits
 from skensemble._engine.backend import get_program
 from skensemble._engine.jax import estimates
 from skensemble._engine.records import Data, ValidationData

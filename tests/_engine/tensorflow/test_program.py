@@ -33,9 +33,9 @@ from program_cases import (
     row_orders,
 )
 
-from skensemble._engine import limits
-from skensemble._engine import program_cache as _cache
-from skensemble._engine.batches import order_in_columns, steps_of
+from skensemble._engine.program import cache as _cache
+from skensemble._engine.program import limits
+from skensemble._engine.program.batches import order_in_columns, steps_of
 from skensemble._engine.records import Data, RunPlan, ValidationData, Variables
 from skensemble._engine.tensorflow import estimates as _estimates
 from skensemble._engine.tensorflow import runs as _runs

@@ -7,7 +7,7 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from skensemble._engine.prototype import refuse_global_random_numbers
+from skensemble._engine.program.prototype import refuse_global_random_numbers
 from skensemble.exceptions import NotFusableError
 
 

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from skensemble._engine.prototype import LOCK
+from skensemble._engine.program.prototype import LOCK
 from skensemble.exceptions import NotFusableError
 
 #: Programs that are kept.

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from skensemble._compat.keras import Functional, all_layers
-from skensemble._engine.prototype import LOCK
+from skensemble._engine.program.prototype import LOCK
 from skensemble._engine.records import Array
 from skensemble._members.architecture import remembered, signature
 

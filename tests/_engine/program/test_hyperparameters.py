@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from skensemble._engine.backend import get_program
-from skensemble._engine.hyperparameters import free_signature, hyperparameters_of
+from skensemble._engine.program.hyperparameters import free_signature, hyperparameters_of
 from skensemble._engine.records import Data, RunPlan, ValidationData
 from skensemble._engine.variables import read_state
 from skensemble._members.architecture import signature

@@ -1,0 +1,1 @@
+"""What the programs of all backends share: what can be fused, copies of models, steps, limits."""

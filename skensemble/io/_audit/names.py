@@ -12,7 +12,7 @@ _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 
 
 def all_names(container):
-    """Names that `load` imports only if they are trusted, sorted; without some of them it can do (`needed_names`)."""
+    """Names that `load` imports only if they are trusted, sorted; also those that are only needed to train again."""
     return sorted(_import_paths(container.manifest) | needed_names(container))
 
 
@@ -29,7 +29,7 @@ def needed_names(container):
 
 
 def _import_paths(manifest):
-    """Functions and classes that are parameters or the like: they are restored only if they are trusted."""
+    """Functions and classes among parameters and learned attributes: they are restored only if they are trusted."""
     paths = [content for tag, content in tagged(manifest["objects"]) if tag == "callable"]
     if not all(isinstance(path, str) and _PATH.fullmatch(path) for path in paths):
         raise FormatError("The manifest must name functions and classes by import paths.")

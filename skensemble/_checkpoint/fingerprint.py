@@ -14,7 +14,7 @@ from skensemble._members.spec import is_frozen
 from skensemble._numeric.host_rows import without_rows
 from skensemble._numeric.lazy_rows import LazyRows
 
-# Of the files of a checkpoint: those of another format are refused.
+# Format of a checkpoint's files; those of another format are refused.
 FORMAT = 2
 _INDICES = ("sample_indices", "validation_indices", "columns")
 # Longer texts are shown as "changed" only.

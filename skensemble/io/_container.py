@@ -94,7 +94,7 @@ class Container:
 
     def __init__(self, source):
         self._stream = io.BytesIO(source) if isinstance(source, bytes | bytearray) else open(source, "rb")
-        weakref.finalize(self, self._stream.close)  # nobody else knows when a file that is read lazily is done
+        weakref.finalize(self, self._stream.close)  # of a file that is read lazily, with its last member
         try:
             self.size = self._stream.seek(0, os.SEEK_END)
             self._identity = self._stat()

@@ -587,6 +587,23 @@ def test_layer_of_the_users():
     assert_array_equal(loads(data, custom_objects={"Twice": Twice}).predict_proba(X), member.predict_proba(X))
 
 
+def test_own_layers_inside_of_layers():
+    """A layer of the user's that a layer of Keras applies is found like any other, without being registered."""
+
+    class Twice(keras.layers.Layer):
+        def call(self, x):
+            return 2 * x
+
+        def compute_output_shape(self, input_shape):
+            return input_shape
+
+    layers = [keras.layers.Reshape((2, 2)), keras.layers.TimeDistributed(Twice()), keras.layers.Flatten()]
+    model = keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(3, activation="softmax")])
+    member = KerasClassifier(model, loss="sparse_categorical_crossentropy", epochs=1).fit(X, INDEX)
+    loaded = loads(dumps(member), custom_objects={"Twice": Twice})
+    assert_array_equal(loaded.predict_proba(X), member.predict_proba(X))
+
+
 FRESH = """
 import sys, warnings
 import numpy as np

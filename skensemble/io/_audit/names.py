@@ -3,8 +3,8 @@
 import re
 
 from skensemble.io._audit.allowed import TRUSTED_CLASSES, TRUSTED_LAYERS
-from skensemble.io._audit.architecture import untrusted_names
-from skensemble.io._audit.skops_part import untrusted_skops
+from skensemble.io._audit.architectures import untrusted_names
+from skensemble.io._audit.skops_parts import untrusted_skops
 from skensemble.io._errors import FormatError
 from skensemble.io._manifest import architecture_entry, tagged
 

@@ -8,7 +8,7 @@ from keras import KerasTensor
 
 from skensemble._compat.keras import built_without_memory, layer_output_shapes, model_config
 from skensemble._members.architecture import why_not_from_configuration
-from skensemble.io._audit.architecture import is_of_keras
+from skensemble.io._audit.architectures import is_of_keras
 from skensemble.io._errors import FormatError
 
 #: The most numbers in a row of X, of targets, or of a layer's output: 256 MiB of float32.

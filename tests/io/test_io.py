@@ -587,6 +587,27 @@ def test_layer_of_the_users():
     assert_array_equal(loads(data, custom_objects={"Twice": Twice}).predict_proba(X), member.predict_proba(X))
 
 
+def bauen_für(meta):
+    """Network whose builder has a name that is not English."""
+    return build_softmax(meta)
+
+
+class Schätzer(KerasClassifier):
+    """Member class of a user who does not write English."""
+
+
+def test_names_in_any_alphabet():
+    """Functions and classes are named as Python allows it, and need trust like any others."""
+    member = Schätzer(bauen_für, loss="sparse_categorical_crossentropy", epochs=1, random_state=0).fit(X, INDEX)
+    data = dumps(member)
+    names = get_untrusted_types(data=data)
+    assert names == [f"{__name__}.Schätzer", f"{__name__}.bauen_für"]
+    with pytest.raises(UntrustedTypesFoundError, match="Schätzer"):
+        loads(data)
+    loaded = loads(data, trusted=names)
+    assert (type(loaded), loaded.model) == (Schätzer, bauen_für)
+
+
 def test_own_layers_inside_of_layers():
     """A layer of the user's that a layer of Keras applies is found like any other, without being registered."""
 

@@ -14,7 +14,7 @@ from skensemble._members.spec import is_frozen
 from skensemble._numeric.host_rows import without_rows
 from skensemble._numeric.lazy_rows import LazyRows
 
-# Of the files of a checkpoint: those of another format are refused.
+# Format of a checkpoint's files; those of another format are refused.
 FORMAT = 2
 _INDICES = ("sample_indices", "validation_indices", "columns")
 # Longer texts are shown as "changed" only.
@@ -59,7 +59,7 @@ def fingerprint(members, X, y, sample_weight, engine, *, first=0, run=None):
     return {
         "format": FORMAT,
         "versions": _versions(),
-        "settings": _settings(),
+        "settings": {"floatx": keras.config.floatx(), "dtype_policy": keras.config.dtype_policy().name},
         "data": {"X": _digest_inputs(X, members)}
         | {name: None if array is None else digest_array(array) for name, array in data.items()},
         "engine": engine,
@@ -86,10 +86,6 @@ def _versions():
     except importlib.metadata.PackageNotFoundError:
         versions["skensemble"] = "not installed"
     return versions
-
-
-def _settings():
-    return {"floatx": keras.config.floatx(), "dtype_policy": keras.config.dtype_policy().name}
 
 
 def changes(before, now):

@@ -12,13 +12,14 @@ import numpy as np
 from skensemble._files.arrays import read_arrays, write_arrays
 from skensemble._files.atomic import published
 from skensemble._files.strict_json import MAX_DIGITS, read_json, write_json
+from skensemble._members.description import digest_text
 
 _ARRAY, _NUMBER, _DIGEST, _TREE = "array", "number", "sha256", "tree"
 
 
 def write_description(path, tree):
     """Write a dict of plain data as a JSON file."""
-    data = write_json({**tree, _DIGEST: _digest(tree)})
+    data = write_json({**tree, _DIGEST: digest_text(json.dumps(tree, sort_keys=True))})
     with published(path) as file:
         file.write(data)
 
@@ -36,7 +37,7 @@ def read_description(path):
     except FileNotFoundError:
         return None
     tree = read_json(data, "it")
-    if not isinstance(tree, dict) or tree.pop(_DIGEST, None) != _digest(tree):
+    if not isinstance(tree, dict) or tree.pop(_DIGEST, None) != digest_text(json.dumps(tree, sort_keys=True)):
         raise ValueError("it is cut off, or was changed")
     return tree
 
@@ -78,15 +79,11 @@ def read_state_file(path):
     return _decode(read_json(arrays.pop(_TREE).tobytes(), "it"), arrays)
 
 
-def _digest(tree):
-    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
-
-
 def _digest_arrays(arrays):
     digest = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.reshape(-1).view(np.uint8))
+        digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()
 
 
@@ -109,7 +106,6 @@ def _keep(array, arrays):
     """Name of an array that is added to `arrays`; types that safetensors does not have as unsigned integers."""
     if array.dtype.hasobject:
         raise TypeError(f"Arrays must hold numbers to be written without pickle: got dtype {array.dtype}.")
-    array = np.ascontiguousarray(array).reshape(array.shape)
     name = str(len(arrays))
     arrays[name] = array if array.dtype.kind in "biuf" else array.view(f"u{array.dtype.itemsize}")
     return name

@@ -266,8 +266,7 @@ class GroupCheckpoint:
 
     def start(self, n_bytes):
         """Begin to measure time; the state takes `n_bytes`."""
-        self._pace = Pace()
-        self._pace.expect(n_bytes)
+        self._pace = Pace(n_bytes)
 
     def save(self, make_state):
         """Write the state of the members if it is time for that; `make_state()` returns it as plain data and arrays."""
@@ -341,17 +340,15 @@ class Pace:
 
     Parameters
     ----------
+    n_bytes : int, default=0
+        Size of what is written: the first write is assumed to take as long as that usually does.
     clock : callable, default=time.perf_counter
         Seconds.
     """
 
-    def __init__(self, clock=time.perf_counter):
+    def __init__(self, n_bytes=0, clock=time.perf_counter):
         self._clock, self._written = clock, clock()
-        self._cost = _WRITE_SECONDS
-
-    def expect(self, n_bytes):
-        """Assume that the first write takes as long as `n_bytes` usually do."""
-        self._cost = max(self._cost, n_bytes / _BYTES_PER_SECOND)
+        self._cost = max(_WRITE_SECONDS, n_bytes / _BYTES_PER_SECOND)
 
     def is_due(self):
         """Whether enough time has passed since the last write for another one to stay within the share."""

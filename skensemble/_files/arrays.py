@@ -16,8 +16,7 @@ def write_arrays(arrays):
     -------
     bytes
     """
-    # `ascontiguousarray` gives scalars a dimension.
-    return save({name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()})
+    return save({name: np.asarray(array, order="C") for name, array in arrays.items()})
 
 
 def read_arrays(data, name, error=ValueError):

@@ -60,6 +60,18 @@ def read_json(data, name, error=ValueError):
         raise error(f"{name} must be JSON: {reason}.") from reason
 
 
+def dicts_in(value):
+    """Yield every dict in a value of JSON's types, at any depth."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting += value
+        elif isinstance(value, dict):
+            yield value
+            waiting += value.values()
+
+
 class _Refused(Exception):
     """JSON that is not strict; says what it must be."""
 

@@ -90,15 +90,12 @@ class Container:
         SHA-256 of the manifest, which holds that of every entry.
     size : int
         Size of the file in bytes.
-    n_bytes_read : int
-        Bytes of entries that were read so far.
     """
 
     def __init__(self, source):
         self._stream = io.BytesIO(source) if isinstance(source, bytes | bytearray) else open(source, "rb")
-        weakref.finalize(self, self._stream.close)  # nobody else knows when a file that is read lazily is done
+        weakref.finalize(self, self._stream.close)  # of a file that is read lazily, with its last member
         try:
-            self.n_bytes_read = 0
             self.size = self._stream.seek(0, os.SEEK_END)
             self._identity = self._stat()
             self._infos, self.fingerprint = self._read_structure()
@@ -183,7 +180,6 @@ class Container:
             raise IntegrityError(f"The file ends inside the entry {name!r}.")
         if data[: len(header)] != header:
             raise FormatError(f"The header of the entry {name!r} is not as it was written.")
-        self.n_bytes_read += info.file_size
         return data[len(header) :]
 
     def _read_structure(self):
@@ -266,10 +262,5 @@ def _check_entries(manifest, infos):
 
 
 def _is_entry(entry):
-    return (
-        isinstance(entry, dict)
-        and set(entry) == {"name", "size", "sha256"}
-        and isinstance(entry["name"], str)
-        and type(entry["size"]) is int
-        and isinstance(entry["sha256"], str)
-    )
+    types = {key: type(value) for key, value in entry.items()} if isinstance(entry, dict) else None
+    return types == {"name": str, "size": int, "sha256": str}

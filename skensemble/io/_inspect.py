@@ -25,7 +25,7 @@ class FileSummary:
     n_networks : int
         Number of trained networks in it.
     architectures : list of str
-        One line each: kind and name of the model, and its layers.
+        One line each: class of the model, and its layers.
     untrusted : list of str
         Names that `load` imports only if they are trusted.
     versions : dict of str to str or None

@@ -3,6 +3,7 @@
 import warnings
 
 from skensemble._compat.python import find_stacklevel
+from skensemble._files.strict_json import dicts_in
 from skensemble.io._errors import FormatError, UnsupportedVersionError
 
 FORMAT = "skensemble"
@@ -78,11 +79,7 @@ def _check_keys(value, known, where, later):
     if unknown and not later:
         raise FormatError(f"{where} must have no other keys than {sorted(known)}: got {unknown}.")
     if unknown:
-        warnings.warn(
-            f"{where} was written by a later version of skensemble: {unknown} are not read.",
-            UserWarning,
-            stacklevel=find_stacklevel(),
-        )
+        _warn_of_later(where, unknown)
 
 
 def _count(value):
@@ -164,22 +161,16 @@ def _check_used(entries, used, later):
     if entries - used and not later:
         raise FormatError(f"The file has the entries {sorted(entries - used)[:5]}, which the manifest does not use.")
     if entries - used:
-        warnings.warn(
-            f"The file was written by a later version of skensemble: the entries {sorted(entries - used)[:5]} are not "
-            "read.",
-            UserWarning,
-            stacklevel=find_stacklevel(),
-        )
+        _warn_of_later("The file", f"the entries {sorted(entries - used)[:5]}")
+
+
+def _warn_of_later(where, what):
+    text = f"{where} was written by a later version of skensemble: {what} are not read."
+    warnings.warn(text, UserWarning, stacklevel=find_stacklevel())
 
 
 def tagged(value):
     """Yield (tag, content) of every tagged value in typed JSON."""
-    waiting = [value]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, list):
-            waiting += value
-        elif isinstance(value, dict):
-            if "t" in value and isinstance(value["t"], str):
-                yield value["t"], value.get("v")
-            waiting += value.values()
+    for one in dicts_in(value):
+        if isinstance(one.get("t"), str):
+            yield one["t"], one.get("v")

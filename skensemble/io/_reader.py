@@ -31,6 +31,8 @@ class Reader:
         What the networks predict; None where this is not compared.
     root : int
         Number of the estimator that was saved.
+    decode : callable
+        `decode(value)` returns the value that typed JSON stands for, see `Decoder.decode`.
     """
 
     def __init__(self, container, trusted, custom_objects, *, lazy=False):

@@ -35,6 +35,8 @@ class Writer:
         In the order in which they were written.
     probe : dict of str to ndarray
         What the networks predict for random rows.
+    encode : callable
+        `encode(value, where)` returns typed JSON, see `Encoder.encode`.
     """
 
     def __init__(self, *, include_optimizer, check_finite):

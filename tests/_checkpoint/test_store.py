@@ -478,8 +478,7 @@ class Clock:
 def test_writing_takes_a_bounded_share_of_the_time(epoch, cost):
     """However long epochs and writes last, writing takes at most 5 % of the time, and nearly that much is used."""
     clock = Clock()
-    pace, start, spent = Pace(clock), clock.now, 0.0
-    pace.expect(cost * 2e8)
+    pace, start, spent = Pace(cost * 2e8, clock), clock.now, 0.0
     while clock.now - start < 3000:
         clock.now += epoch
         if pace.is_due():
@@ -493,7 +492,8 @@ def test_writing_takes_a_bounded_share_of_the_time(epoch, cost):
 
 def test_short_fits_write_once(tmp_path, interrupt, monkeypatch):
     """A fit of a fraction of a second writes its description and its result only."""
-    monkeypatch.setattr(_checkpoint, "Pace", partial(Pace, Clock()))  # no time passes, however slow the machine is
+    # No time passes, however slow the machine is.
+    monkeypatch.setattr(_checkpoint, "Pace", partial(Pace, clock=Clock()))
     interrupt("before the write", 3)
     averaging(tmp_path / "second", random_state=5).fit(*data())
 

@@ -18,7 +18,7 @@ from skensemble.io._audit.allowed import (
     FORBIDDEN_MODULES,
     LAYERS_WITH_FILES,
 )
-from skensemble.io._audit.architecture import untrusted_names
+from skensemble.io._audit.architectures import untrusted_names
 from skensemble.io._objects.architectures import canonical_config, dry_build
 
 layers = keras.layers
@@ -287,7 +287,7 @@ def test_same_after_unsafe_deserialization_was_enabled():
     script = f"""if True:
         import json, keras
         from skensemble.io import FormatError
-        from skensemble.io._audit.architecture import untrusted_names
+        from skensemble.io._audit.architectures import untrusted_names
         from skensemble.io._objects.architectures import dry_build
         keras.config.enable_unsafe_deserialization()
         refused = 0
@@ -315,7 +315,7 @@ def test_deep_and_long_configs_are_refused(monkeypatch):
         deep = {"a": deep}
     with pytest.raises(FormatError, match="nested deeper than 64"):
         untrusted_names(dense_config(units=deep))
-    monkeypatch.setattr("skensemble.io._audit.architecture._MAX_VALUES", 100)
+    monkeypatch.setattr("skensemble.io._audit.architectures._MAX_VALUES", 100)
     with pytest.raises(FormatError, match="more than 100 values"):
         untrusted_names(dense_config(units=[1] * 100))
 

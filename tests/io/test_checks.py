@@ -29,10 +29,13 @@ from skensemble.io import (
     loads,
 )
 from skensemble.io import _container as container
+from skensemble.io import _manifest as manifest
 from skensemble.io import _reader as reader
-from skensemble.io._audit import architecture, skops_part
-from skensemble.io._manifest import check_manifest
+from skensemble.io._audit import architectures
+from skensemble.io._audit.allowed import TRUSTED_LAYERS
+from skensemble.io._audit.skops_parts import untrusted_skops
 from skensemble.io._objects import classes, estimators, models, networks, skops_parts
+from skensemble.io._objects.kinds import KINDS
 from skensemble.io._values import keras_objects
 
 # What an ensemble may learn, and nothing looks at: it is decoded only.
@@ -159,6 +162,12 @@ def test_errors_of_what_is_trusted_keep_their_words(tmp_path, monkeypatch):
 # The reader
 
 
+def test_tables_agree():
+    """A kind that can be written and read has its keys in the manifest's table; layers that are trusted are found."""
+    assert KINDS.keys() == manifest._KINDS.keys()
+    assert {f"skensemble>{layer.__name__}" for layer in reader._OWN_LAYERS} == TRUSTED_LAYERS
+
+
 def test_object_that_the_manifest_does_not_have():
     """Numbers of objects are looked at again where they are used."""
     with container.Container(saved()) as opened:
@@ -258,11 +267,11 @@ def test_bytes_before_the_directory(monkeypatch):
         loads(changed)
 
 
-@pytest.mark.parametrize("manifest", [[], None, 1, {"format": "other"}])
-def test_manifest_of_another_program(manifest):
+@pytest.mark.parametrize("value", [[], None, 1, {"format": "other"}])
+def test_manifest_of_another_program(value):
     """The manifest says whose it is."""
     with pytest.raises(FormatError, match="was not written by skensemble.io"):
-        check_manifest(manifest, ())
+        manifest.check_manifest(value, ())
 
 
 @pytest.mark.parametrize(
@@ -356,7 +365,7 @@ def array(values, cut=0):
 def test_part_that_is_refused(files, words):
     """What skops would be given is looked at before."""
     with pytest.raises(FormatError, match=words):
-        skops_part.untrusted_skops(part(**files))
+        untrusted_skops(part(**files))
 
 
 @pytest.mark.parametrize(
@@ -370,14 +379,14 @@ def test_part_of_another_form(offset, value):
     at = data.index(b"PK\x01\x02") + offset
     data[at : at + 2] = struct.pack("<H", value)
     with pytest.raises(FormatError, match="must be stored as it is"):
-        skops_part.untrusted_skops(bytes(data))
+        untrusted_skops(bytes(data))
 
 
 def test_part_of_many_files(monkeypatch):
     """There is a largest number of files."""
-    monkeypatch.setattr(skops_part, "_MAX_FILES", 0)
+    monkeypatch.setattr("skensemble.io._audit.skops_parts._MAX_FILES", 0)
     with pytest.raises(FormatError, match="each of its files once"):
-        skops_part.untrusted_skops(part(**SCHEMA))
+        untrusted_skops(part(**SCHEMA))
 
 
 def test_part_with_addresses():
@@ -385,7 +394,7 @@ def test_part_with_addresses():
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": "|O", "fortran_order": False, "shape": (1,)})
     with pytest.raises(FormatError, match="and no objects"):
-        skops_part.untrusted_skops(part(**SCHEMA, **{"000000_npy": (stream.getvalue() + bytes(8), zipfile.ZIP_STORED)}))
+        untrusted_skops(part(**SCHEMA, **{"000000_npy": (stream.getvalue() + bytes(8), zipfile.ZIP_STORED)}))
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")  # of the zip that is made here
@@ -396,7 +405,7 @@ def test_part_with_a_file_twice():
         for _ in range(2):
             archive.writestr(zipfile.ZipInfo("schema.json"), b"{}")
     with pytest.raises(FormatError, match="each of its files once"):
-        skops_part.untrusted_skops(stream.getvalue())
+        untrusted_skops(stream.getvalue())
 
 
 def test_part_of_overlapping_files():
@@ -408,7 +417,7 @@ def test_part_of_overlapping_files():
     counts = 0, 0, 10, 10, len(directory), start, 0
     overlapping = data[:start] + directory + struct.pack(zipfile.structEndArchive, zipfile.stringEndArchive, *counts)
     with pytest.raises(FormatError, match="more bytes than it has"):
-        skops_part.untrusted_skops(overlapping)
+        untrusted_skops(overlapping)
 
 
 def test_part_that_needs_trust():
@@ -439,10 +448,10 @@ def test_what_skops_raises(name, monkeypatch):
 def test_values_of_another_form():
     """Values in an architecture are as Keras writes them; that a model is not compiled, too."""
     with pytest.raises(FormatError, match="must be as Keras writes it"):
-        architecture._check_plain_value({"class_name": "__numpy__", "config": [1]})
-    architecture._check_number("compile_config", None)
+        architectures._check_plain_value({"class_name": "__numpy__", "config": [1]})
+    architectures._check_number("compile_config", None)
     with pytest.raises(FormatError, match="must not say how it is compiled"):
-        architecture._check_number("compile_config", {"optimizer": "adam"})
+        architectures._check_number("compile_config", {"optimizer": "adam"})
 
 
 def test_nodes_of_another_form():

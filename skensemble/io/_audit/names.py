@@ -3,16 +3,17 @@
 import re
 
 from skensemble.io._audit.allowed import TRUSTED_CLASSES, TRUSTED_LAYERS
-from skensemble.io._audit.architecture import untrusted_names
-from skensemble.io._audit.skops_part import untrusted_skops
+from skensemble.io._audit.architectures import untrusted_names
+from skensemble.io._audit.skops_parts import untrusted_skops
 from skensemble.io._errors import FormatError
 from skensemble.io._manifest import architecture_entry, tagged
 
-_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
+#: A path that a function or class may be imported from: names of Python, in any alphabet.
+IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 
 def all_names(container):
-    """Names that `load` imports only if they are trusted, sorted; without some of them it can do (`needed_names`)."""
+    """Names that `load` imports only if they are trusted, sorted; also those that are only needed to train again."""
     return sorted(_import_paths(container.manifest) | needed_names(container))
 
 
@@ -29,9 +30,9 @@ def needed_names(container):
 
 
 def _import_paths(manifest):
-    """Functions and classes that are parameters or the like: they are restored only if they are trusted."""
+    """Functions and classes among parameters and learned attributes: they are restored only if they are trusted."""
     paths = [content for tag, content in tagged(manifest["objects"]) if tag == "callable"]
-    if not all(isinstance(path, str) and _PATH.fullmatch(path) for path in paths):
+    if not all(isinstance(path, str) and IMPORT_PATH.fullmatch(path) for path in paths):
         raise FormatError("The manifest must name functions and classes by import paths.")
     return set(paths)
 
@@ -39,6 +40,6 @@ def _import_paths(manifest):
 def _class_paths(manifest):
     """The estimators' classes, except those that are trusted by default."""
     paths = {node["class"] for node in manifest["objects"] if node["kind"] in ("network", "estimator")}
-    if not all(_PATH.fullmatch(path) for path in paths):
+    if not all(IMPORT_PATH.fullmatch(path) for path in paths):
         raise FormatError("The manifest must name classes by import paths.")
     return paths - TRUSTED_CLASSES

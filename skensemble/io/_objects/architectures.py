@@ -9,7 +9,7 @@ from keras import KerasTensor
 from skensemble._compat.keras import layer_output_shapes
 from skensemble._compat.keras_copies import built_without_memory, model_config
 from skensemble._members.architecture import why_not_from_configuration
-from skensemble.io._audit.architecture import is_of_keras
+from skensemble.io._audit.architectures import is_of_keras
 from skensemble.io._errors import FormatError
 
 #: The most numbers in a row of X, of targets, or of a layer's output: 256 MiB of float32.

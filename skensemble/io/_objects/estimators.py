@@ -35,7 +35,7 @@ def holds_network(value, depth=0):
 
 
 def write_estimator(estimator, writer):
-    """Node of an estimator that is no network itself."""
+    """Node of an ensemble, or of another estimator that holds networks."""
     path = class_path(estimator)
     if path not in TRUSTED_CLASSES and not isinstance(estimator, BaseKerasEnsemble):
         raise PersistenceError(
@@ -55,7 +55,7 @@ def write_estimator(estimator, writer):
 
 
 def read_estimator(node, number, reader):
-    """An estimator that is no network itself."""
+    """An ensemble, or another estimator that holds networks."""
     estimator = new_estimator(node, reader)
     attributes = reader.decode(node["attributes"])
     if isinstance(estimator, BaseWrapper) or not isinstance(attributes, dict):
@@ -64,7 +64,7 @@ def read_estimator(node, number, reader):
         raise FormatError(f"Object {number} of the manifest must not learn what are its parameters.")
     check_attributes(estimator, attributes)
     vars(estimator).update(attributes)
-    # Searches have one that is not fitted among their parameters.
+    # An ensemble among the parameters of a search is not fitted.
     if isinstance(estimator, BaseKerasEnsemble) and (attributes or number == reader.root):
         check_ensemble(estimator)
     if hasattr(estimator, "best_index_") and hasattr(estimator, "scoring"):

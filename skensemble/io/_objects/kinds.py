@@ -24,6 +24,7 @@ from skensemble.io._objects.members import (
 from skensemble.io._objects.models import read_model, write_model
 from skensemble.io._objects.networks import read_network, write_network
 from skensemble.io._objects.skops_parts import read_skops, write_skops
+from skensemble.io._values.codec import is_a
 
 
 class Kind(NamedTuple):
@@ -69,11 +70,11 @@ def _read_part(node, number, reader):
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("model", lambda value: isinstance(value, keras.Model), write_model, read_model),
-        Kind("network", lambda value: isinstance(value, BaseWrapper), write_network, read_network),
-        Kind("epoch_states", lambda value: isinstance(value, EpochStates), write_epoch_states, read_epoch_states),
-        Kind("stacked_members", lambda value: isinstance(value, StackedMembers), write_stacked, read_stacked),
-        Kind("members", lambda value: isinstance(value, FittedMembers), write_members, read_members),
+        Kind("model", is_a(keras.Model), write_model, read_model),
+        Kind("network", is_a(BaseWrapper), write_network, read_network),
+        Kind("epoch_states", is_a(EpochStates), write_epoch_states, read_epoch_states),
+        Kind("stacked_members", is_a(StackedMembers), write_stacked, read_stacked),
+        Kind("members", is_a(FittedMembers), write_members, read_members),
         Kind("estimator", _is_estimator, write_estimator, read_estimator),
         Kind("skops", _is_of_sklearn, _write_part, _read_part),
     )

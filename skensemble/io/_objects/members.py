@@ -1,4 +1,4 @@
-"""Lists of members: those that were trained together, stacked, and the states of one run; read at once or on demand."""
+"""Members: lists of them, stacks of those that were trained together, and the states of one run."""
 
 import copy
 from collections.abc import Sequence
@@ -78,7 +78,7 @@ def read_stacked(node, number, reader):
 
 
 def read_epoch_states(node, number, reader):
-    """The states of one run; of the optimizer's, perhaps only the newest."""
+    """The states of one run; the variables of the optimizer may be those of the newest state only."""
     prototype, values, histories = _parts(node, number, reader)
     variables = _read_variables(node, number, reader, values, [(len(values),), (1,)])
     return EpochStates(prototype, node["seeds"], variables, histories, node["epochs"])
@@ -98,7 +98,7 @@ def _parts(node, number, reader):
 
 
 def _read_variables(node, number, reader, values, stacked):
-    """`Variables` of members that were trained together; `stacked`: shapes that the optimizer's may begin with."""
+    """`Variables` of members that were trained together; `stacked` is as in `optimizer_values_for`."""
     model = reader.object(node["prototype"]).model_
     write_state(model, values[0])
     check_probe(model, f"Object {number}", f"object{number}/00000", reader)

@@ -6,7 +6,7 @@ import numpy as np
 from skensemble._compat.keras import all_layers, build_optimizer, compile_arguments
 from skensemble._compat.keras_copies import model_from_config
 from skensemble._engine.variables import read_state, write_state
-from skensemble.io._audit.architecture import untrusted_names
+from skensemble.io._audit.architectures import untrusted_names
 from skensemble.io._errors import FormatError
 from skensemble.io._objects.architectures import canonical_config
 from skensemble.io._objects.probe import check_probe, write_probe

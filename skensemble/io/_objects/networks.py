@@ -79,7 +79,7 @@ def _target(estimator):
 
 
 def read_network(node, number, reader):
-    """A scikeras estimator."""
+    """A scikeras estimator, fitted where the node has a model."""
     estimator = new_estimator(node, reader)
     if not isinstance(estimator, BaseWrapper):
         raise FormatError(f"Object {number} of the manifest must be a scikeras estimator: got {node['class']}.")
@@ -104,7 +104,7 @@ def read_network(node, number, reader):
 
 
 def _restore_callbacks(estimator):
-    """Make the callbacks anew that predictions use; those of a fit are made by the next fit."""
+    """Make the callbacks anew from the parameters, unless some are missing or are made by functions of the user's."""
     if any(hasattr(callback, "raise_not_restored") for callback in keras.tree.flatten(estimator.callbacks)):
         estimator._fit_callbacks, estimator._predict_callbacks = [], []
     elif has_factory(estimator.callbacks):  # the user's functions are called by the next `fit`, not by loading
@@ -114,7 +114,7 @@ def _restore_callbacks(estimator):
 
 
 def _check_row_shape(shape, model):
-    """Rows must be those that the network takes: a file could name a shape that no memory holds (T12)."""
+    """Raise where rows are not those that the network takes: a file could name a shape that no memory holds (T12)."""
     if not isinstance(shape, tuple) or not shape or not all(type(size) is int and size >= 0 for size in shape):
         raise FormatError(f"The `X_shape_` of a network must be a shape: got {str(shape)[:80]}.")
     taken = model.input_shape if isinstance(model.input_shape, tuple) else ()

@@ -12,7 +12,7 @@ _TOLERANCE = 1e-5
 
 
 def write_probe(model, where, name, writer):
-    """Add to a file what a model predicts; nothing where it has not one input of known shape."""
+    """Add to a file what a model predicts, unless it has several inputs or one of unknown shape."""
     rows = _rows(model)
     if rows is None:
         return
@@ -40,7 +40,7 @@ def check_probe(model, where, name, reader):
 
 
 def _rows(model):
-    """Random rows for a model, the same each time; None unless it has one input of known shape."""
+    """Random rows for a model, the same each time; None where it has several inputs or one of unknown shape."""
     inputs = model.inputs if hasattr(model, "inputs") else None
     if not isinstance(inputs, list) or len(inputs) != 1:
         return None

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 
 from skensemble.io._audit.allowed import TRUSTED_PART_NAMES
-from skensemble.io._audit.skops_part import NEEDS_SKOPS, SCHEMA, untrusted_skops
+from skensemble.io._audit.skops_parts import NEEDS_SKOPS, SCHEMA, untrusted_skops
 from skensemble.io._errors import FormatError, PersistenceError, UntrustedTypesFoundError
 
 

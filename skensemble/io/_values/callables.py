@@ -3,18 +3,17 @@
 import functools
 import importlib
 import inspect
-import re
 import types
 
 import numpy as np
 
 from skensemble._members.user_functions import by_name
+from skensemble.io._audit.names import IMPORT_PATH
 from skensemble.io._errors import FormatError, PersistenceError
 from skensemble.io._values.codec import Codec
 from skensemble.io._values.not_restored import UNNAMED, NotRestored
 
 _BUILTINS = {kind.__name__: kind for kind in (bool, bytes, dict, float, int, list, object, str, tuple)}
-_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 def _is_builtin(value):
@@ -80,7 +79,7 @@ def _encode_callable(value, encoder, where):
 
 
 def _decode_callable(content, decoder):
-    if not _PATH.fullmatch(content):
+    if not IMPORT_PATH.fullmatch(content):
         raise FormatError(f"An import path of the manifest is not valid: {content[:80]!r}.")
     if content not in decoder.trusted:
         return decoder.placeholders.setdefault(content, NotRestored(content))

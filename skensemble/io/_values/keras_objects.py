@@ -7,7 +7,7 @@ import types
 import keras
 
 from skensemble._keras_objects.losses import NormalNLL
-from skensemble.io._audit.architecture import untrusted_names
+from skensemble.io._audit.architectures import untrusted_names
 from skensemble.io._errors import FormatError, PersistenceError
 from skensemble.io._values.codec import Codec, is_a
 from skensemble.io._values.not_restored import LEFT_OUT, NotRestored

@@ -12,7 +12,7 @@ import zipfile
 
 import numpy as np
 
-from skensemble._files.strict_json import read_json
+from skensemble._files.strict_json import dicts_in, read_json
 from skensemble.io._audit.allowed import TRUSTED_PART_MODULES, TRUSTED_PART_NAMES
 from skensemble.io._errors import FormatError, PersistenceError
 
@@ -86,14 +86,9 @@ def _check_array(data):
 
 
 def _nodes(schema):
-    waiting = [schema]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, list):
-            waiting += value
-        elif isinstance(value, dict):
-            if "__class__" in value or "__module__" in value:
-                if not all(isinstance(value.get(key), str) for key in ("__class__", "__module__", "__loader__")):
-                    raise FormatError("A scikit-learn part of the file must name each type by its module and class.")
-                yield value
-            waiting += value.values()
+    """Every dict of a schema that names a type."""
+    for node in dicts_in(schema):
+        if "__class__" in node or "__module__" in node:
+            if not all(isinstance(node.get(key), str) for key in ("__class__", "__module__", "__loader__")):
+                raise FormatError("A scikit-learn part of the file must name each type by its module and class.")
+            yield node

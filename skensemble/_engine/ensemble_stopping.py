@@ -81,7 +81,7 @@ class EnsembleStopping:
         self._n_without = 0 if loss < best - self.rule.tol else self._n_without + 1
         if loss < best:
             self.best_epoch = len(self.losses)
-            self._best = Variables(*([np.array(v) for v in part] for part in variables))
+            self._best = variables.map(np.array)
         return self._n_without > self.rule.n_iter_no_change
 
     def best(self, last: Variables) -> Variables:

@@ -52,4 +52,4 @@ def forward_alone(model: keras.Model, X: Any) -> np.ndarray:
 
 def stack_values(values: Iterable[Sequence[Sequence[Array]]]) -> Variables:
     """Values of models of one architecture, `Variables` of each, stacked on the device."""
-    return Variables(*([stack(column) for column in zip(*part, strict=True)] for part in zip(*values, strict=True)))
+    return Variables.joined(stack, values)

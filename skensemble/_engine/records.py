@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +29,15 @@ class Variables(NamedTuple):
     non_trainable: list[Array]
     optimizer: Sequence[Array] = ()
     hyperparameters: Sequence[Array] = ()
+
+    def map(self, function: Callable[[Array], Array]) -> Variables:
+        """The values of a function of each array."""
+        return Variables(*([function(v) for v in part] for part in self))
+
+    @staticmethod
+    def joined(function: Callable[[Sequence[Array]], Array], several: Iterable[Sequence[Sequence[Array]]]) -> Variables:
+        """The values of a function of corresponding arrays in several `Variables`, such as `numpy.stack`."""
+        return Variables(*([function(v) for v in zip(*part, strict=True)] for part in zip(*several, strict=True)))
 
 
 @dataclasses.dataclass

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import keras
@@ -209,7 +210,7 @@ def _train_lent(lent: LentNetwork, data: Data, arguments: FitArguments, seed: in
     """Keras' history of a training, after which the lent network has the values at its end."""
     run = _run_of(lent.prototype, data, arguments, seed, lent.starting_values)
     (logs,) = run_to_the_end(run)
-    lent.values = Variables(*([value[0] for value in part] for part in run.variables()))
+    lent.values = run.variables().map(itemgetter(0))
     return logs
 
 

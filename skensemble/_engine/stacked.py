@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 import keras
@@ -49,7 +50,7 @@ class StackedMembers(CheckedPickling):
 
     def values(self, k: int) -> Variables:
         """Variables of copy `k`."""
-        return Variables(*([v[k] for v in part] for part in self.variables))
+        return self.variables.map(itemgetter(k))
 
     def build(self, k: int) -> BaseEstimator:
         """Copy `k` as an ordinary fitted scikeras estimator."""
@@ -75,7 +76,7 @@ class StackedMembers(CheckedPickling):
                 [self.values(k)[:2] if copy is None else copy.values() for k, copy in zip(copies, built, strict=True)]
             )
         elif copies != list(range(len(self.seeds))):
-            values = Variables(*([v[copies] for v in part] for part in values))
+            values = values.map(itemgetter(copies))
         return self._outputs(values, X, partial(rebuild_model, self.prototype, self.seeds[0]))
 
     def _outputs(self, values: Variables, X: Any, rebuild: Callable[[], keras.Model] | None = None) -> np.ndarray:

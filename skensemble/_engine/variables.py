@@ -1,6 +1,7 @@
 """The variables of a Keras model as arrays: read and written, whatever Keras runs on."""
 
 from collections.abc import Sequence
+from operator import methodcaller
 
 import keras
 
@@ -44,7 +45,7 @@ def read_state(model: keras.Model) -> Variables:
     optimizer = getattr(model, "optimizer", None)
     if optimizer is not None and not optimizer.built and type(optimizer) not in CONSTANT_START:
         optimizer.build(model.trainable_variables)
-    return Variables(*([v.numpy() for v in part] for part in variables_of(model)))
+    return variables_of(model).map(methodcaller("numpy"))
 
 
 def write_state(model: keras.Model, values: Sequence[Sequence[Array]]) -> None:

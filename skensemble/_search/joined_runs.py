@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from operator import itemgetter
 
 import numpy as np
 
@@ -41,14 +42,9 @@ class JoinedRuns:
 
     def state(self, states: Sequence[State]) -> State:
         """The states of the runs as one for the program."""
-        stacked = [
-            [self._at_places(np.concatenate(arrays)) for arrays in zip(*part, strict=True)]
-            for part in zip(
-                *([[np.asarray(v) for v in own] for own in state.variables] for state in states), strict=True
-            )
-        ]
-        active = self._at_places(np.concatenate([state.active for state in states]))
-        return self.program.restore(Variables(*stacked), active)
+        variables = Variables.joined(np.concatenate, [state.variables.map(np.asarray) for state in states])
+        active = np.concatenate([state.active for state in states])
+        return self.program.restore(variables.map(self._at_places), self._at_places(active))
 
     def plan(self, plans: Sequence[RunPlan], starts: Sequence[tuple[int, int]], data: "JoinedData") -> RunPlan:
         """The plans of the runs as one for the program.
@@ -102,13 +98,13 @@ class JoinedRuns:
 
     def split(self, state: State, logs: Logs) -> list[tuple[State, Logs]]:
         """The state and the logs of each run."""
-        variables = [[np.asarray(v) for v in part] for part in state.variables]
+        variables = state.variables.map(np.asarray)
         answers, first = [], 0
         for run in self._runs:
             own = self._places[first : first + len(run.fit.seeds)]
             first += len(own)
-            part = Variables(*([run.program.as_array(v[own]) for v in values] for values in variables))
-            own_state = State(part, state.active[own], state.epochs_run[own])
+            of_run = variables.map(itemgetter(own)).map(run.program.as_array)
+            own_state = State(of_run, state.active[own], state.epochs_run[own])
             answers.append((own_state, {name: values[:, own] for name, values in logs.items()}))
         return answers
 

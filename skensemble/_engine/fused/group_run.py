@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import keras
@@ -119,7 +120,7 @@ class GroupRun:
     def variables(self) -> Variables:
         """Variables of all members as if training ended now, as arrays."""
         variables = self.program.finalize(self.state).variables._replace(hyperparameters=())
-        return Variables(*([np.asarray(v) for v in part] for part in variables))
+        return variables.map(np.asarray)
 
     def members(
         self, histories: Sequence[Mapping[str, list]], variables: Variables | None = None
@@ -132,7 +133,7 @@ class GroupRun:
             own = [k for k, other in enumerate(prototypes) if other is prototype]
             values = arrays
             if len(own) < len(prototypes):
-                values = Variables(*([v[own] for v in part] for part in arrays))
+                values = arrays.map(itemgetter(own))
             stack = StackedMembers(prototype, [seeds[k] for k in own], values, [history_of(histories[k]) for k in own])
             trained |= {k: StackedMember(stack, i) for i, k in enumerate(own)}
         return [trained[k] for k in range(len(prototypes))]

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
 
 import numpy as np
 
@@ -43,8 +44,7 @@ def run_in_shards(
 
 
 def _state_of(state: State, own: slice) -> State:
-    variables = Variables(*([v[own] for v in part] for part in state.variables))
-    return State(variables, state.active[own], state.epochs_run[own])
+    return State(state.variables.map(itemgetter(own)), state.active[own], state.epochs_run[own])
 
 
 def _data_of(data: Data, own: slice) -> Data:
@@ -68,9 +68,8 @@ def _plan_of(plan: RunPlan, own: slice) -> RunPlan:
 
 
 def _joined(states: Sequence[State], join: Callable[[Sequence[Array]], Array]) -> State:
-    parts = zip(*(state.variables for state in states), strict=True)
     return State(
-        Variables(*([join(v) for v in zip(*part, strict=True)] for part in parts)),
+        Variables.joined(join, [state.variables for state in states]),
         np.concatenate([state.active for state in states]),
         np.concatenate([state.epochs_run for state in states]),
     )

@@ -5,6 +5,7 @@ import pickle
 import socket
 import zlib
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,6 @@ import numpy as np
 from skensemble._compat.joblib import in_memory, open_memmap
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._engine.initial_values import BuiltNetwork
-from skensemble._engine.records import Variables
 from skensemble._engine.results import MemberResult
 from skensemble._engine.stacked import StackedMember, StackedMembers
 from skensemble._members.inputs import Inputs, TrainingData
@@ -213,9 +213,7 @@ def without_networks(
         trained: list[Any] = [results[i].member for i in numbers]
         stack, places = trained[0].stack, [one.index for one in trained]
         optimizer = stack.variables.optimizer if keeps_optimizer else ()
-        variables = Variables(
-            *([np.asarray(v)[places] for v in part] for part in stack.variables._replace(optimizer=optimizer))
-        )
+        variables = stack.variables._replace(optimizer=optimizer).map(np.asarray).map(itemgetter(places))
         own = StackedMembers(None, [stack.seeds[k] for k in places], variables, [stack.histories[k] for k in places])
         light |= {i: dataclasses.replace(results[i], member=StackedMember(own, k)) for k, i in enumerate(numbers)}
     return light

@@ -19,18 +19,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from skensemble._engine import limits
 from skensemble._engine.base_program import BaseProgram
 from skensemble._engine.batches import Batches, make_batches
-from skensemble._engine.hyperparameters import free_signature
 from skensemble._engine.jax import estimates
 from skensemble._engine.jax.data import gather, is_on_host, load_data
-from skensemble._engine.jax.fusable import why_not_fusable
 from skensemble._engine.jax.step import FunctionalModel, Logs
 from skensemble._engine.jax.steps import Carry, Kind, Steps, each_member
-from skensemble._engine.program_cache import cached_program
 from skensemble._engine.prototype import LOCK
 from skensemble._engine.records import Array, Data, RunPlan, State, Variables
 from skensemble._engine.shards import run_in_shards
-from skensemble._members.architecture import signature
-from skensemble.exceptions import NotFusableError
 
 #: Kinds of steps, in the order of the batches of a run.
 KINDS: tuple[Kind, Kind] = ("train", "test")
@@ -38,23 +33,14 @@ KINDS: tuple[Kind, Kind] = ("train", "test")
 Trained = tuple[Variables, Array, np.ndarray, list[Logs]]
 
 
-def get_program(
+def make_program(
     model: keras.Model,
     n_members: int,
     rebuild: Callable[[], keras.Model] | None = None,
     takes_hyperparameters: bool = False,
 ) -> Program:
-    """The program for `n_members` models like `model`; see `_engine/backend.py`."""
-    with LOCK:
-        reason = why_not_fusable(model)
-        if reason is not None:
-            raise NotFusableError(reason)
-        of_model = free_signature(model) if takes_hyperparameters else signature(model)
-        key = of_model, n_members, *estimates.local_devices()
-        return cached_program(
-            key,
-            lambda: Program(FunctionalModel(model, rebuild, takes_hyperparameters=takes_hyperparameters), n_members),
-        )
+    """A new program. See `backend.get_program`."""
+    return Program(FunctionalModel(model, rebuild, takes_hyperparameters=takes_hyperparameters), n_members)
 
 
 class Program(BaseProgram):

@@ -5,6 +5,7 @@ and `chunks` gathers the rows of some steps at a time.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -14,6 +15,20 @@ from skensemble._engine import limits
 from skensemble._engine.records import Array, Data
 from skensemble._engine.tensorflow import estimates
 from skensemble._numeric.host_rows import HostRows, as_rows, row_bytes
+
+
+class DataRows(NamedTuple):
+    """The rows of data that members visit.
+
+    Attributes
+    ----------
+    data : tuple of tensor
+        (X, y[, sample_weight]), from `present`.
+    rows : int tensor of shape ([n_epochs,] n_members, n)
+    """
+
+    data: tuple[tf.Tensor, ...]
+    rows: tf.Tensor
 
 
 def load_data(X: Array, y: Array, sample_weight: Array | None = None) -> Data:
@@ -42,8 +57,8 @@ def as_floatx(array: Array) -> Array:
     return array
 
 
-def chunks(data: Data, order: np.ndarray, batch_size: int) -> Iterator[tuple[int, tuple, tf.Tensor]]:
-    """Yield (first row, data of some steps, their rows in it) for `order` (n_members, n_rows).
+def chunks(data: Data, order: np.ndarray, batch_size: int) -> Iterator[tuple[int, DataRows]]:
+    """Yield (first column, rows of some steps) of `order` (n_members, n_columns).
 
     Data on the host are gathered, at most `estimates.CHUNK_BYTES`; row orders for data in tensors take at most
     `limits.SEGMENT_BYTES`.
@@ -56,7 +71,7 @@ def chunks(data: Data, order: np.ndarray, batch_size: int) -> Iterator[tuple[int
     for start in range(0, order.shape[1], size):
         rows = order[:, start : start + size]
         if not on_host:
-            yield start, present(data), tf.constant(rows, "int32")
+            yield start, DataRows(present(data), tf.constant(rows, "int32"))
             continue
         parts = []
         for part in present(data):
@@ -67,7 +82,7 @@ def chunks(data: Data, order: np.ndarray, batch_size: int) -> Iterator[tuple[int
                 else np.take_along_axis(part, rows, 1).ravel()
             )
             parts.append(tf.convert_to_tensor(as_floatx(taken)))
-        yield start, tuple(parts), tf.reshape(tf.range(rows.size), rows.shape)
+        yield start, DataRows(tuple(parts), tf.reshape(tf.range(rows.size), rows.shape))
 
 
 def padded(array: np.ndarray, n_epochs: int, dtype: str) -> tf.Tensor:

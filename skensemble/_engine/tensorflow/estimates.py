@@ -9,9 +9,12 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
+from skensemble._compat.keras import all_layers
 from skensemble._engine import limits
+from skensemble._engine.choice import calls_step_for_each
 from skensemble._engine.prototype import has_convolutions
 from skensemble._engine.records import Array
+from skensemble._engine.tensorflow.mapping import Mode
 from skensemble._numeric.host_rows import HostRows
 
 #: Rows of an X that stays on the host are gathered there in chunks of steps of at most this many bytes.
@@ -33,6 +36,13 @@ Compiled = Literal["all", "update"] | None
 def is_on_gpu() -> bool:
     """Whether TensorFlow computes on a GPU. What was measured here, on CPUs, does not hold there."""
     return bool(tf.config.get_visible_devices("GPU"))
+
+
+def first_mode(model: keras.Model, n_members: int) -> Mode:
+    """How members are computed, unless it turns out that they cannot be mapped."""
+    loops = any(isinstance(layer, keras.layers.RNN) for layer in all_layers(model))
+    each = calls_step_for_each(n_members, convolves=has_convolutions(model), loops=loops)
+    return "side by side" if each and not is_on_gpu() else "mapped"
 
 
 def count_shards(n_members: int, n_values: int) -> int:

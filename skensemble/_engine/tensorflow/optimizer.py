@@ -151,6 +151,14 @@ class MemberOptimizer:
         if self.optimizer.use_ema:
             self.average_index = [where.get(id(v)) for v in self.optimizer._model_variables_moving_average]
 
+    def pack(self, own: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
+        """The variables of all members as the loops carry them: as Keras orders them."""
+        return own
+
+    def unpack(self, packed: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
+        """The inverse of `pack`."""
+        return packed
+
     def apply(
         self,
         trainable: Sequence[tf.Tensor],
@@ -260,6 +268,11 @@ class FlatOptimizer:
         """(n_members, n_values) -> list of (n_members, *shape), one per variable."""
         parts = tf.split(flat, self.sizes, axis=1) if len(self.sizes) > 1 else [flat]
         return [tf.reshape(p, (flat.shape[0], *shape)) for p, shape in zip(parts, self.shapes, strict=True)]
+
+    @property
+    def packed_specs(self) -> list[tf.TensorSpec]:
+        """Specs of what `pack` returns."""
+        return [tf.TensorSpec(v.shape, v.dtype) for v in (*self.scalars, *self.slots)]
 
     def pack(self, own: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """The optimizer's variables as Keras orders them -> [scalars (n_members, 1)], [slots (n_members, n_values)]."""

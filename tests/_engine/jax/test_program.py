@@ -35,7 +35,8 @@ from program_cases import (
 
 from skensemble import KerasAveragingClassifier, KerasClassifier
 from skensemble._engine import limits, program_cache
-from skensemble._engine.jax import get_program, load_data, program, why_not_fusable
+from skensemble._engine.backend import get_program
+from skensemble._engine.jax import load_data, program, why_not_fusable
 from skensemble._engine.records import Data, RunPlan, ValidationData, Variables
 from skensemble._engine.variables import read_state
 from skensemble._members.architecture import signature

@@ -15,6 +15,7 @@ import keras
 
 from skensemble._compat.joblib import worker_cores
 from skensemble._engine import limits
+from skensemble._engine.data import is_small
 from skensemble._engine.hyperparameters import free_signature
 from skensemble._engine.program_cache import cached_program
 from skensemble._engine.prototype import LOCK
@@ -131,7 +132,8 @@ def may_differ_in_rows(model: keras.Model, n_rows: Sequence[int], batch_size: in
     X : ndarray or HostRows
         The rows of all.
     """
-    return _backend().may_differ_in_rows(model, n_rows, batch_size, X)
+    waits_little = sum(n_rows) >= limits.MIN_SHARE_OF_ROWS * len(n_rows) * max(n_rows)
+    return waits_little and is_small(X) and _backend().may_differ_in_rows(model, n_rows, batch_size)
 
 
 def training_forward(model: keras.Model) -> Callable[[Array], Any]:

@@ -18,6 +18,7 @@ from skensemble._engine.jax.data import gather
 from skensemble._engine.jax.step import FunctionalModel, Logs
 from skensemble._engine.prototype import LOCK
 from skensemble._engine.records import Array, Data, Variables
+from skensemble._engine.variables import reset_metrics
 
 Kind = Literal["train", "test"]
 
@@ -112,7 +113,7 @@ class Steps:
 
     def begin(self, kind: Kind, variables: Variables, active: Array) -> Carry:
         """At the start of an epoch, or of its evaluation."""
-        zeros = [jnp.asarray(v) for v in self.member.zero_metrics()]
+        zeros = map(jnp.asarray, reset_metrics(self.member.model))
         metrics = [jnp.broadcast_to(v, (self.n_members, *v.shape)) for v in zeros]
         return Carry(variables, metrics, self._own_logs[kind], active)
 

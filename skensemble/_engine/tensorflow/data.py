@@ -12,9 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from skensemble._engine import limits
+from skensemble._engine.data import as_floatx, is_on_host, load
 from skensemble._engine.records import Array, Data
 from skensemble._engine.tensorflow import estimates
-from skensemble._numeric.host_rows import HostRows, as_rows, row_bytes
+from skensemble._numeric.host_rows import row_bytes
 
 
 class DataRows(NamedTuple):
@@ -33,28 +34,7 @@ class DataRows(NamedTuple):
 
 def load_data(X: Array, y: Array, sample_weight: Array | None = None) -> Data:
     """Data for `Program.run`, as tensors where X is small enough; see `_engine/backend.py`."""
-    if isinstance(X, tf.Tensor):
-        return Data(X, y, sample_weight)
-    X = as_rows(X)
-    parts = [None if part is None else as_floatx(part) for part in (X, y, sample_weight)]
-    if X.nbytes <= limits.RESIDENT_BYTES and not isinstance(X, HostRows):
-        parts = [None if part is None else tf.convert_to_tensor(part) for part in parts]
-    return Data(*parts)
-
-
-def is_on_host(data: Data) -> bool:
-    """Whether X was too large to be a tensor."""
-    return not tf.is_tensor(data.X)
-
-
-def as_floatx(array: Array) -> Array:
-    """Floats become Keras' floatx, as in `Model.fit`; a memory map is converted when its rows are gathered."""
-    array = as_rows(array)
-    if isinstance(array, HostRows):
-        return array
-    if array.dtype.kind == "f" and array.nbytes <= limits.RESIDENT_BYTES:
-        array = array.astype(keras.config.floatx(), copy=False)
-    return array
+    return load(X, y, sample_weight, lambda part, _: tf.convert_to_tensor(part))
 
 
 def chunks(data: Data, order: np.ndarray, batch_size: int) -> Iterator[tuple[int, DataRows]]:

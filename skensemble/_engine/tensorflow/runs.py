@@ -8,9 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from skensemble._engine import limits
+from skensemble._engine.data import is_on_host
 from skensemble._engine.records import Data, State, ValidationData, Variables
 from skensemble._engine.tensorflow import estimates
-from skensemble._engine.tensorflow.data import DataRows, chunks, is_on_host, padded, present
+from skensemble._engine.tensorflow.data import DataRows, chunks, padded, present
 from skensemble._engine.tensorflow.loops import (
     Carry,
     ChunkInputs,
@@ -66,7 +68,7 @@ def run(steps: Steps, state: State, prepared: PreparedRun) -> tuple[State, Histo
 def _run_epochs(steps: Steps, state: State, prepared: PreparedRun) -> tuple[State, History]:
     """All epochs of a segment in one call."""
     settings, data, orders, rates, validation = prepared
-    segment = estimates.epochs_at_once(orders[0].size)
+    segment = limits.epochs_at_once(estimates.ROW_ORDER_BYTES * orders[0].size)
     batch_size_v: int | None = None
     rows_v: tuple[DataRows, ...] = ()
     if validation is not None:

@@ -36,10 +36,6 @@ class BaseProgram(abc.ABC):
         """Whether a step computes all members at once, so that more of them take little longer."""
 
     @abc.abstractmethod
-    def as_array(self, values: np.ndarray) -> Array:
-        """Values as an array of the backend."""
-
-    @abc.abstractmethod
     def outputs(self, variables: Variables, rows: np.ndarray) -> np.ndarray:
         """Outputs of all members for some rows, which fit into memory."""
 
@@ -87,12 +83,12 @@ class BaseProgram(abc.ABC):
 
     def restore(self, variables: Variables, active: np.ndarray) -> State:
         """The state with these stacked variables, arrays, and members that are trained."""
-        parts = ([self.as_array(v) for v in part] for part in variables)
+        parts = ([keras.ops.convert_to_tensor(v) for v in part] for part in variables)
         return State(Variables(*parts), active, np.zeros(len(active), int))
 
     def with_hyperparameters(self, state: State, values: np.ndarray) -> State:
         """The state of a program that takes hyperparameters, (n_members, n_hyperparameters, 2), with these."""
-        inputs = [self.as_array(values)] if self.member.hyperparameters else []
+        inputs = [keras.ops.convert_to_tensor(values)] if self.member.hyperparameters else []
         return dataclasses.replace(state, variables=state.variables._replace(hyperparameters=inputs))
 
     def unstack(self, state: State, k: int) -> Variables:
@@ -106,7 +102,7 @@ class BaseProgram(abc.ABC):
             return state
         optimizer = list(state.variables.optimizer)
         dtype = keras.backend.standardize_dtype(optimizer[index].dtype)
-        optimizer[index] = self.as_array(np.array([float(rate) for rate in rates], dtype))
+        optimizer[index] = keras.ops.convert_to_tensor(np.array([float(rate) for rate in rates], dtype))
         return dataclasses.replace(state, variables=state.variables._replace(optimizer=optimizer))
 
     def learning_rates(self, plan: RunPlan) -> np.ndarray | None:

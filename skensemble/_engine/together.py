@@ -474,7 +474,7 @@ def _split(runs: Sequence[Run], state: State, logs: Logs, places: np.ndarray) ->
     for run in runs:
         own = places[first : first + len(run.fit.seeds)]
         first += len(own)
-        part = Variables(*([run.program.as_array(v[own]) for v in values] for values in variables))
+        part = Variables(*([keras.ops.convert_to_tensor(v[own]) for v in values] for values in variables))
         own_state = State(part, state.active[own], state.epochs_run[own])
         answers.append((own_state, {name: values[:, own] for name, values in logs.items()}))
     return answers

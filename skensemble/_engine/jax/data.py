@@ -16,12 +16,12 @@ def load_data(X: Array, y: Array, sample_weight: Array | None = None) -> Data:
 
     A program is compiled for a number of rows: padding rows, which are never read, make this one of few numbers.
     """
-    sharding = NamedSharding(Mesh(np.array(estimates.local_devices()), ("members",)), PartitionSpec())
 
     def place(part: np.ndarray, rows_axis: int) -> jax.Array:
         padding = [(0, 0)] * part.ndim
         padding[rows_axis] = (0, bucket(part.shape[rows_axis]) - part.shape[rows_axis])
-        return jax.device_put(np.pad(part, padding), sharding)
+        devices = Mesh(np.array(estimates.local_devices()), ("members",))
+        return jax.device_put(np.pad(part, padding), NamedSharding(devices, PartitionSpec()))
 
     return load(X, y, sample_weight, place)
 

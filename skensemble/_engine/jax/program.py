@@ -80,10 +80,6 @@ class Program(BaseProgram):
         """Whether a step computes all members at once."""
         return self.in_loops
 
-    def as_array(self, values: np.ndarray) -> jax.Array:
-        """Values on the device."""
-        return jnp.asarray(values)
-
     def finalize(self, state: State) -> State:
         """With ``use_ema`` the averages take the place of the variables."""
         if not getattr(self.member.model.optimizer, "use_ema", False):

@@ -98,10 +98,6 @@ class Program(BaseProgram):
         """How many TensorFlow functions were traced so far."""
         return self.steps.functions.n_traces + self.forward.functions.n_traces
 
-    def as_array(self, values: np.ndarray) -> tf.Tensor:
-        """Values as a tensor."""
-        return tf.convert_to_tensor(values)
-
     def outputs(self, variables: Variables, rows: np.ndarray) -> np.ndarray:
         """Outputs of all members for some rows."""
         function = self.forward.function(tf.as_dtype(rows.dtype), rows.shape[1:])

@@ -73,7 +73,7 @@ def _walk(
     active: Array,
     batches: Batches,
 ) -> Carry:
-    """The steps of an epoch."""
+    """The carry after the steps of an epoch, or of its evaluation."""
     carry = steps.begin(kind, variables, active)
     # Copies, since each step donates the buffers of the last one; placed as a step places them, so that it is compiled
     # once.

@@ -1,4 +1,4 @@
-"""Data of the fused program: onto tensors, in chunks.
+"""Data of the fused program as tensors, whole or in chunks.
 
 Data stay in memory once, as tensors, where X is small enough; a larger X (a memory map, `HostRows`) stays where it is,
 and `chunks` gathers the rows of some steps at a time.
@@ -95,7 +95,7 @@ def _tf_dtype(part: Array) -> tf.DType:
 
 
 def first_rows(data: Data) -> Data:
-    """One row, as tensors; of weight 1."""
+    """The first row, as tensors, with weight 1."""
     first = tf.convert_to_tensor(data.X[:1]), tf.convert_to_tensor(data.y[:1])
     return Data(*first, None if data.sample_weight is None else tf.ones(1, keras.config.floatx()))
 

@@ -171,7 +171,7 @@ def _chunk(
 
 
 def _steps(steps: Steps, settings: RunSettings, training: DataRows, rates: Sequence[tf.Tensor], carry: Carry) -> Carry:
-    """After all steps over rows of shape (n_members, n_columns), columns as in `steps_of`."""
+    """The carry after all steps over rows of shape (n_members, n_columns), columns as in `steps_of`."""
     sizes, has_step = steps_of(settings.n_rows, settings.batch_size)
     step = steps.train(specs_of(training.data), settings.xla)
 

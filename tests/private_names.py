@@ -46,7 +46,6 @@ PRIVATE_ATTRIBUTES = {
         "_iterations",
         "_learning_rate",
         "_model_variables_moving_average",
-        "_overwrite_model_variables_with_average_value",
         "_update_model_variables_moving_average",
         "_var_key",
     ),

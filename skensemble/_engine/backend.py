@@ -1,9 +1,9 @@
 """The contract between the engine and what Keras runs on: which models can be fused, and the programs that train them.
 
-A backend is a package that has `why_not_fusable`, `get_program`, `load_data`, `may_differ_in_rows`, `stack`,
-`training_forward` and `limit_cores`, as documented here, and whose programs have ``stack``, ``restore``, ``unstack``,
-``finalize``, ``set_learning_rates``, ``run`` and ``predict`` (see `_engine/tensorflow/program.py`). It is imported when
-first used, and only by this module: without a fused program for a backend, Keras' own fit trains and predicts.
+A backend is a package that has `why_not_fusable`, `load_data`, `may_differ_in_rows`, `stack`, `training_forward` and
+`limit_cores`, as documented here, ``make_program``, by which `get_program` makes a `BaseProgram`, and
+``local_devices``, for which a program is made. It is imported when first used, and only by this module: without a fused
+program for a backend, Keras' own fit trains and predicts.
 """
 
 import functools
@@ -15,7 +15,12 @@ import keras
 
 from skensemble._compat.joblib import worker_cores
 from skensemble._engine.program import limits
+from skensemble._engine.program.cache import cached_program
+from skensemble._engine.program.data import is_small
+from skensemble._engine.program.hyperparameters import free_signature
+from skensemble._engine.program.prototype import LOCK
 from skensemble._engine.records import Array, Data
+from skensemble._members.architecture import signature
 from skensemble.exceptions import NotFusableError
 
 
@@ -81,7 +86,13 @@ def get_program(
     NotFusableError
         With the reason in words.
     """
-    return _backend().get_program(model, n_members, rebuild, takes_hyperparameters)
+    with LOCK:
+        reason = why_not_fusable(model)
+        if reason is not None:
+            raise NotFusableError(reason)
+        backend = _backend()
+        key = (free_signature if takes_hyperparameters else signature)(model), n_members, *backend.local_devices()
+        return cached_program(key, lambda: backend.make_program(model, n_members, rebuild, takes_hyperparameters))
 
 
 def load_data(X: Array, y: Array, sample_weight: Array | None = None) -> Data:
@@ -121,7 +132,8 @@ def may_differ_in_rows(model: keras.Model, n_rows: Sequence[int], batch_size: in
     X : ndarray or HostRows
         The rows of all.
     """
-    return _backend().may_differ_in_rows(model, n_rows, batch_size, X)
+    waits_little = sum(n_rows) >= limits.MIN_SHARE_OF_ROWS * len(n_rows) * max(n_rows)
+    return waits_little and is_small(X) and _backend().may_differ_in_rows(model, n_rows, batch_size)
 
 
 def training_forward(model: keras.Model) -> Callable[[Array], Any]:

@@ -73,3 +73,11 @@ def adapted_layers(model: keras.Model) -> list[keras.layers.Layer]:
     """Layers that compute with constants made from their variables, again at each `finalize_state`."""
     layers = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.Normalization)]
     return [layer for layer in layers if layer.input_mean is None]
+
+
+def reset_metrics(model: keras.Model) -> list[Array]:
+    """Values of the metrics' variables at the start of an epoch; the variables are not written."""
+    with keras.StatelessScope() as scope:
+        model.reset_metrics()
+    values = [(scope.get_current_value(v), v) for v in model.metrics_variables]
+    return [v.value if new is None else new for new, v in values]

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 from operator import itemgetter
 
+import keras
 import numpy as np
 
 from skensemble._engine.backend import get_program, load_data
@@ -103,7 +104,7 @@ class JoinedRuns:
         for run in self._runs:
             own = self._places[first : first + len(run.fit.seeds)]
             first += len(own)
-            of_run = variables.map(itemgetter(own)).map(run.program.as_array)
+            of_run = variables.map(itemgetter(own)).map(keras.ops.convert_to_tensor)
             own_state = State(of_run, state.active[own], state.epochs_run[own])
             answers.append((own_state, {name: values[:, own] for name, values in logs.items()}))
         return answers

@@ -25,12 +25,12 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import FunctionTransformer
 
 from skensemble import KerasAveragingClassifier, KerasClassifier, KerasRegressor
-from skensemble._engine import base_program
 from skensemble._engine import plan as _plan
 from skensemble._engine.backend import get_program
 from skensemble._engine.fused import fit as _fused
 from skensemble._engine.fused import group_fit as _group_fit
 from skensemble._engine.fused import group_run as _group_run
+from skensemble._engine.program import base as base_program
 from skensemble._engine.program import limits
 from skensemble._engine.training import fit_members
 from skensemble._engine.variables import read_state

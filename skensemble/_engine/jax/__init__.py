@@ -10,15 +10,16 @@ import keras
 import numpy as np
 
 from skensemble._engine.jax.data import load_data
-from skensemble._engine.jax.estimates import may_differ_in_rows
+from skensemble._engine.jax.estimates import local_devices, may_differ_in_rows
 from skensemble._engine.jax.fusable import why_not_fusable
-from skensemble._engine.jax.program import get_program
+from skensemble._engine.jax.program import make_program
 from skensemble._engine.records import Array
 
 __all__ = [
-    "get_program",
     "limit_cores",
     "load_data",
+    "local_devices",
+    "make_program",
     "may_differ_in_rows",
     "stack",
     "training_forward",

@@ -9,8 +9,6 @@ import keras
 
 from skensemble._engine.program import limits
 from skensemble._engine.program.prototype import has_convolutions
-from skensemble._engine.records import Array
-from skensemble._numeric.host_rows import HostRows
 
 
 def local_devices() -> list[jax.Device]:
@@ -36,11 +34,6 @@ def is_slow_in_loops(model: keras.Model) -> bool:
     return local_devices()[0].platform == "cpu" and has_convolutions(model)
 
 
-def may_differ_in_rows(model: keras.Model, n_rows: Sequence[int], batch_size: int, X: Array) -> bool:
-    """Whether members with different numbers of rows train together; see `_engine/backend.py`."""
-    return (
-        sum(n_rows) >= limits.MIN_SHARE_OF_ROWS * len(n_rows) * max(n_rows)
-        and X.nbytes <= limits.RESIDENT_BYTES
-        and not isinstance(X, HostRows)
-        and not is_slow_in_loops(model)
-    )
+def may_differ_in_rows(model: keras.Model, n_rows: Sequence[int], batch_size: int) -> bool:
+    """Whether members with different numbers of rows may train together; see `_engine/backend.py`."""
+    return not is_slow_in_loops(model)

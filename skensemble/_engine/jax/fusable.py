@@ -24,13 +24,7 @@ _MAPPED = ("train_step", "test_step", "compute_loss", "compute_metrics", "get_me
 
 @remembered
 def why_not_fusable(model: keras.Model) -> str | None:
-    """The reason, in words, why a model cannot be trained by the fused program; None where it can.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Built and compiled.
-    """
+    """The reason, in words, why a model cannot be trained by the fused program, or None; see `_engine/backend.py`."""
     checks = (why_not_setup, _why_not_jax, why_not_inputs, why_not_layers, _why_not_optimizer)
     return next((reason for reason in (check(model) for check in checks) if reason), None)
 

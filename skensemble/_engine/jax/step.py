@@ -119,13 +119,6 @@ class FunctionalModel:
         if described(self.model) != before:
             raise NotFusableError(f"its {kind} step changes attributes of the model, which are Python's")
 
-    def zero_metrics(self) -> list[Array]:
-        """The metrics' variables at the start of an epoch."""
-        with keras.StatelessScope() as scope:
-            self.model.reset_metrics()
-        values = [(scope.get_current_value(v), v) for v in self.model.metrics_variables]
-        return [v.value if new is None else new for new, v in values]
-
     def train(self, variables: Variables, metrics: list[Array], batch: tuple[Array, ...]) -> Stepped:
         """Keras' `train_step`: (logs, variables, metrics)."""
         self._finalize_adapted(variables)

@@ -18,6 +18,7 @@ from skensemble._engine.jax.step import FunctionalModel, Logs
 from skensemble._engine.program.batches import Batches
 from skensemble._engine.program.prototype import LOCK
 from skensemble._engine.records import Array, Data, Variables
+from skensemble._engine.variables import reset_metrics
 
 Kind = Literal["train", "test"]
 
@@ -111,20 +112,20 @@ class Steps:
         self._checked.add(key)
 
     def begin(self, kind: Kind, variables: Variables, active: Array) -> Carry:
-        """At the start of an epoch, or of its evaluation."""
-        zeros = [jnp.asarray(v) for v in self.member.zero_metrics()]
+        """The carry at the start of an epoch, or of its evaluation."""
+        zeros = map(jnp.asarray, reset_metrics(self.member.model))
         metrics = [jnp.broadcast_to(v, (self.n_members, *v.shape)) for v in zeros]
         return Carry(variables, metrics, self._own_logs[kind], active)
 
     def logs(self, kind: Kind, carry: Carry) -> Logs:
-        """Logs at the end of an epoch."""
+        """The logs at the end of an epoch, or of its evaluation."""
         prefix = "val_" if kind == "test" else ""
         return {prefix + name: value for name, value in (carry.logs or self._results(carry.metrics)).items()}
 
     def _advance(
         self, kind: Kind, stop_on_nan: bool, carry: Carry, batch: Any, has_step: Array | None, rate: Array | None
     ) -> Carry:
-        """After a batch."""
+        """The carry after a batch."""
         variables, i = carry.variables, self.member.optimizer.rate_index
         if rate is not None and i is not None:
             optimizer = list(variables.optimizer)
@@ -153,7 +154,7 @@ class Steps:
         return carry
 
     def _step(self, kind: Kind, stop_on_nan: bool, carry: Carry, data: Any, rows: Any, *more: Any) -> Carry:
-        """`data` are the batch where there are no `rows`."""
+        """One step; `data` are the batch itself where no `rows` are given."""
         self.n_traces += 1
         return self._advance(kind, stop_on_nan, carry, data if rows is None else gather(data, rows), *more)
 

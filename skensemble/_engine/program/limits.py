@@ -11,3 +11,8 @@ SEGMENT_EPOCHS, SEGMENT_BYTES = 64, 4 * 2**20
 MIN_SHARED_VALUES = 2 * 10**5
 #: Members with fewer rows wait for those with the most; at least this share of the steps must not be waiting.
 MIN_SHARE_OF_ROWS = 0.5
+
+
+def epochs_at_once(order_bytes: int) -> int:
+    """Number of epochs whose row orders, of so many bytes each, are passed at once."""
+    return max(1, min(SEGMENT_EPOCHS, SEGMENT_BYTES // order_bytes))

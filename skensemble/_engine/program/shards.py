@@ -7,7 +7,7 @@ from operator import itemgetter
 
 import numpy as np
 
-from skensemble._engine.base_program import BaseProgram
+from skensemble._engine.program.base import BaseProgram
 from skensemble._engine.records import Array, Data, RunPlan, State, Variables
 
 

@@ -9,20 +9,26 @@ import numpy as np
 import tensorflow as tf
 
 from skensemble._engine.records import Array
-from skensemble._engine.tensorflow.cache import get_program
 from skensemble._engine.tensorflow.data import load_data
 from skensemble._engine.tensorflow.estimates import may_differ_in_rows
 from skensemble._engine.tensorflow.fusable import why_not_fusable
+from skensemble._engine.tensorflow.program import make_program
 
 __all__ = [
-    "get_program",
     "limit_cores",
     "load_data",
+    "local_devices",
+    "make_program",
     "may_differ_in_rows",
     "stack",
     "training_forward",
     "why_not_fusable",
 ]
+
+
+def local_devices() -> list[tf.config.PhysicalDevice]:
+    """Devices that TensorFlow computes on."""
+    return tf.config.get_visible_devices()
 
 
 def stack(values: Sequence[Array]) -> tf.Tensor:

@@ -1,49 +1,44 @@
-"""Data of the fused program: onto tensors, in chunks.
+"""Data of the fused program as tensors, whole or in chunks.
 
 Data stay in memory once, as tensors, where X is small enough; a larger X (a memory map, `HostRows`) stays where it is,
 and `chunks` gathers the rows of some steps at a time.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from skensemble._engine.program import limits
+from skensemble._engine.program.data import as_floatx, is_on_host, load
 from skensemble._engine.records import Array, Data
 from skensemble._engine.tensorflow import estimates
-from skensemble._numeric.host_rows import HostRows, as_rows, row_bytes
+from skensemble._numeric.host_rows import row_bytes
+
+
+class DataRows(NamedTuple):
+    """The rows of data that members visit.
+
+    Attributes
+    ----------
+    data : tuple of tensor
+        (X, y[, sample_weight]), from `present`.
+    rows : int tensor of shape ([n_epochs,] n_members, n)
+    """
+
+    data: tuple[tf.Tensor, ...]
+    rows: tf.Tensor
 
 
 def load_data(X: Array, y: Array, sample_weight: Array | None = None) -> Data:
     """Data for `Program.run`, as tensors where X is small enough; see `_engine/backend.py`."""
-    if isinstance(X, tf.Tensor):
-        return Data(X, y, sample_weight)
-    X = as_rows(X)
-    parts = [None if part is None else as_floatx(part) for part in (X, y, sample_weight)]
-    if X.nbytes <= limits.RESIDENT_BYTES and not isinstance(X, HostRows):
-        parts = [None if part is None else tf.convert_to_tensor(part) for part in parts]
-    return Data(*parts)
+    return load(X, y, sample_weight, lambda part, _: tf.convert_to_tensor(part))
 
 
-def is_on_host(data: Data) -> bool:
-    """Whether X was too large to be a tensor."""
-    return not tf.is_tensor(data.X)
-
-
-def as_floatx(array: Array) -> Array:
-    """Floats become Keras' floatx, as in `Model.fit`; a memory map is converted when its rows are gathered."""
-    array = as_rows(array)
-    if isinstance(array, HostRows):
-        return array
-    if array.dtype.kind == "f" and array.nbytes <= limits.RESIDENT_BYTES:
-        array = array.astype(keras.config.floatx(), copy=False)
-    return array
-
-
-def chunks(data: Data, order: np.ndarray, batch_size: int) -> Iterator[tuple[int, tuple, tf.Tensor]]:
-    """Yield (first row, data of some steps, their rows in it) for `order` (n_members, n_rows).
+def chunks(data: Data, order: np.ndarray, batch_size: int) -> Iterator[tuple[int, DataRows]]:
+    """Yield (first column, rows of some steps) of `order` (n_members, n_columns).
 
     Data on the host are gathered, at most `estimates.CHUNK_BYTES`; row orders for data in tensors take at most
     `limits.SEGMENT_BYTES`.
@@ -56,7 +51,7 @@ def chunks(data: Data, order: np.ndarray, batch_size: int) -> Iterator[tuple[int
     for start in range(0, order.shape[1], size):
         rows = order[:, start : start + size]
         if not on_host:
-            yield start, present(data), tf.constant(rows, "int32")
+            yield start, DataRows(present(data), tf.constant(rows, "int32"))
             continue
         parts = []
         for part in present(data):
@@ -67,7 +62,7 @@ def chunks(data: Data, order: np.ndarray, batch_size: int) -> Iterator[tuple[int
                 else np.take_along_axis(part, rows, 1).ravel()
             )
             parts.append(tf.convert_to_tensor(as_floatx(taken)))
-        yield start, tuple(parts), tf.reshape(tf.range(rows.size), rows.shape)
+        yield start, DataRows(tuple(parts), tf.reshape(tf.range(rows.size), rows.shape))
 
 
 def padded(array: np.ndarray, n_epochs: int, dtype: str) -> tf.Tensor:
@@ -100,7 +95,7 @@ def _tf_dtype(part: Array) -> tf.DType:
 
 
 def first_rows(data: Data) -> Data:
-    """One row, as tensors; of weight 1."""
+    """The first row, as tensors, with weight 1."""
     first = tf.convert_to_tensor(data.X[:1]), tf.convert_to_tensor(data.y[:1])
     return Data(*first, None if data.sample_weight is None else tf.ones(1, keras.config.floatx()))
 

@@ -9,10 +9,11 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
+from skensemble._compat.keras import all_layers
+from skensemble._engine.engine_choice import calls_step_for_each
 from skensemble._engine.program import limits
 from skensemble._engine.program.prototype import has_convolutions
-from skensemble._engine.records import Array
-from skensemble._numeric.host_rows import HostRows
+from skensemble._engine.tensorflow.mapping import Mode
 
 #: Rows of an X that stays on the host are gathered there in chunks of steps of at most this many bytes.
 CHUNK_BYTES = 32 * 2**20
@@ -33,6 +34,13 @@ Compiled = Literal["all", "update"] | None
 def is_on_gpu() -> bool:
     """Whether TensorFlow computes on a GPU. What was measured here, on CPUs, does not hold there."""
     return bool(tf.config.get_visible_devices("GPU"))
+
+
+def first_mode(model: keras.Model, n_members: int) -> Mode:
+    """How members are computed, unless it turns out that they cannot be mapped."""
+    loops = any(isinstance(layer, keras.layers.RNN) for layer in all_layers(model))
+    each = calls_step_for_each(n_members, convolves=has_convolutions(model), loops=loops)
+    return "side by side" if each and not is_on_gpu() else "mapped"
 
 
 def count_shards(n_members: int, n_values: int) -> int:
@@ -73,27 +81,16 @@ def what_to_compile(n_steps: int, n_sizes: int, n_values: int, batch_size: int, 
     return "update" if flat and n_values >= XLA_MIN_UPDATE else None
 
 
-def may_differ_in_rows(model: keras.Model, n_rows: Sequence[int], batch_size: int, X: Array) -> bool:
-    """Whether members with different numbers of rows train together; see `_engine/backend.py`.
+def may_differ_in_rows(model: keras.Model, n_rows: Sequence[int], batch_size: int) -> bool:
+    """Whether members with different numbers of rows may train together; see `_engine/backend.py`.
 
-    They do if tracing and compiling take most of the time, as for small networks on data in memory.
+    They may if tracing and compiling take most of the time, as for small networks.
     """
     n_values = len(n_rows) * sum(math.prod(v.shape) for v in model.trainable_variables)
-    return (
-        n_values * batch_size <= XLA_MAX_WORK
-        and sum(n_rows) >= limits.MIN_SHARE_OF_ROWS * len(n_rows) * max(n_rows)
-        and X.nbytes <= limits.RESIDENT_BYTES
-        and not isinstance(X, HostRows)
-        and not are_long(len(n_rows), max(n_rows))
-        and not has_convolutions(model)
-    )
+    long = are_long(len(n_rows), max(n_rows))
+    return n_values * batch_size <= XLA_MAX_WORK and not long and not has_convolutions(model)
 
 
 def are_long(n_members: int, n_rows: int) -> bool:
     """Whether the row orders of an epoch are too long for one call: the program holds them several times over."""
     return ROW_ORDER_BYTES * n_members * n_rows > limits.SEGMENT_BYTES
-
-
-def epochs_at_once(n_order_values: int) -> int:
-    """Number of epochs whose row orders, of `n_order_values` each, are passed at once."""
-    return max(1, min(limits.SEGMENT_EPOCHS, limits.SEGMENT_BYTES // (ROW_ORDER_BYTES * n_order_values)))

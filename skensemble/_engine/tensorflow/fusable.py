@@ -30,20 +30,9 @@ _REPLACED = ("apply", "apply_gradients", "_backend_apply_gradients", "assign", "
 
 @remembered
 def why_not_fusable(model: keras.Model) -> str | None:
-    """The reason, in words, why a model cannot be trained by the fused program; None where it can.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Built and compiled.
-    """
-    checks = (_why_not_backend, why_not_setup, _why_not_strategy, why_not_inputs, why_not_layers, _why_not_optimizer)
+    """The reason, in words, why a model cannot be trained by the fused program, or None; see `_engine/backend.py`."""
+    checks = (why_not_setup, _why_not_strategy, why_not_inputs, why_not_layers, _why_not_optimizer)
     return next((reason for reason in (check(model) for check in checks) if reason), None)
-
-
-def _why_not_backend(model: keras.Model) -> str | None:
-    backend = keras.backend.backend()
-    return None if backend == "tensorflow" else f"Keras runs on {backend}, not on TensorFlow"
 
 
 def _why_not_strategy(model: keras.Model) -> str | None:

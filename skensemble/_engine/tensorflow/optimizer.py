@@ -25,6 +25,7 @@ import tensorflow as tf
 from keras.src.backend.tensorflow.optimizer import TFOptimizer
 from keras.src.optimizers.base_optimizer import BaseOptimizer
 
+from skensemble._compat.keras import excluded_from_weight_decay
 from skensemble._engine.program.hyperparameters import Hyperparameter, bound
 from skensemble._engine.tensorflow.mapping import map_members
 from skensemble._engine.variables import CONSTANT_START, optimizer_variables
@@ -44,7 +45,6 @@ class _Pure(TFOptimizer):
     assign, assign_add, assign_sub = BaseOptimizer.assign, BaseOptimizer.assign_add, BaseOptimizer.assign_sub
     _backend_update_step = BaseOptimizer._backend_update_step
     _apply_weight_decay = BaseOptimizer._apply_weight_decay
-    _overwrite_model_variables_with_average_value = BaseOptimizer._overwrite_model_variables_with_average_value
     _var_key = BaseOptimizer._var_key
     add_variable_from_reference = BaseOptimizer.add_variable_from_reference
 
@@ -138,9 +138,9 @@ class MemberOptimizer:
         self.kind = type(optimizer)
         self.config = optimizer.get_config()
         self.optimizer = _subclass(_Recorded, self.kind, self.config)
-        for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
-            if hasattr(optimizer, name):
-                object.__setattr__(self.optimizer, name, getattr(optimizer, name))
+        pattern = excluded_from_weight_decay(optimizer)
+        if pattern:
+            self.optimizer.exclude_from_weight_decay(var_names=[pattern])
         self.optimizer.build(variables)
         self.trainable = variables
         self.variables = optimizer_variables(self.optimizer)
@@ -150,6 +150,14 @@ class MemberOptimizer:
         self.average_index: list[int | None] | None = None
         if self.optimizer.use_ema:
             self.average_index = [where.get(id(v)) for v in self.optimizer._model_variables_moving_average]
+
+    def pack(self, own: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
+        """The variables of all members as the loops carry them: as Keras orders them."""
+        return own
+
+    def unpack(self, packed: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
+        """The inverse of `pack`."""
+        return packed
 
     def apply(
         self,
@@ -195,7 +203,7 @@ def is_elementwise(member: MemberOptimizer) -> bool:
         and not optimizer.clipnorm
         and not optimizer.global_clipnorm
         and not optimizer.gradient_accumulation_steps
-        and not getattr(optimizer, "_exclude_from_weight_decay_pattern", None)
+        and not excluded_from_weight_decay(optimizer)
         and all(v.constraint is None and not v.overwrite_with_gradient for v in variables)
         and len({v.dtype for v in variables}) == 1
     )
@@ -260,6 +268,11 @@ class FlatOptimizer:
         """(n_members, n_values) -> list of (n_members, *shape), one per variable."""
         parts = tf.split(flat, self.sizes, axis=1) if len(self.sizes) > 1 else [flat]
         return [tf.reshape(p, (flat.shape[0], *shape)) for p, shape in zip(parts, self.shapes, strict=True)]
+
+    @property
+    def packed_specs(self) -> list[tf.TensorSpec]:
+        """Specs of what `pack` returns."""
+        return [tf.TensorSpec(v.shape, v.dtype) for v in (*self.scalars, *self.slots)]
 
     def pack(self, own: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """The optimizer's variables as Keras orders them -> [scalars (n_members, 1)], [slots (n_members, n_values)]."""

@@ -8,18 +8,27 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from skensemble._engine.program import limits
+from skensemble._engine.program.data import is_on_host
 from skensemble._engine.records import Data, State, ValidationData, Variables
 from skensemble._engine.tensorflow import estimates
-from skensemble._engine.tensorflow.data import chunks, is_on_host, padded, present
-from skensemble._engine.tensorflow.estimates import Compiled
-from skensemble._engine.tensorflow.graph import ChunkInputs, EvaluationInputs, Graph, RunSettings, SegmentInputs
-
-#: Variables of the metrics after each epoch, (n_epochs, n_members, ...) each; those of the validation come last.
-History = list[np.ndarray]
+from skensemble._engine.tensorflow.data import DataRows, chunks, padded, present
+from skensemble._engine.tensorflow.loops import (
+    Carry,
+    ChunkInputs,
+    EpochInputs,
+    EvaluationInputs,
+    RunSettings,
+    evaluate_chunk,
+    train_chunk,
+    train_epochs,
+)
+from skensemble._engine.tensorflow.metrics import History
+from skensemble._engine.tensorflow.steps import Steps
 
 
 class PreparedRun(NamedTuple):
-    """A `RunPlan` as the graph takes it.
+    """A `RunPlan` as the loops take it.
 
     Attributes
     ----------
@@ -44,85 +53,81 @@ class PreparedRun(NamedTuple):
         return self._replace(settings=self.settings._replace(xla=None))
 
 
-def run(graph: Graph, state: State, prepared: PreparedRun) -> tuple[State, History]:
+def run(steps: Steps, state: State, prepared: PreparedRun) -> tuple[State, History]:
     """Train all members; long row orders, or an X on the host, are never in the program as a whole."""
     validation = prepared.validation
     on_host = is_on_host(prepared.data) or (validation is not None and is_on_host(validation.data))
     n_rows = prepared.settings.n_rows
-    if not on_host and not estimates.are_long(graph.n_members, int(np.max(n_rows))):
-        return _run_epochs(graph, state, prepared)
+    if not on_host and not estimates.are_long(steps.n_members, int(np.max(n_rows))):
+        return _run_epochs(steps, state, prepared)
     if isinstance(n_rows, tuple):
         raise ValueError("Members with other numbers of rows cannot be trained in chunks: see `may_differ_in_rows`.")
-    return _run_chunks(graph, state, prepared)
+    return _run_chunks(steps, state, prepared)
 
 
-def _run_epochs(graph: Graph, state: State, prepared: PreparedRun) -> tuple[State, History]:
+def _run_epochs(steps: Steps, state: State, prepared: PreparedRun) -> tuple[State, History]:
     """All epochs of a segment in one call."""
     settings, data, orders, rates, validation = prepared
-    segment = estimates.epochs_at_once(orders[0].size)
-    evaluation: tuple = ()
+    segment = limits.epochs_at_once(estimates.ROW_ORDER_BYTES * orders[0].size)
+    batch_size_v: int | None = None
+    rows_v: tuple[DataRows, ...] = ()
     if validation is not None:
-        evaluation = present(validation.data), tf.convert_to_tensor(validation.sample_indices)
+        batch_size_v = validation.batch_size
+        rows_v = (DataRows(present(validation.data), tf.convert_to_tensor(validation.sample_indices)),)
     variables, active = state.variables, tf.constant(state.active)
-    epochs_run, histories = np.zeros(graph.n_members, int), []
+    epochs_run, histories = np.zeros(steps.n_members, int), []
     for start in range(0, len(orders), segment):
         now = min(segment, len(orders) - start)
-        inputs = SegmentInputs(
+        inputs = EpochInputs(
             tf.constant(now),
-            present(data),
-            padded(orders[start : start + now], segment, "int32"),
+            DataRows(present(data), padded(orders[start : start + now], segment, "int32")),
             () if rates is None else (padded(rates[start : start + now], segment, "float32"),),
-            evaluation,
+            rows_v,
             variables,
             active,
         )
-        batch_size_v = None if validation is None else validation.batch_size
-        variables, active, ran, history = graph.segment(settings, batch_size_v, inputs)
+        variables, active, ran, history = train_epochs(steps, settings, batch_size_v, inputs)
         epochs_run += ran.numpy()
         histories.append([h.numpy()[:now] for h in history])
     return State(variables, active.numpy(), epochs_run), _joined(histories)
 
 
-def _run_chunks(graph: Graph, state: State, prepared: PreparedRun) -> tuple[State, History]:
+def _run_chunks(steps: Steps, state: State, prepared: PreparedRun) -> tuple[State, History]:
     """Chunk of steps after chunk of steps."""
-    settings, _, orders, _, validation = prepared
-    variables, active, zero = state.variables, tf.constant(state.active), graph.zero_metrics()
-    epochs_run, histories = np.zeros(graph.n_members, int), []
-    for epoch in range(len(orders)):
-        began, metrics = active, zero
-        epochs_run += active.numpy()
-        for chunk_settings, inputs in _chunks_of(prepared, epoch):
-            variables, metrics, active = graph.chunk(chunk_settings, ChunkInputs(*inputs, variables, metrics, active))
+    xla, validation = prepared.settings.xla, prepared.validation
+    variables, active, zero = state.variables, tf.constant(state.active), steps.zero_metrics()
+    epochs_run, histories = np.zeros(steps.n_members, int), []
+    for epoch in range(len(prepared.orders)):
+        began = active
+        epochs_run += began.numpy()
+        carry = Carry(variables, zero, began)
+        for settings, rows, rates in _chunks_of(prepared, epoch):
+            carry = train_chunk(steps, settings, ChunkInputs(rows, rates, carry))
+        variables, metrics, active = carry
         if validation is not None:
-            variables, evaluated = _evaluate(graph, settings.xla, validation, variables, zero, began)
+            variables, evaluated = _evaluate(steps, xla, validation, Carry(variables, zero, began))
             metrics = [*metrics, *evaluated]
         histories.append([m.numpy()[None] for m in metrics])
     return State(variables, active.numpy(), epochs_run), _joined(histories)
 
 
-def _chunks_of(
-    prepared: PreparedRun, epoch: int
-) -> Iterator[tuple[RunSettings, tuple[tuple[tf.Tensor, ...], tf.Tensor, tuple[tf.Tensor, ...]]]]:
-    """(settings, (data, rows, rates)) of each chunk of an epoch."""
+def _chunks_of(prepared: PreparedRun, epoch: int) -> Iterator[tuple[RunSettings, DataRows, tuple[tf.Tensor, ...]]]:
+    """(settings, rows, rates) of each chunk of an epoch."""
     settings, data, orders, rates, _ = prepared
-    for start, chunk, rows in chunks(data, orders[epoch], settings.batch_size):
-        first, n_steps = start // settings.batch_size, -(-rows.shape[1] // settings.batch_size)
+    for start, training in chunks(data, orders[epoch], settings.batch_size):
+        n_rows = training.rows.shape[1]
+        first, n_steps = start // settings.batch_size, -(-n_rows // settings.batch_size)
         rate = () if rates is None else (tf.constant(rates[epoch, first : first + n_steps], "float32"),)
-        yield settings._replace(n_rows=rows.shape[1]), (chunk, rows, rate)
+        yield settings._replace(n_rows=n_rows), training, rate
 
 
 def _evaluate(
-    graph: Graph,
-    xla: Compiled,
-    validation: ValidationData,
-    variables: Variables,
-    metrics: list[tf.Tensor],
-    active: tf.Tensor,
+    steps: Steps, xla: estimates.Compiled, validation: ValidationData, carry: Carry
 ) -> tuple[Variables, list[tf.Tensor]]:
-    for _, chunk, rows in chunks(validation.data, validation.sample_indices, validation.batch_size):
-        inputs = EvaluationInputs(chunk, rows, variables, metrics, active)
-        variables, metrics = graph.evaluate_chunk(validation.batch_size, xla, inputs)
-    return variables, metrics
+    for _, rows in chunks(validation.data, validation.sample_indices, validation.batch_size):
+        variables, metrics = evaluate_chunk(steps, validation.batch_size, xla, EvaluationInputs(rows, carry))
+        carry = carry._replace(variables=variables, metrics=metrics)
+    return carry.variables, carry.metrics
 
 
 def _joined(histories: list[list[np.ndarray]]) -> History:

@@ -34,7 +34,8 @@ from program_cases import (
 )
 
 from skensemble import KerasAveragingClassifier, KerasClassifier
-from skensemble._engine.jax import get_program, load_data, program, why_not_fusable
+from skensemble._engine.backend import get_program
+from skensemble._engine.jax import load_data, program, why_not_fusable
 from skensemble._engine.program import cache as program_cache
 from skensemble._engine.program import limits
 from skensemble._engine.records import Data, RunPlan, ValidationData, Variables

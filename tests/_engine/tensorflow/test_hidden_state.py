@@ -10,9 +10,9 @@ from keras import layers, optimizers
 from program_cases import N_ROWS, check_against_keras, dense, fit_fused, make_data, make_members, row_orders
 
 from skensemble import KerasAveragingClassifier, KerasClassifier
+from skensemble._engine.backend import get_program
 from skensemble._engine.records import Data, ValidationData
 from skensemble._engine.tensorflow import estimates
-from skensemble._engine.tensorflow.cache import get_program
 from skensemble._engine.variables import read_state
 from skensemble.exceptions import NotFusableError
 

@@ -33,15 +33,16 @@ from program_cases import (
     row_orders,
 )
 
+from skensemble._engine.backend import get_program
 from skensemble._engine.program import cache as _cache
 from skensemble._engine.program import limits
 from skensemble._engine.program.batches import order_in_columns, steps_of
 from skensemble._engine.records import Data, RunPlan, ValidationData, Variables
 from skensemble._engine.tensorflow import estimates as _estimates
 from skensemble._engine.tensorflow import runs as _runs
-from skensemble._engine.tensorflow.cache import get_program, make_program
 from skensemble._engine.tensorflow.data import chunks, load_data
 from skensemble._engine.tensorflow.fusable import why_not_fusable
+from skensemble._engine.tensorflow.program import make_program
 from skensemble._engine.variables import read_state, write_state
 from skensemble._members.architecture import signature
 from skensemble.exceptions import NotFusableError
@@ -347,7 +348,7 @@ def test_shards(optimizer, monkeypatch):
         state.active[3] = False
         results.append((program, *program.run(state, Data(X, y, weights), RunPlan(orders, BATCH_SIZE, **run))))
     (together, expected, logs), (sharded, state, shard_logs) = results
-    assert not hasattr(together, "shard")
+    assert together.shard is None
     assert sharded.shard.n_members == 2
     np.testing.assert_array_equal(state.active, expected.active)
     np.testing.assert_array_equal(state.epochs_run, expected.epochs_run)
@@ -379,7 +380,7 @@ def test_chunks(on_disk, weighted, monkeypatch, tmp_path):
     else:
         monkeypatch.setattr(limits, "SEGMENT_BYTES", steps_of_both * 4)
     sizes = []
-    monkeypatch.setattr(_runs, "chunks", lambda *a: [sizes.append(c[2].shape) or c for c in chunks(*a)])
+    monkeypatch.setattr(_runs, "chunks", lambda *a: [sizes.append(c[1].rows.shape) or c for c in chunks(*a)])
     in_chunks = fit_fused(members, X, y, orders, **run)
     assert sizes[:5] == [(2, 16), (2, 16), (2, 16), (2, 2), (2, 11)]  # the last one is of the validation rows
     for name, values in whole[2].items():
@@ -712,7 +713,6 @@ def test_gpu(monkeypatch):
     members = make_members(convolutional, 2)
     on_cpu = make_program(members[0], 2)
     monkeypatch.setattr(_estimates, "is_on_gpu", lambda: True)
-    monkeypatch.setattr("skensemble._engine.tensorflow.forward.is_on_gpu", lambda: True)
     assert (on_cpu.mode, make_program(members[0], 2).mode) == ("side by side", "mapped")
     assert _estimates.count_shards(2, 10**9) == 1
     assert _estimates.what_to_compile(10**6, 1, 10, 1, whole=True, flat=True) is None

@@ -36,16 +36,12 @@ class BaseProgram(abc.ABC):
         """Whether a step computes all members at once, so that more of them take little longer."""
 
     @abc.abstractmethod
-    def as_array(self, values: np.ndarray) -> Array:
-        """Values as an array of the backend."""
-
-    @abc.abstractmethod
     def outputs(self, variables: Variables, rows: np.ndarray) -> np.ndarray:
         """Outputs of all members for some rows, which fit into memory."""
 
     @abc.abstractmethod
     def finalize(self, state: State) -> State:
-        """What Keras does when training ends: with ``use_ema`` the averages replace the variables."""
+        """The state as Keras leaves it when training ends: with ``use_ema`` the averages replace the variables."""
 
     @abc.abstractmethod
     def run(self, state: State, data: Data, plan: RunPlan) -> tuple[State, dict[str, np.ndarray]]:
@@ -86,13 +82,13 @@ class BaseProgram(abc.ABC):
         return [*values, *self.member.optimizer.initial[len(values) :]] if values else values
 
     def restore(self, variables: Variables, active: np.ndarray) -> State:
-        """The state with these stacked variables, arrays, and members that are trained."""
-        parts = ([self.as_array(v) for v in part] for part in variables)
+        """The state with these stacked variables, in which the members in `active` are trained."""
+        parts = ([keras.ops.convert_to_tensor(v) for v in part] for part in variables)
         return State(Variables(*parts), active, np.zeros(len(active), int))
 
     def with_hyperparameters(self, state: State, values: np.ndarray) -> State:
-        """The state of a program that takes hyperparameters, (n_members, n_hyperparameters, 2), with these."""
-        inputs = [self.as_array(values)] if self.member.hyperparameters else []
+        """The state with these hyperparameters, (n_members, n_hyperparameters, 2), if the program takes them."""
+        inputs = [keras.ops.convert_to_tensor(values)] if self.member.hyperparameters else []
         return dataclasses.replace(state, variables=state.variables._replace(hyperparameters=inputs))
 
     def unstack(self, state: State, k: int) -> Variables:
@@ -106,11 +102,11 @@ class BaseProgram(abc.ABC):
             return state
         optimizer = list(state.variables.optimizer)
         dtype = keras.backend.standardize_dtype(optimizer[index].dtype)
-        optimizer[index] = self.as_array(np.array([float(rate) for rate in rates], dtype))
+        optimizer[index] = keras.ops.convert_to_tensor(np.array([float(rate) for rate in rates], dtype))
         return dataclasses.replace(state, variables=state.variables._replace(optimizer=optimizer))
 
     def learning_rates(self, plan: RunPlan) -> np.ndarray | None:
-        """Those of a plan, (n_epochs, n_steps, n_members)."""
+        """The learning rates of a plan, (n_epochs, n_steps, n_members); None if it sets none."""
         if plan.learning_rates is None:
             return None
         if self.member.optimizer.rate_index is None:

@@ -134,9 +134,6 @@ class _BaseKerasVoting(Reweighted, BaseNamedMembers):
             )
         return np.asarray(self.weights)[kept]
 
-    def _exported_members(self):
-        return self.estimators_, self._names, self.weights_
-
     def _check_other(self, name, estimator, X, sample_weight):
         super()._check_other(name, estimator, X, sample_weight)
         if getattr(self, "voting", None) == "soft" and not hasattr(estimator, "predict_proba"):

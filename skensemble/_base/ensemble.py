@@ -132,8 +132,8 @@ class BaseKerasEnsemble(InputsMixin, PickledByName, CallbackSupportMixin, BaseEs
 
     def _exported_members(self):
         """Members of the exported model, their names and their weights."""
-        members = self.estimators_
-        return members, [f"member_{i}" for i in range(len(members))], self.weights_
+        names = getattr(self, "_names", None) or [f"member_{i}" for i in range(len(self.estimators_))]
+        return self.estimators_, names, self.weights_
 
     def _combine_outputs(self, X, outputs, weights):
         """Output of the exported model from its input and the outputs of the members that count."""

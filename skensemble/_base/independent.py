@@ -51,7 +51,7 @@ def fit_independent(ensemble, members, data, task, *, fitted=(), left_out=None, 
         check_distributions(member.estimator for member in members)
     judged = stopping = None
     if selects or calibrates(ensemble) or stops_together(ensemble):
-        members, judged = _hold_out(ensemble, members, data, left_out)
+        members, judged = _without_judged_rows(ensemble, members, data, left_out)
     if stops_together(ensemble):
         of_members = normalize_weights(None, n_members) if selects else weights
         stopping = ensemble_stopping(ensemble, of_members, data.take(judged))
@@ -82,7 +82,7 @@ def fit_independent(ensemble, members, data, task, *, fitted=(), left_out=None, 
     warn_of_equal(ensemble)
 
 
-def _hold_out(ensemble, members, data, left_out):
+def _without_judged_rows(ensemble, members, data, left_out):
     """The members, trained without the rows that they are judged on, and these rows."""
     if left_out is not None:
         check_judged_rows(np.flatnonzero(left_out.any(axis=0)), data.sample_weight)
@@ -93,7 +93,7 @@ def _hold_out(ensemble, members, data, left_out):
 
 
 def warn_of_equal(ensemble):
-    """Warn of members that are equal; of copies of a fitted member or of one model's values, `fit` warns before it."""
+    """Warn of members that are equal, unless `fit` has warned before training that they would be."""
     given = as_member(getattr(ensemble, "estimator", None))
     if not is_frozen(given) and getattr(given, "reinitialize", None) is not False:
         warn_of_equal_members(ensemble.estimators_, getattr(ensemble, "_names", None))

@@ -41,7 +41,7 @@ def _ballots(ensemble, predictions):
 
 
 def score_left_out(score_func, default, y, predictions, judged):
-    """Score, by default or by the user's function, on the rows that some member left out, `judged`."""
+    """Score on the rows that some member left out, `judged`: by the user's function, otherwise by `default`."""
     if not judged.all():
         warnings.warn(
             f"{np.count_nonzero(~judged)} rows were drawn by every member and have no out-of-bag prediction: with more "

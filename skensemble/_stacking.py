@@ -464,7 +464,8 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
-        return self.final_estimator_.decision_function(final_input(self, X).given)
+        columns = final_input(self, X)
+        return self.final_estimator_.decision_function(columns.given)
 
     def _is_regressor_among(self, estimator):
         inner = unwrapped(estimator)

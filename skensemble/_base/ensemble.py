@@ -152,10 +152,6 @@ class BaseKerasEnsemble(InputsMixin, PickledByName, CallbackSupportMixin, BaseEs
         values = self.get_params(deep=False) if given is None else given
         validate_parameter_constraints(self._parameter_constraints, values, type(self).__name__)
 
-    def _given_weights(self):
-        """The parameter `weights` without entries of members that are left out."""
-        return self.weights
-
     def _counted(self, X):
         """The members that count, their weights, and `Inputs`; members of weight 0 are not evaluated."""
         check_is_fitted(self)
@@ -166,6 +162,11 @@ class BaseKerasEnsemble(InputsMixin, PickledByName, CallbackSupportMixin, BaseEs
         if len(counted) < len(members):
             members = members.select(counted)
         return members, self.weights_[counted], X
+
+    def _counted_members(self, X):
+        """Predictions and weights of the members that count."""
+        members, weights, X = self._counted(X)
+        return predict_members(members, X, self._member_classes()), weights
 
     def _takes_several_targets(self):
         return True

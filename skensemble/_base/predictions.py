@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skensemble._base.combining import learned
 from skensemble._compat.scikeras import is_one_hot_target
-from skensemble._engine.fitted import predict_distributions, predict_members
+from skensemble._engine.fitted import predict_distributions
 from skensemble._export import calibrated, vote_shares
 from skensemble._members.checks import check_indicators
 from skensemble._members.target_warnings import warn_of_one_hot
@@ -191,11 +191,6 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
         Learning", ICML 2018.
         """
         return split_entropy(*self._counted_members(X), multilabel=self._multilabel)
-
-    def _counted_members(self, X):
-        """Probabilities and weights of the members that count."""
-        members, weights, X = self._counted(X)
-        return predict_members(members, X, self._member_classes()), weights
 
     def _combine_proba(self, proba, weights):
         """Probabilities in the float type of the networks, to whose precision metrics expect rows to sum to 1."""

@@ -159,6 +159,10 @@ class Reweighted:
         part._learn_subset(indices)
         return part
 
+    def _given_weights(self):
+        """The parameter `weights` without entries of members that are left out."""
+        return self.weights
+
     def _learn_subset(self, indices):
         """Change what else was learned of each member."""
 

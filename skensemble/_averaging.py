@@ -1,9 +1,7 @@
 """Model averaging: copies of one network, trained from different seeds, whose predictions are averaged or vote."""
 
-import dataclasses
 import numbers
 import os
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
@@ -14,36 +12,25 @@ from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.validation import check_is_fitted
 
+from skensemble._base.combining import CLASSIFIER_CONSTRAINTS, COMBINATION_CONSTRAINTS
+from skensemble._base.copies import check_given, draws_rows, is_fitted_already, make_members
 from skensemble._base.ensemble import BaseKerasEnsemble
 from skensemble._base.further import train_further
 from skensemble._base.independent import fit_independent
-from skensemble._base.left_out import conformal_rows, predict_left_out, score_left_out
+from skensemble._base.left_out import conformal_rows, learn_left_out, score_left_out
 from skensemble._base.predictions import KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
-from skensemble._base.reweight import CLASSIFIER_CONSTRAINTS, COMBINATION_CONSTRAINTS, Reweighted, calibrates
-from skensemble._base.stopping import LEARNED_OF_STOPPING, STOPPING_CONSTRAINTS, check_stopping, stops_together
+from skensemble._base.reweight import Reweighted
+from skensemble._base.routing import member_metadata
+from skensemble._base.stopping import LEARNED_OF_STOPPING, STOPPING_CONSTRAINTS, check_stopping
+from skensemble._base.warm_start import kept_members, remember_data
 from skensemble._checkpoint.store import keep_entropy, open_checkpoint
-from skensemble._compat.python import find_stacklevel
-from skensemble._compat.sklearn import HasMethods, Interval, RealNotInt, StrOptions, fit_context
-from skensemble._engine.fitted import FittedMembers
+from skensemble._compat.sklearn import HasMethods, Interval, RealNotInt, fit_context
 from skensemble._from_models.models import labelled, read_models
 from skensemble._from_models.reading import Reading
-from skensemble._members.checks import check_member, check_takes_columns
-from skensemble._members.drawn import (
-    check_param_distributions,
-    count_columns,
-    count_rows,
-    draw_columns,
-    draw_entropy,
-    draw_params,
-    draw_rows,
-    rows_left_out,
-    spawn_seeds,
-    validation_rows,
-    with_params,
-)
+from skensemble._members.checks import check_takes_columns
+from skensemble._members.drawn import check_param_distributions, count_columns, draw_entropy, spawn_seeds
 from skensemble._members.inputs import TrainingData
-from skensemble._members.other_estimators import without_network_seed
-from skensemble._members.spec import MemberSpec, is_frozen, is_network
+from skensemble._members.spec import MemberSpec, is_network
 from skensemble._numeric.conformal import adaptive_scores, jackknife_interval, jackknife_sets
 from skensemble._numeric.mixture import PredictionInterval, check_coverage
 from skensemble._typing import MatrixLike
@@ -72,6 +59,7 @@ _LEARNED_OF_FIT = (
     "_conformity",
     *LEARNED_OF_STOPPING,
 )
+_COUNT = Interval(numbers.Integral, 1, None, closed="left")
 
 
 class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
@@ -80,18 +68,11 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
         **BaseKerasEnsemble._parameter_constraints,
         **COMBINATION_CONSTRAINTS,
         "estimator": [HasMethods(["fit", "predict"]), callable, list, None],
-        "n_estimators": [Interval(numbers.Integral, 1, None, closed="left")],
+        "n_estimators": [_COUNT],
         "param_distributions": [dict, list, None],
-        "weights": [StrOptions({"greedy"}), "array-like", None],
         "bootstrap": ["boolean"],
-        "max_samples": [
-            Interval(numbers.Integral, 1, None, closed="left"),
-            Interval(RealNotInt, 0, 1, closed="right"),
-        ],
-        "max_features": [
-            Interval(numbers.Integral, 1, None, closed="left"),
-            Interval(RealNotInt, 0, 1, closed="right"),
-        ],
+        "max_samples": [_COUNT, Interval(RealNotInt, 0, 1, closed="right")],
+        "max_features": [_COUNT, Interval(RealNotInt, 0, 1, closed="right")],
         "oob_score": ["boolean", callable],
         "oob_validation": ["boolean"],
         **STOPPING_CONSTRAINTS,
@@ -128,48 +109,31 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
         return ensemble
 
     def _train(self, X, y, sample_weight, params, task):
-        classifier = is_classifier(self)
-        self._check_members(classifier)
-        metadata = self._member_metadata(sample_weight, params)
-        check_param_distributions(self._given, self.param_distributions)
-        draws = self._draws_rows(len(X))
-        check_stopping(self, draws=draws, is_fitted_already=self._is_fitted_already())
+        given = self._given
+        check_given(self, given)
+        metadata = member_metadata(self, sample_weight, params)
+        check_param_distributions(given, self.param_distributions)
+        draws = draws_rows(self, len(X))
+        check_stopping(self, draws=draws, is_fitted_already=is_fitted_already(given))
         n_columns = count_columns(self.max_features, X.row_shape)
         if n_columns is not None:
-            check_takes_columns(self._given)
-        fitted = self._kept_members()
-        self._remember_data(X, y, draws, n_columns, must_agree=bool(fitted))
+            check_takes_columns(given)
+        fitted = kept_members(self)
+        remember_data(self, X, y, draws, n_columns, must_agree=bool(fitted))
+        data, n_kept = TrainingData(X, y, sample_weight), len(fitted)
+        params_of_kept = getattr(self, "estimators_params_", [{}] * n_kept)[:n_kept]
         with open_checkpoint(self.checkpoint_dir) as checkpoint:
             if not fitted:
                 self._entropy = keep_entropy(checkpoint, self.random_state)
-            drawn_before = getattr(self, "estimators_params_", [{}] * len(fitted))
             for name in (*_LEARNED_OF_FIT, "_is_subset"):
                 vars(self).pop(name, None)
-            members, left_out = self._make_members(len(X), draws, classifier, metadata)
-            if self.param_distributions is not None:  # which may have been set since
-                self.estimators_params_[: len(fitted)] = drawn_before[: len(fitted)]
-            if n_columns is not None:
-                self.estimators_features_ = draw_columns(self._entropy, len(members), X.row_shape[0], n_columns)
-                members = _with_each(members, columns=self.estimators_features_)
-            self._check_frozen(members, X, y)
-            new = members[len(fitted) :]
-            data = TrainingData(X, y, sample_weight)
+            members, left_out = make_members(self, X, metadata, params_of_kept, draws=draws, n_columns=n_columns)
+            new = members[n_kept:]
             fit_independent(self, new, data, task, fitted=fitted, left_out=left_out, checkpoint=checkpoint)
         if left_out is not None and left_out.any():
-            self._learn_left_out(X, y, sample_weight, left_out)
-        self.estimator_ = self._template(classifier)
+            learn_left_out(self, data, left_out)
+        self.estimator_ = self._template(is_classifier(self))
         return self
-
-    def _learn_left_out(self, X, y, sample_weight, left_out):
-        """Learn from the predictions of rows by the members that left them out; NaN where there is none."""
-        predicted = predict_left_out(self, X, left_out)
-        if self.oob_score:
-            self._score_left_out(y, predicted, left_out.any(axis=0))
-        scores = self._conformity_scores(y, predicted)
-        if scores is not None:
-            if sample_weight is not None:
-                scores[sample_weight == 0] = np.nan
-            self._conformity = scores
 
     @property
     def _given(self):
@@ -178,31 +142,9 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
 
     def _members_to_train_on(self, y, n_before):
         """Members for `partial_fit`, which trains all of them on all rows."""
-        classifier = is_classifier(self)
-        self._check_members(classifier)
-        template = self._template(classifier)
-        if self._is_fitted_already() or not is_network(template):
-            raise ValueError(
-                f"`partial_fit` trains copies of one network: got {type(template).__name__} as `estimator`. Members "
-                "that are fitted already, and pipelines, are not trained further."
-            )
-        if self.param_distributions is not None:
-            raise ValueError(
-                "`partial_fit` trains copies of one network with the same parameters: got `param_distributions`. Set "
-                "param_distributions=None, or use `fit`."
-            )
-        for name, value in _ALL_ROWS_AND_COLUMNS.items():
-            given = getattr(self, name)
-            if isinstance(given, str) or given != value:
-                raise ValueError(
-                    "`partial_fit` trains every member on all rows and columns that it is given: got "
-                    f"{name}={given!r}. Set {name}={value!r}."
-                )
-        if n_before not in (None, self.n_estimators):
-            raise ValueError(
-                f"`partial_fit` trains the {n_before} members there are further: got n_estimators={self.n_estimators}. "
-                "Add members with `warm_start` and `fit`, or begin again with `fit`."
-            )
+        check_given(self, self._given)
+        template = self._template(is_classifier(self))
+        _check_partial_fit(self, template, n_before)
         for name in (*_LEARNED_OF_FIT, "_data"):
             vars(self).pop(name, None)
         if n_before is None:
@@ -218,52 +160,6 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
             return KerasClassifier() if classifier else KerasRegressor()
         return self._given
 
-    def _kept_members(self):
-        """Members that `warm_start` keeps."""
-        if not self.warm_start or self._is_fitted_already() or not hasattr(self, "estimators_"):
-            return FittedMembers([])
-        n_fitted = len(self.estimators_)
-        if getattr(self, "_is_subset", False):
-            raise ValueError(
-                "With `warm_start=True`, fit adds members to those that it trained: this ensemble is a `subset` of "
-                f"another, with {n_fitted} members. Set warm_start=False to begin again, or add to the whole ensemble."
-            )
-        if self.n_estimators < n_fitted:
-            raise ValueError(
-                f"With `warm_start=True`, `n_estimators` must not be smaller than the {n_fitted} members there are: "
-                f"got n_estimators={self.n_estimators}. Set warm_start=False to begin again."
-            )
-        if not hasattr(self, "_data"):
-            raise ValueError(
-                "With `warm_start=True`, fit adds members that are trained on the data of the others: these were "
-                "trained by `partial_fit`, on rows that are not known. Set warm_start=False to begin again."
-            )
-        if self.n_estimators == n_fitted:
-            warnings.warn(
-                "With `warm_start=True` and `n_estimators` as before, fit trains no new member.",
-                stacklevel=find_stacklevel(),
-            )
-        return self.estimators_
-
-    def _remember_data(self, X, y, draws, n_columns, *, must_agree):
-        """Keep what members of a later `warm_start` must share with those of now, and compare it with the earlier."""
-        holds_out = (isinstance(self.weights, str) or calibrates(self) or stops_together(self)) and not draws
-        known = {
-            "shape of X": (len(X), *X.row_shape),
-            "shape of y": y.shape,
-            "classes": None if self._member_classes() is None else self._member_classes().tolist(),
-            "rows that members draw": (self.bootstrap, self._n_drawn) if draws else None,
-            "number of columns that members draw": n_columns,
-            "validation_fraction for weights='greedy'": self.validation_fraction if holds_out else None,
-        }
-        for name, value in known.items() if must_agree else ():
-            if value != self._data.get(name):
-                raise ValueError(
-                    f"With `warm_start=True`, fit adds members to those there are, on the same data: the {name} must "
-                    f"be {self._data.get(name)}, got {value}. Set warm_start=False to begin again."
-                )
-        self._data = known
-
     def _learn_subset(self, indices):
         drawn = ("estimators_samples_", "estimators_features_", "estimators_params_")
         for name in drawn:
@@ -272,102 +168,38 @@ class _BaseKerasAveraging(Reweighted, BaseKerasEnsemble):
         for name in set(_LEARNED_OF_FIT).difference(drawn):
             vars(self).pop(name, None)
 
-    def _warn_of_equal_members(self):
-        # Copies of a fitted member, and members that keep the values of one model, are warned about before training.
-        if not is_frozen(self._given) and getattr(self._given, "reinitialize", None) is not False:
-            super()._warn_of_equal_members()
-
-    def _is_fitted_already(self):
-        """Whether `estimator` is fitted, so that nothing is trained."""
-        return isinstance(self._given, list) or is_frozen(self._given)
-
-    def _check_members(self, classifier):
-        if isinstance(self._given, list):
-            _check_fitted_members(self._given, self.n_estimators, classifier)
-        elif self._given is not None:
-            check_member(self._given, classifier=classifier, pipelines=True)
-            if self.oob_validation and not is_frozen(self._given) and not is_network(self._given):
-                raise ValueError(
-                    "`oob_validation` needs networks that are validated while they are trained: got a Pipeline as "
-                    "`estimator`, which is trained by its own fit. Use oob_score, or put the other steps before the "
-                    "ensemble."
-                )
-        if is_frozen(self._given) and self.n_estimators > 1:
-            warnings.warn(
-                f"`estimator` is one fitted member: its {self.n_estimators} copies predict the same. Give a list of "
-                "FrozenEstimator, or an estimator to train.",
-                stacklevel=find_stacklevel(),
-            )
-
-    def _network_name(self, *, fitted=False):
+    def _find_network(self, *, fitted):
         if fitted:
-            return None if self.estimators_.first_network() is None else ""
-        return "" if any(self._are_networks()) else None
-
-    def _has_networks_only(self, *, fitted=False):
-        return self.estimators_.has_networks_only() if fitted else all(self._are_networks())
-
-    def _are_networks(self):
-        """Whether each of the estimators that are given is a network."""
-        estimators = self._given if isinstance(self._given, list) else [self._given]
-        return [one is None or is_network(one) for one in estimators]
-
-    def _draws_rows(self, n_samples):
-        """Whether members draw rows of their own; learns how many."""
-        self._n_drawn = count_rows(self.max_samples, n_samples, replace=self.bootstrap)
-        draws = (self.bootstrap or self._n_drawn < n_samples) and not self._is_fitted_already()
-        for name in ("oob_score", "oob_validation"):
-            if getattr(self, name) and not draws:
-                raise ValueError(
-                    f"`{name}` needs rows that members leave out: set bootstrap=True or max_samples below the "
-                    f"{n_samples} rows of X, and an estimator to train."
-                )
-        return draws
-
-    def _make_members(self, n_samples, draws, classifier, metadata):
-        """All members, and which rows each leaves out (None where all see all)."""
-        template = self._template(classifier)
-        estimators = self._given if template is None else [without_network_seed(template)] * self.n_estimators
-        if self.param_distributions is not None:
-            self.estimators_params_ = draw_params(self._entropy, self.n_estimators, self.param_distributions)
-            estimators = with_params(estimators[0], self.estimators_params_)
-        seeds = spawn_seeds(self._entropy, self.n_estimators)
-        members = [MemberSpec(estimator, seed, **metadata) for estimator, seed in zip(estimators, seeds, strict=True)]
-        if not draws:
-            return members, None
-        rows = draw_rows(seeds, n_samples, self._n_drawn, replace=self.bootstrap)
-        left_out = rows_left_out(rows, n_samples)
-        if not left_out.any() and (self.oob_score or isinstance(self.weights, str) or calibrates(self)):
-            raise ValueError(
-                "`oob_score`, `weights='greedy'` and `calibration` need rows that members leave out, but every member "
-                "drew all rows: "
-                f"lower max_samples={self.max_samples}."
-            )
-        self.estimators_samples_ = rows
-        validation = validation_rows(left_out) if self.oob_validation else [None] * len(rows)
-        return _with_each(members, sample_indices=rows, validation_indices=validation), left_out
+            return None if self.estimators_.first_network() is None else "", self.estimators_.has_networks_only()
+        given = self._given if isinstance(self._given, list) else [self._given]
+        are_networks = [one is None or is_network(one) for one in given]
+        return "" if any(are_networks) else None, all(are_networks)
 
 
-def _check_fitted_members(given, n_estimators, classifier):
-    """Raise where a list as `estimator` does not hold `n_estimators` fitted members."""
-    if len(given) != n_estimators:
+def _check_partial_fit(ensemble, template, n_before):
+    """Raise where parameters ask for what `partial_fit` cannot do; `n_before` members are there, None for none."""
+    if is_fitted_already(ensemble._given) or not is_network(template):
         raise ValueError(
-            f"A list as `estimator` holds every member: got {len(given)} members for "
-            f"n_estimators={n_estimators}. Set n_estimators={len(given)}."
+            f"`partial_fit` trains copies of one network: got {type(template).__name__} as `estimator`. Members "
+            "that are fitted already, and pipelines, are not trained further."
         )
-    for i, member in enumerate(given):
-        check_member(member, classifier=classifier, name=f"estimator[{i}]", pipelines=True)
-        if not is_frozen(member):
-            raise TypeError(
-                f"A list as `estimator` holds fitted members: `estimator[{i}]` is {member!r}. Wrap a fitted one as "
-                "sklearn.frozen.FrozenEstimator(member), or give one unfitted estimator to train copies of it."
+    if ensemble.param_distributions is not None:
+        raise ValueError(
+            "`partial_fit` trains copies of one network with the same parameters: got `param_distributions`. Set "
+            "param_distributions=None, or use `fit`."
+        )
+    for name, value in _ALL_ROWS_AND_COLUMNS.items():
+        given = getattr(ensemble, name)
+        if isinstance(given, str) or given != value:
+            raise ValueError(
+                "`partial_fit` trains every member on all rows and columns that it is given: got "
+                f"{name}={given!r}. Set {name}={value!r}."
             )
-
-
-def _with_each(members, **values):
-    """Members with a value of their own for each of these attributes."""
-    own = [dict(zip(values, one, strict=True)) for one in zip(*values.values(), strict=True)]
-    return [dataclasses.replace(member, **changes) for member, changes in zip(members, own, strict=True)]
+    if n_before not in (None, ensemble.n_estimators):
+        raise ValueError(
+            f"`partial_fit` trains the {n_before} members there are further: got "
+            f"n_estimators={ensemble.n_estimators}. Add members with `warm_start` and `fit`, or begin again with `fit`."
+        )
 
 
 class KerasAveragingClassifier(KerasEnsembleClassifierMixin, _BaseKerasAveraging):

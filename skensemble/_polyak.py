@@ -3,58 +3,56 @@
 import numbers
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, Self
 
 import keras
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from skensemble._base.ensemble import BaseKerasEnsemble
-from skensemble._base.predictions import KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
-from skensemble._base.reweight import (
+from skensemble._base.checkpoint_average import (
+    WEIGHTINGS,
+    Average,
+    average_states,
+    check_average,
+    choose_average,
+    estimates_statistics,
+    predict_stages,
+    rows_for_statistics,
+    stage_statistics,
+)
+from skensemble._base.combining import (
+    CLASSIFIER_CONSTRAINTS,
+    COMBINATION_CONSTRAINTS,
     COMBINING,
     calibrates,
-    copy_fitted,
     fit_temperature_of,
-    positions,
     remember_parameters,
     warn_if_changed,
 )
-from skensemble._base.single_run import run_epochs, run_estimator
-from skensemble._checkpoint.store import keep_entropy, open_checkpoint
+from skensemble._base.ensemble import BaseKerasEnsemble
+from skensemble._base.predictions import KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
+from skensemble._base.reweight import copy_fitted, positions
+from skensemble._base.single_run import fit_run, run_member
 from skensemble._compat.scikeras import BaseWrapper, encode_features
-from skensemble._compat.sklearn import HasMethods, Interval, RealNotInt, StrOptions, fit_context
-from skensemble._engine.batch_norm import estimate_statistics, has_batch_norm
+from skensemble._compat.sklearn import HasMethods, Interval, StrOptions, fit_context
 from skensemble._engine.prediction import predict_members
-from skensemble._engine.progress import fitted_as
 from skensemble._engine.records import Variables
-from skensemble._engine.training import fit_trajectory
 from skensemble._engine.trajectory import EpochStates, Trajectory
 from skensemble._engine.variables import read_state
 from skensemble._from_models.models import labelled, read_models
 from skensemble._from_models.reading import Reading
 from skensemble._members.architecture import describe_architecture
-from skensemble._members.drawn import spawn_seeds
 from skensemble._members.fit_arguments import DEFAULT_BATCH_SIZE
 from skensemble._members.inputs import TrainingData
 from skensemble._members.rollback import unchanged_on_error
-from skensemble._members.spec import MemberSpec, unwrapped
-from skensemble._numeric.combination import (
-    average_variables,
-    checkpoint_weights,
-    first_weights,
-    normalize_weights,
-    weighted_mean,
-)
+from skensemble._members.spec import unwrapped
+from skensemble._numeric.combination import checkpoint_weights, first_weights, weighted_mean
 from skensemble._numeric.host_rows import take_rows
 from skensemble._numeric.mixture import deviation
-from skensemble._numeric.selection import held_out_rows, row_losses
 from skensemble._typing import MatrixLike
 
-_WEIGHTINGS = ("uniform", "linear", "exponential")
 # Checkpoints that `n_checkpoints="auto"` chooses from, at most.
 _MOST_CHECKPOINTS = 20
 
@@ -76,10 +74,10 @@ class _BasePolyakWeight(BaseKerasEnsemble):
         **BaseKerasEnsemble._parameter_constraints,
         "estimator": [HasMethods(["fit", "predict"]), callable, None],
         "n_checkpoints": [Interval(numbers.Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "weights": ["array-like", StrOptions(set(_WEIGHTINGS))],
+        "weights": ["array-like", StrOptions(set(WEIGHTINGS))],
         "decay": [Interval(numbers.Real, 0, None, closed="neither")],
         "update_batch_norm": ["boolean"],
-        "validation_fraction": [Interval(RealNotInt, 0, 1, closed="neither")],
+        "validation_fraction": COMBINATION_CONSTRAINTS["validation_fraction"],
     }
 
     @property
@@ -100,9 +98,8 @@ class _BasePolyakWeight(BaseKerasEnsemble):
         ndarray of shape (n_checkpoints, n_samples, n_classes) or (n_checkpoints, n_samples[, n_outputs])
             Newest first. Probabilities for classifiers, values for regressors.
         """
-        check_is_fitted(self)
-        used = self._checkpoints.take(range(self.n_checkpoints_))
-        return predict_members(used.members(), self._validate_X(X), self._member_classes())
+        checkpoints, _, X = self._counted(X)
+        return predict_members(checkpoints, X, self._member_classes())
 
     def reweight(
         self,
@@ -140,14 +137,13 @@ class _BasePolyakWeight(BaseKerasEnsemble):
                 "for. Fit with other `weights` and `n_checkpoints`, or with calibration=None."
             )
         given = {"weights": weights, "n_checkpoints": n_checkpoints, "decay": decay}
-        n_checkpoints = self.n_checkpoints_ if n_checkpoints is None else n_checkpoints
-        weights = self._weighting if weights is None else weights
-        decay = self._decay if decay is None else decay
-        _check_average(n_checkpoints, weights, decay, len(self._checkpoints))
-        X = self._training_rows(n_checkpoints, X)
+        given = {name: value for name, value in given.items() if value is not None}
+        average = self._learned_average()._replace(**given)
+        check_average(average, len(self._checkpoints))
+        X = rows_for_statistics(self, average.n_checkpoints, X)
         with unchanged_on_error(self):
-            self._average(n_checkpoints, weights, decay, X)
-            remember_parameters(self, {name for name, value in given.items() if value is not None})
+            self._learn_average(average, X)
+            remember_parameters(self, given)
             return self
 
     def subset(self, members: ArrayLike, *, X: MatrixLike | None = None) -> Self:
@@ -182,51 +178,39 @@ class _BasePolyakWeight(BaseKerasEnsemble):
     def _from_models(cls, models, reading, n_checkpoints, X, **averaging):
         trained = read_models(labelled(models), reading, apart=True)
         checkpoints = _as_states(trained.members)
-        n_kept = len(checkpoints)
-        n_checkpoints = n_kept if n_checkpoints is None else n_checkpoints
+        n_checkpoints = len(checkpoints) if n_checkpoints is None else n_checkpoints
         polyak = cls(clone(checkpoints.prototype), n_checkpoints=n_checkpoints, **averaging)
         polyak._check_parameters()
-        _check_average(n_checkpoints, polyak.weights, polyak.decay, n_kept)
+        average = Average(polyak.weights, n_checkpoints, polyak.decay)
+        check_average(average, len(checkpoints))
         trained.describe_data_to(polyak)
         polyak._checkpoints, polyak.checkpoints_ = checkpoints, checkpoints.members()
         polyak._batch_size = DEFAULT_BATCH_SIZE
-        polyak._average(n_checkpoints, polyak.weights, polyak.decay, polyak._training_rows(n_checkpoints, X))
+        polyak._learn_average(average, rows_for_statistics(polyak, n_checkpoints, X))
         remember_parameters(polyak, COMBINING)
         return polyak
 
     def _train(self, X, y, sample_weight, params, task):
-        classifier = is_classifier(self)
-        estimator = run_estimator(self.estimator, classifier=classifier)
-        metadata = self._member_metadata(sample_weight, params)
-        n_epochs = run_epochs(estimator)
+        member, n_epochs = run_member(self, sample_weight, params)
         automatic = isinstance(self.n_checkpoints, str)
         n_kept = self._check_checkpoints(n_epochs, automatic)
-        rows, held_out = None, None
-        with open_checkpoint(self.checkpoint_dir) as checkpoint:
-            (seed,) = spawn_seeds(keep_entropy(checkpoint, self.random_state), 1)
-            if automatic or calibrates(self):
-                rows, held_out = held_out_rows(
-                    y, self.validation_fraction, seed, stratify=classifier, sample_weight=sample_weight
-                )
+        data = TrainingData(X, y, sample_weight)
 
-            def learn(polyak, run):
-                polyak._keep_run(run)
-                polyak._average_run(X, y, sample_weight, run.sample_indices, held_out if automatic else None)
-                vars(polyak).pop("temperature_", None)
-                if calibrates(polyak):
-                    polyak.temperature_ = polyak._fit_temperature(X, y, sample_weight, held_out)
-                remember_parameters(polyak, COMBINING)
+        def learn(polyak, run, held_out):
+            polyak._keep_run(run)
+            X_trained = None
+            if estimates_statistics(polyak):
+                X_trained = encode_features(run.checkpoints.prototype, take_rows(X.floats, run.sample_indices))
+            judged = None if held_out is None else data.take(held_out)
+            average = Average(polyak.weights, len(polyak._checkpoints), polyak.decay)
+            polyak._learn_average(choose_average(polyak, judged, X_trained) if automatic else average, X_trained)
+            vars(polyak).pop("temperature_", None)
+            if calibrates(polyak):
+                (proba,) = predict_members(polyak._averaged, judged.X, polyak._member_classes())
+                polyak.temperature_ = fit_temperature_of(polyak, proba, judged)
+            remember_parameters(polyak, COMBINING)
 
-            task.set_data(X.given, y, sample_weight, partial(fitted_as, self, learn))
-            run = fit_trajectory(
-                MemberSpec(estimator, seed, rows, **metadata),
-                Trajectory(n_kept),
-                TrainingData(X, y, sample_weight),
-                engine=self.engine,
-                task=task,
-                checkpoint=checkpoint,
-            )
-        learn(self, run)
+        fit_run(self, member, Trajectory(n_kept), data, learn, task, holds_out=automatic or calibrates(self))
         return self
 
     def _check_checkpoints(self, n_epochs, automatic):
@@ -243,7 +227,7 @@ class _BasePolyakWeight(BaseKerasEnsemble):
                 f"got n_checkpoints={n_kept} for epochs={n_epochs}. Train longer or average fewer."
             )
         if not automatic:
-            _check_average(n_kept, self.weights, self.decay, n_kept)
+            check_average(Average(self.weights, n_kept, self.decay), n_kept)
         return n_kept
 
     def _keep_run(self, run):
@@ -252,72 +236,21 @@ class _BasePolyakWeight(BaseKerasEnsemble):
         self.checkpoints_ = self._checkpoints.members()
         self.engine_, self.engine_reason_ = run.engine, run.reason
 
-    def _average_run(self, X, y, sample_weight, rows, held_out):
-        """Average the checkpoints of a run that was trained on `rows`; rows that are held out choose the average."""
-        X_trained = None
-        if self._estimates_statistics():
-            X_trained = encode_features(self._checkpoints.prototype, take_rows(X.floats, rows))
-        n_checkpoints, weights = len(self._checkpoints), self.weights
-        if held_out is not None:
-            weights_of_rows = None if sample_weight is None else sample_weight[held_out]
-            n_checkpoints, weights = self._choose_average(X.take(held_out), y[held_out], weights_of_rows, X_trained)
-        self._average(n_checkpoints, weights, self.decay, X_trained)
-
-    def _estimates_statistics(self):
-        return self.update_batch_norm and has_batch_norm(self._checkpoints.prototype.model_)
-
-    def _training_rows(self, n_checkpoints, X):
-        """Encoded rows for the statistics of an average, from those that the user gave; None where none are needed."""
-        if not self._estimates_statistics() or n_checkpoints == 1:
-            return None
-        if X is None:
-            raise ValueError(
-                "`X` must hold the training rows: the network has BatchNormalization, whose statistics are estimated "
-                "for each average. Pass them, or set update_batch_norm=False to average the statistics too."
-            )
-        return encode_features(self._checkpoints.prototype, self._validate_X(X).floats)
-
-    def _average(self, n_checkpoints, weights, decay, X):
+    def _learn_average(self, average, X):
         """Average the newest checkpoints; `X` holds the encoded rows of the statistics, where they are estimated."""
+        weights = average.weights
         self._weighting = weights if isinstance(weights, str) else np.array(weights, dtype=np.float64)
-        self._decay, self.n_checkpoints_ = decay, n_checkpoints
-        self.weights_ = checkpoint_weights(weights, n_checkpoints, decay)
-        self._statistics = self._stage_statistics(weights, n_checkpoints, decay, X)
+        self._decay, self.n_checkpoints_ = average.decay, average.n_checkpoints
+        self.weights_ = checkpoint_weights(*average)
+        self._statistics = stage_statistics(self, average, X)
         newest = self._checkpoints
-        average = self._average_variables(weights, n_checkpoints, decay, self._statistics)
-        trainable, non_trainable = ([v[np.newaxis] for v in part] for part in average)
         # The variables of the optimizer are those of the newest checkpoint.
-        variables = Variables(trainable, non_trainable, newest.variables.optimizer)
-        averaged = EpochStates(newest.prototype, newest.seeds[:1], variables, newest.histories[:1], newest.epochs[:1])
+        optimizer = newest.variables.optimizer
+        averaged = average_states(newest, average, [average.n_checkpoints], self._statistics, optimizer)
         self._averaged = averaged.members()
 
-    def _average_variables(self, weights, n_checkpoints, decay, statistics=None):
-        """(trainable, non_trainable) of the average of the newest checkpoints."""
-        trainable, non_trainable = self._checkpoints.variables[:2]
-        shares = checkpoint_weights(weights, n_checkpoints, decay)
-        parts = trainable, non_trainable
-        trainable, non_trainable = ([average_variables(v[:n_checkpoints], shares) for v in part] for part in parts)
-        if statistics is not None:
-            for i, values in statistics[n_checkpoints - 1].items():
-                non_trainable[i] = values
-        return trainable, non_trainable
-
-    def _stage_statistics(self, weights, n_checkpoints, decay, X):
-        """Statistics of BatchNormalization for each stage; a checkpoint alone keeps those of its training."""
-        if not self._estimates_statistics() or n_checkpoints == 1:
-            return None
-        states = (self._average_variables(weights, n, decay) for n in range(2, n_checkpoints + 1))
-        return [{}, *estimate_statistics(self._checkpoints.prototype.model_, states, X, self._batch_size)]
-
-    def _predict_stages(self, X, weights, n_checkpoints, decay, statistics):
-        """Predictions of the averages of the newest 1, 2, ..., n_checkpoints; X is validated."""
-        newest = self._checkpoints
-        stages = [self._average_variables(weights, n, decay, statistics) for n in range(1, n_checkpoints + 1)]
-        parts = ([np.stack(v) for v in zip(*part, strict=True)] for part in zip(*stages, strict=True))
-        seeds, histories = newest.seeds[:1] * n_checkpoints, newest.histories[:1] * n_checkpoints
-        epochs = newest.epochs[:1] * n_checkpoints
-        stages = EpochStates(newest.prototype, seeds, Variables(*parts, []), histories, epochs)
-        return predict_members(stages.members(), X, self._member_classes())
+    def _learned_average(self):
+        return Average(self._weighting, self.n_checkpoints_, self._decay)
 
     def _counted(self, X):
         """The checkpoints that are averaged, their weights, and `Inputs`."""
@@ -337,35 +270,9 @@ class _BasePolyakWeight(BaseKerasEnsemble):
     def _stages(self, X):
         check_is_fitted(self)
         warn_if_changed(self)
-        arguments = (self._weighting, self.n_checkpoints_, self._decay, self._statistics)
-        for prediction in self._predict_stages(self._validate_X(X), *arguments):
+        stages = predict_stages(self, self._learned_average(), self._statistics, self._validate_X(X))
+        for prediction in stages:
             yield prediction[np.newaxis], np.ones(1)
-
-    def _choose_average(self, X, y, sample_weight, X_trained):
-        """Number of checkpoints and weighting with the smallest loss on held-out rows; the newest alone comes first."""
-        best = np.inf, 1, "uniform"
-        n_kept, y, kind = len(self._checkpoints), self._encode(y), self._target_kind()
-        for weights in _WEIGHTINGS:
-            statistics = self._stage_statistics(weights, n_kept, self.decay, X_trained)
-            predictions = self._predict_stages(X, weights, n_kept, self.decay, statistics)
-            losses = [np.average(row_losses(one, y, **kind), weights=sample_weight) for one in predictions]
-            n_checkpoints = int(np.argmin(losses)) + 1
-            best = min(best, (losses[n_checkpoints - 1], n_checkpoints, weights), key=lambda candidate: candidate[0])
-        return best[1:]
-
-
-def _check_average(n_checkpoints, weights, decay, n_kept):
-    if not isinstance(n_checkpoints, numbers.Integral) or not 1 <= n_checkpoints <= n_kept:
-        raise ValueError(
-            f"`n_checkpoints` must be from 1 to the number of checkpoints that were kept: got {n_checkpoints!r}, "
-            f"{n_kept} were kept."
-        )
-    if not decay > 0:
-        raise ValueError(f"`decay` must be above 0: got {decay!r}.")
-    if not isinstance(weights, str):
-        normalize_weights(weights, n_checkpoints)
-    elif weights not in _WEIGHTINGS:
-        raise ValueError(f"`weights` must be one of {', '.join(_WEIGHTINGS)} or an array: got {weights!r}.")
 
 
 def _as_states(members):
@@ -501,7 +408,7 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
 
     _parameter_constraints = {
         **_BasePolyakWeight._parameter_constraints,
-        "calibration": [StrOptions({"temperature"}), None],
+        "calibration": CLASSIFIER_CONSTRAINTS["calibration"],
     }
 
     def __init__(
@@ -662,11 +569,6 @@ class PolyakWeightClassifier(KerasEnsembleClassifierMixin, _BasePolyakWeight):
         """
         average = self._predict_average(X)[0]
         return self._calibrate(average).astype(average.dtype)
-
-    def _fit_temperature(self, X, y, sample_weight, rows):
-        """Temperature of the averaged network on rows that were held out."""
-        proba = predict_members(self._averaged, X.take(rows), self._member_classes())[0]
-        return fit_temperature_of(self, proba, y[rows], None if sample_weight is None else sample_weight[rows])
 
 
 class PolyakWeightRegressor(KerasEnsembleRegressorMixin, _BasePolyakWeight):

@@ -4,31 +4,24 @@ import numbers
 from typing import Any, Self
 
 from numpy.typing import ArrayLike
-from sklearn.base import is_classifier
 
-from skensemble._base.ensemble import BaseKerasEnsemble
-from skensemble._base.predictions import KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
-from skensemble._base.reweight import (
+from skensemble._base.combining import (
     CLASSIFIER_CONSTRAINTS,
     COMBINATION_CONSTRAINTS,
-    Reweighted,
     calibrates,
-    greedy_weights_of,
+    check_combining_parameters,
     learn_combination,
-    temperature_of,
+    learn_from_rows,
 )
-from skensemble._base.single_run import run_epochs, run_estimator
-from skensemble._checkpoint.store import keep_entropy, open_checkpoint
+from skensemble._base.ensemble import BaseKerasEnsemble
+from skensemble._base.predictions import KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
+from skensemble._base.reweight import Reweighted
+from skensemble._base.single_run import fit_run, run_member
 from skensemble._compat.sklearn import HasMethods, Interval, StrOptions, fit_context
-from skensemble._engine.progress import fitted_as
-from skensemble._engine.training import fit_trajectory
 from skensemble._engine.trajectory import Trajectory
-from skensemble._members.drawn import spawn_seeds
 from skensemble._members.inputs import TrainingData
-from skensemble._members.spec import MemberSpec
 from skensemble._numeric.combination import first_weights, normalize_weights
 from skensemble._numeric.schedules import SCHEDULES, cycle_ends, cyclic_rates
-from skensemble._numeric.selection import held_out_rows
 from skensemble._typing import MatrixLike
 
 
@@ -43,54 +36,31 @@ class _BaseSnapshotEnsemble(Reweighted, BaseKerasEnsemble):
         "update": [StrOptions({"batch", "epoch"})],
         "initial_learning_rate": [Interval(numbers.Real, 0, None, closed="neither"), None],
         "n_last": [Interval(numbers.Integral, 1, None, closed="left"), None],
-        "weights": ["array-like", StrOptions({"greedy"}), None],
     }
 
     def _train(self, X, y, sample_weight, params, task):
-        classifier = is_classifier(self)
-        estimator = run_estimator(self.estimator, classifier=classifier)
-        metadata = self._member_metadata(sample_weight, params)
-        n_epochs = run_epochs(estimator)
+        member, n_epochs = run_member(self, sample_weight, params)
         n_last = self._check_cycles(n_epochs)
-        greedy, calibrated = isinstance(self.weights, str), calibrates(self)
+        greedy, data = isinstance(self.weights, str), TrainingData(X, y, sample_weight)
         # Before training, so that an error costs nothing.
-        self._check_combination(None if greedy else normalize_weights(self.weights, n_last), n_last)
-        rows, held_out = None, None
-        with open_checkpoint(self.checkpoint_dir) as checkpoint:
-            (seed,) = spawn_seeds(keep_entropy(checkpoint, self.random_state), 1)
-            if greedy or calibrated:
-                rows, held_out = held_out_rows(
-                    y, self.validation_fraction, seed, stratify=classifier, sample_weight=sample_weight
-                )
+        check_combining_parameters(self, None if greedy else normalize_weights(self.weights, n_last), n_last)
 
-            def learn(ensemble, run):
-                ensemble._keep_run(run, n_last)
-                if greedy:
-                    ensemble.weights_ = greedy_weights_of(ensemble, X, y, sample_weight, held_out)
-                vars(ensemble).pop("temperature_", None)
-                if calibrated:
-                    ensemble.temperature_ = temperature_of(ensemble, X, y, sample_weight, held_out)
+        def learn(ensemble, run, held_out):
+            ensemble._keep_run(run, n_epochs, n_last)
+            learn_from_rows(ensemble, data, held_out)
 
-            task.set_data(X.given, y, sample_weight, lambda run: run.checkpoints and fitted_as(self, learn, run))
-            run = fit_trajectory(
-                MemberSpec(estimator, seed, rows, **metadata),
-                self._trajectory(n_epochs, n_last),
-                TrainingData(X, y, sample_weight),
-                engine=self.engine,
-                task=task,
-                checkpoint=checkpoint,
-            )
+        trajectory = self._trajectory(n_epochs, n_last)
+        fit_run(self, member, trajectory, data, learn, task, holds_out=greedy or calibrates(self))
+        return self
+
+    def _keep_run(self, run, n_epochs, n_last):
+        """Learn the snapshots of a run, newest first, and their weights where these are given."""
         if run.checkpoints is None:
             raise ValueError(
                 "The run must reach the end of its first cycle to give a snapshot: it was stopped after "
                 f"{run.n_epochs} of {n_epochs} epochs. Remove the callback that stops it, or raise its patience "
                 "above the epochs of a cycle."
             )
-        learn(self, run)
-        return self
-
-    def _keep_run(self, run, n_last):
-        """Learn the snapshots of a run, newest first, and their weights where these are given."""
         self.estimators_ = run.checkpoints.take(range(len(run.checkpoints))[::-1]).members()
         self.n_last_ = len(self.estimators_)
         learn_combination(self)

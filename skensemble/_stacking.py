@@ -1,58 +1,62 @@
 """Stacking: a final estimator learns to combine what different members predict for rows they were not trained on."""
 
-import copy
 import dataclasses
-import numbers
 from typing import Any, Self
 
-import keras
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import hstack, issparse
-from sklearn.base import RegressorMixin, clone, is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+from sklearn.utils.validation import check_is_fitted
 
-from skensemble._base.independent import check_weights_of_rows
-from skensemble._base.named import BaseNamedMembers, describe, own_seed, takes_several_targets
-from skensemble._base.predictions import LabelsMixin
-from skensemble._base.routing import asks_in_fit, split_metadata
-from skensemble._checkpoint.store import open_checkpoint
+from skensemble._base.final_estimator import (
+    check_final,
+    final_input,
+    final_member,
+    final_metadata,
+    fit_final,
+    predict_alone,
+    predict_final,
+)
+from skensemble._base.independent import warn_of_equal
+from skensemble._base.meta_features import (
+    METHODS,
+    find_stack_method,
+    in_folds,
+    meta_features,
+    out_of_fold,
+    predicted_rows,
+    side_by_side,
+    split_rows,
+)
+from skensemble._base.named import BaseNamedMembers, column_names, takes_several_targets
+from skensemble._base.predictions import LabelsMixin, TargetsMixin
+from skensemble._base.routing import asks_in_fit
+from skensemble._checkpoint.store import keep_entropy, open_checkpoint
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._compat.sklearn import (
     HasMethods,
-    InvalidParameterError,
     StrOptions,
     VisualBlock,
     check_feature_names_in,
     check_method_params,
     fit_context,
     is_of_kind,
-    routing_enabled,
     tags_of,
 )
 from skensemble._engine.fitted import FittedMembers
 from skensemble._engine.other_members import check_own_fits
-from skensemble._engine.prediction import predict_each
 from skensemble._engine.training import fit_members
 from skensemble._export import FINAL_NAME, as_rows_of_numbers, check_network, final_output
-from skensemble._heads import MERGES, Head, KerasHeadClassifier, KerasHeadRegressor
-from skensemble._members.checks import check_kind
-from skensemble._members.drawn import spawn_seeds
-from skensemble._members.inputs import Inputs, TrainingData
-from skensemble._members.other_estimators import known_labels, knows_positions, unnamed_columns, weight_parameter
-from skensemble._members.spec import MemberSpec, is_frozen, is_network, unwrapped, with_callbacks
-from skensemble._numeric.combination import align_classes, log_proba
-from skensemble._numeric.host_rows import without_rows
-from skensemble._numeric.sparse_rows import dense_or_rows
+from skensemble._heads import MERGES, KerasHeadClassifier, KerasHeadRegressor
+from skensemble._members.checks import check_frozen_members
+from skensemble._members.inputs import TrainingData
+from skensemble._members.spec import is_frozen, is_network, unwrapped, with_callbacks
+from skensemble._numeric.combination import log_proba
 from skensemble._typing import MatrixLike
 from skensemble.wrappers import as_target_type
-
-_METHODS = ("predict_proba", "decision_function", "predict")
 
 
 def _final_has(method):
@@ -69,11 +73,9 @@ class _BaseStackedKeras(BaseNamedMembers):
     _fitted_state = ("final_estimator_", "stack_method_", "_member_columns", "_sklearn_output_config")
     _parameter_constraints = {
         **BaseNamedMembers._parameter_constraints,
-        "estimators": [list],
         "final_estimator": [StrOptions(set(MERGES)), HasMethods("fit"), None],
         "cv": ["cv_object", StrOptions({"prefit"})],
         "passthrough": ["boolean", StrOptions({"flatten"})],
-        "n_jobs": [numbers.Integral, None],
     }
 
     def transform(self, X: MatrixLike) -> np.ndarray:
@@ -92,8 +94,7 @@ class _BaseStackedKeras(BaseNamedMembers):
             columns, but from members that were not trained on the row.
         """
         check_is_fitted(self)
-        X = self._validate_X(X)
-        return self._side_by_side(self._outputs(self.estimators_, self.stack_method_, X), X)
+        return meta_features(self, self._validate_X(X))
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
         """Names of the columns of `transform`.
@@ -111,10 +112,7 @@ class _BaseStackedKeras(BaseNamedMembers):
         check_is_fitted(self)
         flattens = len(self._row_shape) > 1
         names = input_features if flattens else check_feature_names_in(self, input_features, generate_names=False)
-        columns = []
-        for member, n_columns in zip(self._names, self._member_columns, strict=True):
-            name = f"{type(self).__name__.lower()}_{member}"
-            columns += [name] if n_columns == 1 else [f"{name}{i}" for i in range(n_columns)]
+        columns = column_names(self, self._member_columns)
         if self.passthrough:
             columns += [f"x{i}" for i in range(np.prod(self._row_shape))] if names is None else list(names)
         return np.asarray(columns, dtype=object)
@@ -135,58 +133,49 @@ class _BaseStackedKeras(BaseNamedMembers):
         predicting = MethodMapping().add(caller="predict", callee="predict")
         return router.add(final_estimator_=getattr(self, "final_estimator_", final), method_mapping=predicting)
 
-    def _final_metadata(self, final, sample_weight, params):
-        """What `fit` of the final estimator is given in addition to its columns and y."""
-        if routing_enabled() and asks_in_fit(final):
-            return self._fit_metadata([(FINAL_NAME, final)], sample_weight, params)[FINAL_NAME]
-        given = {name: value for name, value in params.items() if has_fit_parameter(final, name)}
-        return given if sample_weight is None else given | {"sample_weight": sample_weight}
-
     def _train(self, X, y, sample_weight, params, task):
-        classifier = is_classifier(self)
-        entries, metadata = self._check_estimators(X, sample_weight, params, classifier)
-        self.stack_method_ = [self._stack_method(name, one) for name, one in entries]
+        entries, arguments = self._check_estimators(X, sample_weight, params)
+        self.stack_method_ = [find_stack_method(self, name, one) for name, one in entries]
         final = self._final()
-        metadata_of_final = self._final_metadata(final, sample_weight, params)
-        requested = routing_enabled() and asks_in_fit(final)
-        self._check_final(final, X, y, None if requested else sample_weight, classifier)
+        metadata = final_metadata(self, final, sample_weight, params)
+        check_final(self, final, X, y, sample_weight)
+        data = TrainingData(X, y, sample_weight)
         task.set_data(X.given, y, sample_weight)
         of_members, of_final = task.parts(["members", "final estimator"])
         with open_checkpoint(self.checkpoint_dir) as checkpoint:
-            members = self._seeded_members(entries, metadata, sample_weight, checkpoint)
-            self._check_frozen(members, X, y)
-            splits = self._splits(X, y, sample_weight, members)
-            to_train = [*members, *_in_folds(members, splits, sample_weight)]
-            to_train.append(self._final_member(final, metadata_of_final, sample_weight))
+            self._entropy = keep_entropy(checkpoint, self.random_state)
+            members = self._seeded_members(entries, arguments)
+            check_frozen_members(members, X, y, self._member_classes(), X.names)
+            splits = split_rows(self, data, members)
+            last = final_member(self, final, metadata, sample_weight)
+            to_train = [*members, *in_folds(members, splits, sample_weight), last]
             check_own_fits(to_train, self.engine)
             *to_train, last = with_callbacks(to_train)
             trained = fit_members(
                 to_train,
-                TrainingData(X, y, sample_weight),
+                data,
                 engine=self.engine,
                 n_jobs=self.n_jobs,
                 task=of_members,
                 checkpoint=checkpoint,
             )
         self.estimators_ = trained.estimators.select(range(len(members)))
-        self._warn_of_equal_members()
-        if self._is_prefit():
+        warn_of_equal(self)
+        if isinstance(self.cv, str):  # "prefit"
             self.estimators_ = FittedMembers(unwrapped(member) for member in self.estimators_)
-        rows = _predicted_rows(splits, len(X))
-        outputs = self._out_of_fold(trained.estimators, members, splits, X, rows)
+        rows = predicted_rows(splits, len(X))
+        outputs = out_of_fold(self, trained.estimators, members, splits, X)
         self._member_columns = tuple(one.shape[1] for one in outputs)
+        data = data.take(rows)
         last = dataclasses.replace(last, metadata=check_method_params(X, last.metadata or {}, indices=rows))
-        weights = None if sample_weight is None else sample_weight[rows]
-        self._fit_final(last, self._side_by_side(outputs, X.take(rows)), y[rows], weights, trained, of_final)
+        fit_final(self, last, data._replace(X=side_by_side(self, outputs, data.X)), trained, of_final)
         return self
-
-    def _is_prefit(self):
-        return isinstance(self.cv, str)
 
     def _entries(self):
         entries = super()._entries()
-        if not self._is_prefit():
+        if not isinstance(self.cv, str):
             return entries
+        # "prefit"
         return [(name, one if is_frozen(one) else FrozenEstimator(one)) for name, one in entries]
 
     def _final(self):
@@ -195,121 +184,14 @@ class _BaseStackedKeras(BaseNamedMembers):
             return self._default_final()
         return self._head(self.final_estimator) if isinstance(self.final_estimator, str) else self.final_estimator
 
-    def _check_final(self, final, X, y, sample_weight, classifier):
-        check_kind(final, classifier=classifier, name="final_estimator")
-        if isinstance(final, Head):
-            final.check_stack(self.stack_method_, self.passthrough)
-        elif not isinstance(unwrapped(final), BaseWrapper):
-            _check_other_final(final, y, sample_weight)
-        if self.passthrough and not X.row_shape:
-            raise ValueError("`passthrough` needs X of two dimensions: got texts. Use passthrough=False.")
-        if self.passthrough is True and len(X.row_shape) > 1:
-            raise ValueError(
-                f"`passthrough=True` needs X of two dimensions: got {1 + len(X.row_shape)}. Use passthrough='flatten' "
-                "to pass each row to the final estimator as one vector, or passthrough=False."
-            )
-
-    def _splits(self, X, y, sample_weight, members):
-        """Rows that the members of each fold are trained on and rows they predict; none where nothing is trained."""
-        if all(is_frozen(member.estimator) for member in members):
-            return []
-        # Copied, since a splitter may draw from its own seed.
-        cv = copy.deepcopy(self.cv) if hasattr(self.cv, "split") else self.cv
-        splitter = check_cv(cv, y, classifier=is_classifier(self))
-        if getattr(splitter, "random_state", 0) is None:
-            splitter.random_state = self._entropy % 2**32
-        splits = list(splitter.split(X.given, y))
-        rows, n_predictions = _predicted_rows(splits, len(X)), sum(len(test) for _, test in splits)
-        _check_predicted(rows, y, sample_weight, n_predictions, self._member_classes())
-        return splits
-
-    def _out_of_fold(self, trained, members, splits, X, rows):
-        """What each member predicts for rows it was not trained on; a fitted member predicts as it is."""
-        frozen = [i for i, member in enumerate(members) if is_frozen(member.estimator)]
-        others = [i for i, member in enumerate(members) if not is_frozen(member.estimator)]
-
-        def columns_of(indices, fitted, X):
-            return self._outputs(fitted, [self.stack_method_[i] for i in indices], X)
-
-        outputs = dict(zip(frozen, columns_of(frozen, trained.select(frozen), X.take(rows)), strict=True))
-        parts = []
-        for fold, (_, test) in enumerate(splits):
-            first = len(members) + fold * len(others)
-            fitted = trained.select(range(first, first + len(others)))
-            parts.append(columns_of(others, fitted, X.take(test)))
-        order = np.argsort(np.concatenate([test for _, test in splits])) if others else None
-        for i, columns in zip(others, zip(*parts, strict=True), strict=True):
-            outputs[i] = np.concatenate(columns)[order]
-        return [outputs[i] for i in range(len(members))]
-
-    def _outputs(self, fitted, methods, X):
-        """Columns (n_samples, n_columns) of each fitted member by its method, a list."""
-        together = [k for k, method in enumerate(methods) if method == self._method_of_members]
-        predictions = predict_each(fitted.select(together), X)
-        outputs = {k: self._columns(one.estimator, one.values) for k, one in zip(together, predictions, strict=True)}
-        return [
-            outputs[k] if k in outputs else self._columns_by(method, unwrapped(fitted[k]), X)
-            for k, method in enumerate(methods)
-        ]
-
-    def _side_by_side(self, outputs, X):
+    def _find_network(self, *, fitted):
+        name, networks_only = super()._find_network(fitted=fitted)
         if not self.passthrough:
-            return np.hstack(outputs)
-        if issparse(X.given):
-            return hstack([*outputs, X.given], format=X.given.format)
-        given = X.given if len(X.row_shape) < 2 else np.asarray(X.given).reshape(len(X), -1)
-        return np.hstack([*outputs, given])
-
-    def _final_member(self, final, metadata, sample_weight):
-        seed = own_seed(final, spawn_seeds(self._entropy, len(self._names) + 1)[-1])
-        return MemberSpec(final, seed, name="final estimator", **split_metadata(metadata, sample_weight))
-
-    def _fit_final(self, member, columns, y, sample_weight, trained, task):
-        """Fit the final estimator; sets it, and which engine trained the networks."""
-        final = member.estimator
-        if isinstance(final, Head) and final.member_columns is None:
-            final = clone(final).set_params(member_columns=self._member_columns)
-        result = fit_members(
-            [dataclasses.replace(member, estimator=final)],
-            TrainingData(_as_input(columns, final), y, sample_weight),
-            engine=self.engine,
-            task=task,
-        )
-        (self.final_estimator_,) = result.estimators
-        by_engine = [one for one in (trained, result) if one.engine != "none"] or [trained]
-        self.engine_ = " and ".join(sorted({name for one in by_engine for name in one.engine.split(" and ")}))
-        self.engine_reason_ = "; ".join(dict.fromkeys(one.reason for one in by_engine))
-
-    def _final_input(self, X):
-        check_is_fitted(self)
-        X = self._validate_X(X)
-        columns = self._side_by_side(self._outputs(self.estimators_, self.stack_method_, X), X)
-        return _as_input(columns, self.final_estimator_)
-
-    def _predict_final(self, columns):
-        """Decoded prediction of the final estimator, by the fused forward pass where it is a network."""
-        (prediction,) = predict_each(FittedMembers([self.final_estimator_]), columns)
-        return prediction.estimator, prediction.values
-
-    def _predict_alone(self, columns, **predict_params):
-        """What `predict` of the final estimator gives."""
-        with unnamed_columns():
-            X = without_rows(columns.floats) if is_network(self.final_estimator_) else columns.given
-            prediction = self.final_estimator_.predict(X, **predict_params)
-        classes = self._member_classes()
-        if classes is None or not knows_positions(unwrapped(self.final_estimator_), classes):
-            return prediction
-        return classes[prediction]
-
-    def _network_name(self, *, fitted=False):
-        name = super()._network_name(fitted=fitted)
+            return name, networks_only
         final = self.final_estimator_ if fitted else self._final()
-        if name is None and self.passthrough and is_network(final):
-            return f"final_estimator ({type(unwrapped(final)).__name__})"
-        return name
-
-    def _has_networks_only(self, *, fitted=False):
-        return not self.passthrough and super()._has_networks_only(fitted=fitted)
+        if name is None and is_network(final):
+            name = f"final_estimator ({type(unwrapped(final)).__name__})"
+        return name, False
 
     def _exported_members(self):
         check_network(unwrapped(self.final_estimator_), FINAL_NAME)
@@ -341,66 +223,6 @@ class _BaseStackedKeras(BaseNamedMembers):
         members = VisualBlock("parallel", estimators, names=names, dash_wrapped=False)
         final = VisualBlock("parallel", [self._final()], names=["final_estimator"], dash_wrapped=False)
         return VisualBlock("serial", (members, final), dash_wrapped=False)
-
-
-def _check_other_final(final, y, sample_weight):
-    what = f"`final_estimator` is {type(unwrapped(final)).__name__}"
-    if sample_weight is not None and not is_frozen(final) and weight_parameter(final) is None:
-        raise InvalidParameterError(
-            f"`sample_weight` needs a final estimator that takes it: {what}, whose fit does not."
-        )
-    if y.ndim > 1 and not takes_several_targets(tags_of(final)):
-        raise ValueError(
-            f"y of several columns needs a final estimator that takes it: {what}, y has {y.shape[1]} columns. Use "
-            "another, such as final_estimator='concatenate'."
-        )
-
-
-def _check_predicted(rows, y, sample_weight, n_predictions, classes):
-    """Raise where folds predict rows more than once, or too few for the final estimator to learn from."""
-    if len(rows) < n_predictions:
-        raise ValueError(
-            f"`cv` must predict no row twice: got one that predicts {len(rows)} of {len(y)} rows, in "
-            f"{n_predictions} predictions. Use a splitter such as KFold, StratifiedKFold or TimeSeriesSplit."
-        )
-    if classes is not None and len(np.unique(y[rows])) < len(classes):
-        raise ValueError(
-            f"`cv` must predict rows of every class, from which the final estimator learns: the {len(rows)} of "
-            f"{len(y)} rows that it predicts have {len(np.unique(y[rows]))} of {len(classes)} classes. Use fewer "
-            "folds, or a splitter such as StratifiedKFold."
-        )
-    if sample_weight is not None and not sample_weight[rows].any():
-        raise ValueError(
-            "`cv` must predict rows of positive weight, from which the final estimator learns: all of the "
-            f"{len(rows)} rows that it predicts have `sample_weight` 0. Use another splitter, or other weights."
-        )
-
-
-def _in_folds(members, splits, sample_weight):
-    """Copies of the members to train in each fold, one fold after the other."""
-    in_folds = [
-        dataclasses.replace(
-            member,
-            sample_indices=rows,
-            name=f"{member.name or f'member {i}'} in fold {fold}",
-            keeps_optimizer=False,
-        )
-        for fold, (rows, _) in enumerate(splits)
-        for i, member in enumerate(members)
-        if not is_frozen(member.estimator)
-    ]
-    check_weights_of_rows(in_folds, sample_weight)
-    return in_folds
-
-
-def _predicted_rows(splits, n_samples):
-    """Rows that the folds predict, in ascending order; all where there are no folds."""
-    return np.unique(np.concatenate([test for _, test in splits])) if splits else np.arange(n_samples)
-
-
-def _as_input(columns, estimator):
-    """Columns as the estimator takes them: networks in Keras' float type."""
-    return Inputs(columns, dense_or_rows(columns.astype(keras.config.floatx())) if is_network(estimator) else None)
 
 
 class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
@@ -501,7 +323,7 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
 
     _parameter_constraints = {
         **_BaseStackedKeras._parameter_constraints,
-        "stack_method": [StrOptions({"auto", *_METHODS})],
+        "stack_method": [StrOptions({"auto", *METHODS})],
     }
     _default_final, _head = LogisticRegression, KerasHeadClassifier
     # What `predict_each` gives, by one forward pass for members of one architecture.
@@ -592,11 +414,10 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_labels)
         """
-        columns = self._final_input(X)
+        columns = final_input(self, X)
         if predict_params or not is_network(self.final_estimator_):
-            return self._predict_alone(columns, **predict_params)
-        _, proba = self._predict_final(columns)
-        return self._decode(self._choose_indices(proba))
+            return predict_alone(self, columns, **predict_params)
+        return self._decode(self._choose_indices(predict_final(self, columns)))
 
     @available_if(_final_has("predict_proba"))
     def predict_proba(self, X: MatrixLike) -> np.ndarray:
@@ -612,8 +433,7 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
         ndarray of shape (n_samples, n_classes)
             Columns in the order of `classes_`; with several labels per row, the probability of each label.
         """
-        _, proba = self._predict_final(self._final_input(X))
-        return proba
+        return predict_final(self, final_input(self, X))
 
     @available_if(_final_has("predict_proba"))
     def predict_log_proba(self, X: MatrixLike) -> np.ndarray:
@@ -644,50 +464,15 @@ class StackedKerasClassifier(LabelsMixin, _BaseStackedKeras):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
-        columns = self._final_input(X)
+        columns = final_input(self, X)
         return self.final_estimator_.decision_function(columns.given)
-
-    def _predict_each(self, X):
-        """Labels that each member alone would predict, one array per member."""
-        return [self._decode(self._choose_indices(proba)) for proba in self.predict_members(X)]
-
-    def _stack_method(self, name, estimator):
-        for method in _METHODS if self.stack_method == "auto" else (self.stack_method,):
-            if hasattr(unwrapped(estimator), method):
-                return method
-        raise ValueError(
-            f"`stack_method` must be a method of every member: {describe(name, estimator)}, which has no "
-            f"{self.stack_method!r}. Use stack_method='auto'."
-        )
 
     def _is_regressor_among(self, estimator):
         inner = unwrapped(estimator)
         return not isinstance(inner, BaseWrapper) and is_of_kind(inner, classifier=False)
 
-    def _columns(self, estimator, proba):
-        if self._multilabel:
-            return proba
-        proba = align_classes(proba, known_labels(estimator, self.classes_), self.classes_)
-        # The other column holds the same information.
-        return proba[:, 1:] if len(self.classes_) == 2 else proba
 
-    def _columns_by(self, method, estimator, X):
-        with unnamed_columns():
-            values = getattr(estimator, method)(without_rows(X.floats) if is_network(estimator) else X.given)
-        if method == "predict":
-            encoded = self._is_regressor_among(estimator) or (
-                not self._multilabel and knows_positions(estimator, self.classes_)
-            )
-            return (values if encoded else self._encode(values)).reshape(len(X), -1)
-        if not self._multilabel and len(estimator.classes_) < len(self.classes_):
-            raise ValueError(
-                f"With `stack_method='decision_function'`, each fold must have rows of every class: got one with "
-                f"{len(estimator.classes_)} of {len(self.classes_)}. Use fewer folds, or stack_method='predict'."
-            )
-        return values.reshape(len(X), -1)
-
-
-class StackedKerasRegressor(RegressorMixin, _BaseStackedKeras):
+class StackedKerasRegressor(TargetsMixin, _BaseStackedKeras):
     """Let a final regressor learn how to combine different networks and other regressors.
 
     Each member predicts rows it was not trained on, by cross-validation, and the final estimator learns from these
@@ -861,26 +646,8 @@ class StackedKerasRegressor(RegressorMixin, _BaseStackedKeras):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
-        columns = self._final_input(X)
+        columns, final = final_input(self, X), unwrapped(self.final_estimator_)
         if predict_params:
-            return self._predict_alone(columns, **predict_params)
-        final, values = self._predict_final(columns)
+            return predict_alone(self, columns, **predict_params)
+        values = predict_final(self, columns)
         return as_target_type(final, values) if isinstance(final, BaseWrapper) else values
-
-    def _predict_each(self, X):
-        """Values that each member alone would predict, one array per member."""
-        return list(self.predict_members(X))
-
-    def _stack_method(self, name, estimator):
-        return "predict"
-
-    def _columns(self, estimator, values):
-        return values.reshape(len(values), -1)
-
-    def _member_classes(self):
-        return None
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = self._takes_several_targets()
-        return tags

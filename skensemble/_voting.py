@@ -1,6 +1,5 @@
 """Voting: different networks, and other scikit-learn estimators beside them, whose predictions are averaged or vote."""
 
-import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
@@ -12,25 +11,21 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skensemble._base.combining import CLASSIFIER_CONSTRAINTS, COMBINATION_CONSTRAINTS, learned
 from skensemble._base.further import train_further
 from skensemble._base.independent import fit_independent
-from skensemble._base.named import BaseNamedMembers, describe, own_seed
+from skensemble._base.named import BaseNamedMembers, column_names, describe
 from skensemble._base.predictions import KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
-from skensemble._base.reweight import CLASSIFIER_CONSTRAINTS, COMBINATION_CONSTRAINTS, Reweighted, learned
-from skensemble._checkpoint.store import open_checkpoint
-from skensemble._compat.sklearn import (
-    StrOptions,
-    VisualBlock,
-    check_feature_names_in,
-    fit_context,
-)
+from skensemble._base.reweight import Reweighted, check_soft
+from skensemble._checkpoint.store import keep_entropy, open_checkpoint
+from skensemble._compat.sklearn import VisualBlock, check_feature_names_in, fit_context
 from skensemble._engine.progress import fit_task
 from skensemble._from_models.models import labelled, read_models
 from skensemble._from_models.reading import Reading
 from skensemble._members.checks import check_kind
-from skensemble._members.drawn import draw_entropy, spawn_seeds
+from skensemble._members.drawn import draw_entropy
 from skensemble._members.inputs import TrainingData
-from skensemble._members.spec import MemberSpec, is_frozen, is_network
+from skensemble._members.spec import is_frozen, is_network
 from skensemble._search.networks import networks_of
 from skensemble._typing import MatrixLike
 
@@ -55,9 +50,6 @@ class _BaseKerasVoting(Reweighted, BaseNamedMembers):
     _parameter_constraints = {
         **BaseNamedMembers._parameter_constraints,
         **COMBINATION_CONSTRAINTS,
-        "estimators": [list],
-        "weights": [StrOptions({"greedy"}), "array-like", None],
-        "n_jobs": [numbers.Integral, None],
     }
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
@@ -76,10 +68,7 @@ class _BaseKerasVoting(Reweighted, BaseNamedMembers):
         check_is_fitted(self)
         if len(self._row_shape) == 1:
             check_feature_names_in(self, input_features, generate_names=False)
-        n_columns = self._count_columns()
-        names = [f"{type(self).__name__.lower()}_{name}" for name in self._names]
-        columns = names if n_columns == 1 else [f"{name}{i}" for name in names for i in range(n_columns)]
-        return np.asarray(columns, dtype=object)
+        return np.asarray(column_names(self, [self._count_columns()] * len(self._names)), dtype=object)
 
     @classmethod
     def _from_models(cls, models, reading, weights, **combining):
@@ -90,10 +79,10 @@ class _BaseKerasVoting(Reweighted, BaseNamedMembers):
         ensemble = cls(named, weights=weights, **combining)
         ensemble._entries()  # checks the names
         ensemble._names, ensemble._entry_names = names, names
-        ensemble._n_outputs = 1 if trained.y.ndim == 1 else trained.y.shape[1]
+        ensemble._n_outputs = _count_outputs(trained.y)
         trained.become_members_of(ensemble)
         if combining.get("voting") == "soft":
-            ensemble._check_soft()
+            check_soft(ensemble)
         return ensemble
 
     @classmethod
@@ -105,11 +94,11 @@ class _BaseKerasVoting(Reweighted, BaseNamedMembers):
         return ensemble.subset([name for (name, _), weight in zip(named, ensemble.weights_, strict=True) if weight > 0])
 
     def _train(self, X, y, sample_weight, params, task, left_out=None):
-        entries, metadata = self._check_estimators(X, sample_weight, params, is_classifier(self))
-        self._n_outputs = 1 if y.ndim == 1 else y.shape[1]
+        entries, arguments = self._check_estimators(X, sample_weight, params)
+        self._n_outputs = _count_outputs(y)
         with open_checkpoint(self.checkpoint_dir) as checkpoint:
-            members = self._seeded_members(entries, metadata, sample_weight, checkpoint)
-            self._check_frozen(members, X, y)
+            self._entropy = keep_entropy(checkpoint, self.random_state)
+            members = self._seeded_members(entries, arguments)
             data = TrainingData(X, y, sample_weight)
             fit_independent(self, members, data, task, left_out=left_out, checkpoint=checkpoint)
         return self
@@ -128,13 +117,8 @@ class _BaseKerasVoting(Reweighted, BaseNamedMembers):
             )
         if n_before is None:
             self._entropy = draw_entropy(self.random_state)
-        self._names, self._entry_names = names, [name for name, _ in self.estimators]
-        self._n_outputs = 1 if y.ndim == 1 else y.shape[1]
-        seeds = spawn_seeds(self._entropy, len(entries))
-        return [
-            MemberSpec(one, own_seed(one, seed), name=f"member {name!r}")
-            for (name, one), seed in zip(entries, seeds, strict=True)
-        ]
+        self._n_outputs = _count_outputs(y)
+        return self._seeded_members(entries)
 
     def _learn_subset(self, indices):
         self._names = [self._names[i] for i in indices]
@@ -151,9 +135,6 @@ class _BaseKerasVoting(Reweighted, BaseNamedMembers):
                 "for equal ones."
             )
         return np.asarray(self.weights)[kept]
-
-    def _exported_members(self):
-        return self.estimators_, self._names, self.weights_
 
     def _check_other(self, name, estimator, X, sample_weight):
         super()._check_other(name, estimator, X, sample_weight)
@@ -178,6 +159,10 @@ def _named_models(models):
                 "by KerasAveragingClassifier and KerasAveragingRegressor."
             )
     return models
+
+
+def _count_outputs(y):
+    return 1 if y.ndim == 1 else y.shape[1]
 
 
 def _side_by_side(predictions):

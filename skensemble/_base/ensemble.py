@@ -1,4 +1,4 @@
-"""What every ensemble has: predictions of its members, one Keras model of them all, metadata, and how they count."""
+"""What every ensemble has: predictions of its members and their combination, metadata, and one Keras model of all."""
 
 import os
 
@@ -8,20 +8,14 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import MetadataRouter
 from sklearn.utils.validation import check_is_fitted
 
+from skensemble._base.combining import learned, warn_if_changed
 from skensemble._base.inputs import InputsMixin
-from skensemble._base.reweight import check_calibration, check_combination, learned, warn_if_changed
-from skensemble._base.routing import check_metadata, fit_metadata, make_router, split_metadata
+from skensemble._base.routing import check_metadata, make_router
 from skensemble._compat.seeds import seeded
-from skensemble._compat.sklearn import (
-    CallbackSupportMixin,
-    StrOptions,
-    validate_parameter_constraints,
-)
-from skensemble._engine.equal_members import warn_of_equal_members
+from skensemble._compat.sklearn import CallbackSupportMixin, StrOptions, validate_parameter_constraints
 from skensemble._engine.prediction import predict_members
 from skensemble._engine.progress import fit_task
 from skensemble._export import as_model, combined, input_tensor, member_outputs
-from skensemble._members.checks import check_frozen_members
 from skensemble._members.pickling import PickledByName
 from skensemble._members.spec import unwrapped
 from skensemble._numeric.combination import Combination, first_weights
@@ -48,6 +42,8 @@ class BaseKerasEnsemble(InputsMixin, PickledByName, CallbackSupportMixin, BaseEs
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+    # Whether the ensemble takes `sample_weight` for members that have no request for it.
+    _consumes_weights = True
 
     def predict_members(self, X: MatrixLike) -> np.ndarray:
         """What each member predicts.
@@ -69,25 +65,19 @@ class BaseKerasEnsemble(InputsMixin, PickledByName, CallbackSupportMixin, BaseEs
         return keep_fit_arguments(self, super().__sklearn_clone__())
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """Which metadata the ensemble and its member request.
+        """Which metadata the ensemble and its members request.
 
         Returns
         -------
         MetadataRouter
-            A request for `sample_weight` may be set by `set_fit_request` on the ensemble or on the member, whose own
-            takes precedence.
+            The ensemble's own request for `sample_weight`, by `set_fit_request`, applies to the members that have none.
         """
-        return make_router(self, self._routed_members(), consumes=True)
+        return make_router(self)
 
     def _routed_members(self):
         """What takes part in metadata routing, (name, estimator): the one estimator that is not fitted yet, if any."""
         given = not isinstance(self.estimator, list | None)
         return [("estimator", as_member(self.estimator))] if given else []
-
-    def _member_metadata(self, sample_weight, params):
-        """Arguments of `Member` for what each member is given in addition to X and y."""
-        given = fit_metadata(self, self._routed_members(), sample_weight, params, consumes=True)
-        return split_metadata(given["estimator"], sample_weight) if given else {}
 
     def to_keras(self, *, trainable: bool = False) -> keras.Model:
         """The whole ensemble as one Keras model: its networks on one input, and their combination.
@@ -142,8 +132,8 @@ class BaseKerasEnsemble(InputsMixin, PickledByName, CallbackSupportMixin, BaseEs
 
     def _exported_members(self):
         """Members of the exported model, their names and their weights."""
-        members = self.estimators_
-        return members, [f"member_{i}" for i in range(len(members))], self.weights_
+        names = getattr(self, "_names", None) or [f"member_{i}" for i in range(len(self.estimators_))]
+        return self.estimators_, names, self.weights_
 
     def _combine_outputs(self, X, outputs, weights):
         """Output of the exported model from its input and the outputs of the members that count."""
@@ -157,29 +147,10 @@ class BaseKerasEnsemble(InputsMixin, PickledByName, CallbackSupportMixin, BaseEs
             self._combined_target(),
         )
 
-    def _check_parameters(self):
-        """Raise where parameters have wrong types or values, as `fit` does."""
-        validate_parameter_constraints(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
-
-    def _check_targets(self, estimators):
-        """Raise where members, before `fit`, predict things that cannot be combined."""
-
-    def _warn_of_equal_members(self):
-        warn_of_equal_members(self.estimators_, getattr(self, "_names", None))
-
-    def _check_combination(self, weights, n_members):
-        """Raise where the parameters do not say how members are combined; `weights` is None where they are selected."""
-        weights = self.weights if weights is None else weights
-        voting = getattr(self, "voting", "soft")
-        check_calibration(self, voting)
-        check_combination(voting, self.combination, self.trim_fraction, weights, n_members)
-
-    def _given_weights(self):
-        """The parameter `weights` without entries of members that are left out."""
-        return self.weights
-
-    def _check_frozen(self, members, X, y):
-        check_frozen_members(members, X, y, self._member_classes(), getattr(self, "feature_names_in_", None))
+    def _check_parameters(self, given=None):
+        """Raise where parameters, or values that are given for some of them, have wrong types or values."""
+        values = self.get_params(deep=False) if given is None else given
+        validate_parameter_constraints(self._parameter_constraints, values, type(self).__name__)
 
     def _counted(self, X):
         """The members that count, their weights, and `Inputs`; members of weight 0 are not evaluated."""

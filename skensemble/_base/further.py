@@ -2,15 +2,11 @@
 
 import dataclasses
 import numbers
-from functools import partial
 
-import numpy as np
 from sklearn.base import clone
-from sklearn.utils.validation import check_consistent_length
 
+from skensemble._base.combining import check_combining_parameters, learn_combination
 from skensemble._base.independent import check_weights_of_rows
-from skensemble._base.reweight import learn_combination
-from skensemble._compat.sklearn import check_sample_weight
 from skensemble._engine.continued import (
     epochs_parameter,
     history_of_member,
@@ -40,16 +36,20 @@ def train_further(ensemble, X, y, classes, sample_weight, epochs):
         raise ValueError(f"`epochs` must be a whole number from 1: got {epochs!r}.")
     with fit_task(ensemble) as task:
         goes_on = hasattr(ensemble, "estimators_")
-        validate = partial(_validate_more_data, ensemble) if goes_on else ensemble._validate_fit_data
-        X, y, sample_weight = validate(X, y, sample_weight, classes)
+        if goes_on:
+            if classes is not None:
+                check_classes_again(classes, ensemble.classes_)
+            data = TrainingData(*ensemble._validate_more_data(X, y, sample_weight))
+        else:
+            data = TrainingData(*ensemble._validate_fit_data(X, y, sample_weight, classes))
         before = ensemble.estimators_.entries() if goes_on else None
-        members = ensemble._members_to_train_on(y, len(before) if goes_on else None)
+        members = ensemble._members_to_train_on(data.y, len(before) if goes_on else None)
         if not goes_on:
             ensemble.weights_ = normalize_weights(ensemble._given_weights(), len(members))
-            ensemble._check_combination(ensemble.weights_, len(members))
+            check_combining_parameters(ensemble, ensemble.weights_, len(members))
             learn_combination(ensemble)
-        check_weights_of_rows(members, sample_weight)
-        _train_on(ensemble, members, before, TrainingData(X, y, sample_weight), epochs, task)
+        check_weights_of_rows(members, data.sample_weight)
+        _train_on(ensemble, members, before, data, epochs, task)
         return ensemble
 
 
@@ -68,17 +68,6 @@ def _train_on(ensemble, members, before, data, epochs, task):
         if before is not None:
             put_history_before(entry, history_of_member(before[i]))
     ensemble.estimators_, ensemble.engine_, ensemble.engine_reason_ = trained.estimators, trained.engine, trained.reason
-
-
-def _validate_more_data(ensemble, X, y, sample_weight, classes=None):
-    """`Inputs`, target and weights of rows after the first ones, checked."""
-    if classes is not None:
-        check_classes_again(classes, ensemble.classes_)
-    X, y = ensemble._validate_X(X), ensemble._validate_target(y)
-    check_consistent_length(X, y)
-    if sample_weight is not None:
-        sample_weight = check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
-    return X, y, sample_weight
 
 
 def _for_epochs(estimator, epochs):

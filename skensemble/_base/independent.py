@@ -4,14 +4,25 @@ import dataclasses
 from functools import partial
 
 import numpy as np
+from sklearn.base import is_classifier
 
-from skensemble._base.reweight import calibrates, greedy_weights_of, learn_combination, temperature_of
+from skensemble._base.combining import (
+    calibrates,
+    check_combining_parameters,
+    hold_out,
+    learn_combination,
+    learn_from_rows,
+)
 from skensemble._base.stopping import ensemble_stopping, learn_stopping, stops_together
+from skensemble._engine.equal_members import warn_of_equal_members
 from skensemble._engine.progress import fitted_as
 from skensemble._engine.training import fit_members
+from skensemble._members.checks import check_frozen_members
+from skensemble._members.distribution import check_distributions
 from skensemble._members.spec import is_frozen, with_callbacks
 from skensemble._numeric.combination import normalize_weights
-from skensemble._numeric.selection import check_judged_rows, held_out_rows
+from skensemble._numeric.selection import check_judged_rows
+from skensemble._wrappers.adapters import as_member
 
 
 def fit_independent(ensemble, members, data, task, *, fitted=(), left_out=None, checkpoint=None):
@@ -31,14 +42,16 @@ def fit_independent(ensemble, members, data, task, *, fitted=(), left_out=None, 
     checkpoint : Checkpoint, default=None
         As in `fit_members`.
     """
+    check_frozen_members(members, data.X, data.y, ensemble._member_classes(), data.X.names)
     selects = isinstance(ensemble.weights, str)
     n_members = len(fitted) + len(members)
     weights = None if selects else normalize_weights(ensemble._given_weights(), n_members)
-    ensemble._check_combination(weights, n_members)
-    ensemble._check_targets([member.estimator for member in members])
+    check_combining_parameters(ensemble, weights, n_members)
+    if not is_classifier(ensemble):
+        check_distributions(member.estimator for member in members)
     judged = stopping = None
     if selects or calibrates(ensemble) or stops_together(ensemble):
-        members, judged = _hold_out(ensemble, members, data, left_out)
+        members, judged = _without_judged_rows(ensemble, members, data, left_out)
     if stops_together(ensemble):
         of_members = normalize_weights(None, n_members) if selects else weights
         stopping = ensemble_stopping(ensemble, of_members, data.take(judged))
@@ -51,11 +64,7 @@ def fit_independent(ensemble, members, data, task, *, fitted=(), left_out=None, 
             learning.engine_, learning.engine_reason_ = trained.engine, trained.reason
         learning.weights_ = weights
         learn_combination(learning)
-        if selects:
-            learning.weights_ = greedy_weights_of(learning, *data, judged, left_out)
-        vars(learning).pop("temperature_", None)
-        if calibrates(learning):
-            learning.temperature_ = temperature_of(learning, *data, judged, left_out)
+        learn_from_rows(learning, data, judged, left_out)
 
     task.set_data(data.X.given, data.y, data.sample_weight, partial(fitted_as, ensemble, learn))
     trained = fit_members(
@@ -70,23 +79,24 @@ def fit_independent(ensemble, members, data, task, *, fitted=(), left_out=None, 
     )
     learn(ensemble, trained)
     learn_stopping(ensemble, stopping)
-    ensemble._warn_of_equal_members()
+    warn_of_equal(ensemble)
 
 
-def _hold_out(ensemble, members, data, left_out):
+def _without_judged_rows(ensemble, members, data, left_out):
     """The members, trained without the rows that they are judged on, and these rows."""
     if left_out is not None:
         check_judged_rows(np.flatnonzero(left_out.any(axis=0)), data.sample_weight)
     if left_out is not None or all(is_frozen(member.estimator) for member in members):
         return members, np.arange(len(data.y))
-    kept, held_out = held_out_rows(
-        data.y,
-        ensemble.validation_fraction,
-        ensemble._entropy % 2**32,
-        stratify=ensemble._stratifies(),
-        sample_weight=data.sample_weight,
-    )
+    kept, held_out = hold_out(ensemble, data, ensemble._entropy % 2**32)
     return [dataclasses.replace(member, sample_indices=kept) for member in members], held_out
+
+
+def warn_of_equal(ensemble):
+    """Warn of members that are equal, unless `fit` has warned before training that they would be."""
+    given = as_member(getattr(ensemble, "estimator", None))
+    if not is_frozen(given) and getattr(given, "reinitialize", None) is not False:
+        warn_of_equal_members(ensemble.estimators_, getattr(ensemble, "_names", None))
 
 
 def check_weights_of_rows(members, sample_weight):

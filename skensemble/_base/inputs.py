@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 from sklearn.base import is_classifier, is_regressor
-from sklearn.utils.validation import check_consistent_length, column_or_1d, validate_data
+from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d, validate_data
 
 from skensemble._compat.sklearn import check_sample_weight
 from skensemble._members.checks import check_restored
@@ -16,6 +16,7 @@ from skensemble._members.inputs import (
     refuse_streams,
     texts_refused,
 )
+from skensemble._members.targets import check_indicators
 from skensemble._numeric.lazy_rows import LazyRows
 from skensemble._numeric.sparse_rows import dense_or_rows
 
@@ -28,25 +29,30 @@ class InputsMixin:
         check_restored(self)
         refuse_streams(X)
         y = validate_data(self, y=y, multi_output=True, y_numeric=is_regressor(self))
-        X = self._validate_inputs(X, self._network_name(), reset=True)
+        X = self._validate_inputs(X, reset=True)
         check_consistent_length(X, y)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         self._row_shape = X.row_shape
-        if sample_weight is not None:
-            sample_weight = check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
-            if not sample_weight.any():
-                raise ValueError("`sample_weight` must not be 0 for every row: there would be nothing to train on.")
+        sample_weight = _checked_weights(sample_weight, y)
+        if sample_weight is not None and not sample_weight.any():
+            raise ValueError("`sample_weight` must not be 0 for every row: there would be nothing to train on.")
         if is_classifier(self):
             self._validate_classes(y if classes is None or y.ndim > 1 else np.unique(classes))
             if classes is not None:
                 self._check_labels(y)
         return X, y, sample_weight
 
+    def _validate_more_data(self, X, y, sample_weight):
+        """`Inputs`, target and weights of rows that are given after the first fit, checked."""
+        X, y = self._validate_X(X), _checked_target(self, y)
+        check_consistent_length(X, y)
+        return X, y, _checked_weights(sample_weight, y)
+
     def _validate_X(self, X):
         """`Inputs` of a prediction, checked."""
         refuse_streams(X)
-        X = self._validate_inputs(X, self._network_name(fitted=True), reset=False)
+        X = self._validate_inputs(X, reset=False)
         if X.row_shape != self._row_shape:
             raise ValueError(
                 f"X must have rows shaped as in fit: got rows of shape {X.row_shape}, {type(self).__name__} was fitted "
@@ -54,9 +60,10 @@ class InputsMixin:
             )
         return X
 
-    def _validate_inputs(self, X, network, *, reset):
-        """`Inputs`; X as numbers is made and checked only where there is a network, of this name in messages."""
-        X = lazily_or_read(X, network or type(self).__name__, networks_only=self._has_networks_only(fitted=not reset))
+    def _validate_inputs(self, X, *, reset):
+        """`Inputs`; X as numbers is made and checked only where there is a network."""
+        network, networks_only = self._find_network(fitted=not reset)
+        X = lazily_or_read(X, network or type(self).__name__, networks_only=networks_only)
         given = as_given(X)
         if network is None or isinstance(given, LazyRows):
             validate_data(self, given, skip_check_array=True, reset=reset)
@@ -71,16 +78,35 @@ class InputsMixin:
         names = getattr(self, "feature_names_in_", None)
         return Inputs(given, dense_or_rows(floats), names, count_categories(given))
 
-    def _network_name(self, *, fitted=False):
-        """Name in messages of the first network that takes X as numbers: "" for the ensemble; None where none does.
+    def _find_network(self, *, fitted):
+        """Name in messages of the first network that takes X as numbers, and whether only networks take X.
+
+        Networks can read rows when they need them. The name is "" for the ensemble itself, None where there is no
+        network.
 
         Parameters
         ----------
-        fitted : bool, default=False
+        fitted : bool
             Whether to look at the fitted members, not at the parameters.
         """
-        return ""
+        return "", True
 
-    def _has_networks_only(self, *, fitted=False):
-        """Whether everything that takes X is a network, which can read rows when it needs them."""
-        return True
+
+def _checked_weights(sample_weight, y):
+    if sample_weight is None:
+        return None
+    return check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
+
+
+def _checked_target(ensemble, y):
+    """Labels or targets of new rows, which must be those that `fit` could have seen."""
+    classes, of_numbers = ensemble._member_classes(), is_regressor(ensemble)
+    y = check_array(y, ensure_2d=False, dtype="numeric" if of_numbers else None, input_name="y")
+    if classes is None:
+        if not of_numbers:
+            check_indicators(y, len(ensemble.classes_))
+        return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    y = column_or_1d(y, warn=True)
+    if not np.isin(y, classes).all():
+        raise ValueError(f"`y` must have the labels of fit: got {np.setdiff1d(y, classes).tolist()}, which are not.")
+    return y

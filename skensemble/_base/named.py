@@ -3,14 +3,12 @@
 import numbers
 from typing import Any, Self
 
-from sklearn.base import TransformerMixin
+from sklearn.base import TransformerMixin, is_classifier
 from sklearn.utils import Bunch
-from sklearn.utils.metadata_routing import MetadataRouter
 from sklearn.utils.validation import check_is_fitted
 
 from skensemble._base.ensemble import BaseKerasEnsemble
-from skensemble._base.routing import fit_metadata, make_router, split_metadata
-from skensemble._checkpoint.store import keep_entropy
+from skensemble._base.routing import fit_metadata, split_metadata
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._compat.sklearn import BaseComposition, InvalidParameterError, routing_enabled, tags_of
 from skensemble._members.checks import check_kind
@@ -27,6 +25,12 @@ class BaseNamedMembers(TransformerMixin, BaseKerasEnsemble, BaseComposition):
     """Ensemble whose parameter `estimators` is a list of (name, estimator)."""
 
     _fitted_state = ("estimators_", "_entropy", "_entry_names", "_names")
+    _parameter_constraints = {
+        **BaseKerasEnsemble._parameter_constraints,
+        "estimators": [list],
+        "n_jobs": [numbers.Integral, None],
+    }
+    _consumes_weights = False
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Parameters of the ensemble and of its members.
@@ -81,39 +85,18 @@ class BaseNamedMembers(TransformerMixin, BaseKerasEnsemble, BaseComposition):
         fitted = dict(zip(self._names, self.estimators_, strict=True))
         return Bunch(**{name: fitted.get(name, DROPPED) for name in self._entry_names})
 
-    def get_metadata_routing(self) -> MetadataRouter:
-        """Which metadata the members, and the ensemble itself, request.
-
-        Returns
-        -------
-        MetadataRouter
-            The ensemble's own request for `sample_weight`, by `set_fit_request`, applies to the members that have none.
-        """
-        return make_router(self, self._well_formed_entries(), consumes=False)
-
-    def _well_formed_entries(self):
-        """The entries of `estimators` that are not dropped and are well-formed."""
+    def _routed_members(self):
+        """The entries of `estimators` that are well-formed and not dropped."""
         entries = [entry for entry in self.estimators if _is_well_formed(entry) and not _is_dropped(entry[1])]
         return [(name, as_member(estimator)) for name, estimator in entries]
 
-    def _fit_metadata(self, entries, sample_weight, params):
-        """What `fit` of each entry is given in addition to X and y, a dict by name."""
-        return fit_metadata(self, entries, sample_weight, params, consumes=False)
-
-    def _seeded_members(self, entries, metadata, sample_weight, checkpoint):
-        """Members of the entries, a seed for each; draws `_entropy` and learns the names."""
-        self._entropy = keep_entropy(checkpoint, self.random_state)
+    def _seeded_members(self, entries, arguments=None):
+        """Members of the entries, each with its seed and arguments of `MemberSpec`; learns the names."""
         self._names = [name for name, _ in entries]
         self._entry_names = [name for name, _ in self.estimators]
         seeds = spawn_seeds(self._entropy, len(entries))
         return [
-            MemberSpec(
-                one,
-                own_seed(one, seed),
-                name=f"member {name!r}",
-                **split_metadata(metadata[name], sample_weight),
-                encodes_labels=self._is_regressor_among(one),
-            )
+            MemberSpec(one, own_seed(one, seed), name=f"member {name!r}", **(arguments or {}).get(name, {}))
             for (name, one), seed in zip(entries, seeds, strict=True)
         ]
 
@@ -127,7 +110,7 @@ class BaseNamedMembers(TransformerMixin, BaseKerasEnsemble, BaseComposition):
                     f"`estimators` must be a list of (name, estimator): got the entry {entry!r}."
                 )
         self._validate_names([name for name, _ in self.estimators])
-        kept = self._well_formed_entries()
+        kept = self._routed_members()
         if not kept:
             raise ValueError(
                 f"`estimators` must have a member that is not {DROPPED!r}: got {DROPPED!r} for all of "
@@ -135,17 +118,28 @@ class BaseNamedMembers(TransformerMixin, BaseKerasEnsemble, BaseComposition):
             )
         return kept
 
-    def _check_estimators(self, X, sample_weight, params, classifier):
-        """The entries of `estimators`, and metadata by name; raises where one cannot be a member."""
+    def _check_estimators(self, X, sample_weight, params):
+        """The entries of `estimators`, and arguments of `MemberSpec` by name; raises where one cannot be a member.
+
+        Parameters
+        ----------
+        X : Inputs
+        sample_weight : ndarray or None
+        params : dict
+            Other metadata.
+        """
         entries = self._entries()
-        for name, estimator in entries:
-            check_kind(estimator, classifier=classifier and not self._is_regressor_among(estimator), name=name)
-        metadata = self._fit_metadata(entries, sample_weight, params)
-        for name, estimator in entries:
-            if not isinstance(unwrapped(estimator), BaseWrapper):
+        for name, one in entries:
+            check_kind(one, classifier=is_classifier(self) and not self._is_regressor_among(one), name=name)
+        metadata = fit_metadata(self, entries, sample_weight, params)
+        for name, one in entries:
+            if not isinstance(unwrapped(one), BaseWrapper):
                 # Requested metadata are taken.
-                self._check_other(name, estimator, X, None if routing_enabled() else sample_weight)
-        return entries, metadata
+                self._check_other(name, one, X, None if routing_enabled() else sample_weight)
+        return entries, {
+            name: {**split_metadata(metadata[name], sample_weight), "encodes_labels": self._is_regressor_among(one)}
+            for name, one in entries
+        }
 
     def _is_regressor_among(self, estimator):
         """Whether a member is a regressor in an ensemble of classifiers that takes regressors."""
@@ -163,15 +157,13 @@ class BaseNamedMembers(TransformerMixin, BaseKerasEnsemble, BaseComposition):
                 f"`sample_weight` needs members that take it: {describe(name, estimator)}, whose fit does not."
             )
 
-    def _network_name(self, *, fitted=False):
+    def _find_network(self, *, fitted):
         if fitted:
             i = self.estimators_.first_network()
-            return None if i is None else f"{self._names[i]!r} (a network)"
-        names = [f"{name!r} ({type(unwrapped(one)).__name__})" for name, one in self._entries() if is_network(one)]
-        return names[0] if names else None
-
-    def _has_networks_only(self, *, fitted=False):
-        return self.estimators_.has_networks_only() if fitted else all(is_network(one) for _, one in self._entries())
+            return None if i is None else f"{self._names[i]!r} (a network)", self.estimators_.has_networks_only()
+        entries = self._entries()
+        names = [f"{name!r} ({type(unwrapped(one)).__name__})" for name, one in entries if is_network(one)]
+        return names[0] if names else None, len(names) == len(entries)
 
     def _takes_several_targets(self):
         return all(map(takes_several_targets, self._tags_of_others()))
@@ -179,9 +171,7 @@ class BaseNamedMembers(TransformerMixin, BaseKerasEnsemble, BaseComposition):
     def _tags_of_others(self):
         """scikit-learn's tags of the members that are not networks; none where `estimators` is not well-formed."""
         try:
-            return [
-                tags_of(one) for _, one in self._well_formed_entries() if not isinstance(unwrapped(one), BaseWrapper)
-            ]
+            return [tags_of(one) for _, one in self._routed_members() if not isinstance(unwrapped(one), BaseWrapper)]
         except (AttributeError, TypeError, ValueError):
             return []
 
@@ -190,7 +180,7 @@ class BaseNamedMembers(TransformerMixin, BaseKerasEnsemble, BaseComposition):
         tags.transformer_tags.preserves_dtype = []
         others = self._tags_of_others()
         tags.input_tags.three_d_array = not others
-        if others and len(others) == len(self._well_formed_entries()):
+        if others and len(others) == len(self._routed_members()):
             tags.input_tags.allow_nan = all(one.input_tags.allow_nan for one in others)
         return tags
 
@@ -217,3 +207,24 @@ def own_seed(estimator, seed):
     """A network's own seed, as in scikit-learn's voting, otherwise the one that is spawned for it."""
     own = getattr(estimator, "random_state", None)
     return own if isinstance(own, numbers.Integral) and isinstance(estimator, BaseWrapper) else seed
+
+
+def column_names(ensemble, counts):
+    """Names of the columns that each fitted member predicts: of the class, of the member, and a number for several.
+
+    Parameters
+    ----------
+    ensemble : estimator
+    counts : iterable of int
+        How many columns each member predicts.
+
+    Returns
+    -------
+    list of str
+    """
+    prefix = type(ensemble).__name__.lower()
+    return [
+        f"{prefix}_{name}" if count == 1 else f"{prefix}_{name}{i}"
+        for name, count in zip(ensemble._names, counts, strict=True)
+        for i in range(count)
+    ]

@@ -8,11 +8,10 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted
 
-from skensemble._base.reweight import learned
+from skensemble._base.combining import learned
 from skensemble._compat.scikeras import is_one_hot_target
 from skensemble._engine.prediction import predict_distributions
 from skensemble._export import calibrated, vote_shares
-from skensemble._members.distribution import check_distributions
 from skensemble._members.targets import check_indicators, warn_of_one_hot
 from skensemble._numeric.calibration import with_temperature
 from skensemble._numeric.combination import Uncertainty, combine, log_proba, majority_vote, split_entropy
@@ -55,6 +54,10 @@ class LabelsMixin(ClassifierMixin):
 
     def _member_classes(self):
         return None if self._multilabel else self.classes_
+
+    def _predict_each(self, X):
+        """Labels that each member alone would predict, one array per member."""
+        return [self._decode(self._choose_indices(proba)) for proba in self.predict_members(X)]
 
     def _validate_classes(self, y):
         """Learn the labels of y; called by `fit`."""
@@ -188,10 +191,6 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
         """
         return split_entropy(*self._counted_members(X), multilabel=self._multilabel)
 
-    def _predict_each(self, X):
-        """Labels that each member alone would predict, one array per member, in the order of the growing ensemble."""
-        return [self._choose(proba[np.newaxis], np.ones(1)) for proba in self.predict_members(X)]
-
     def _combine_proba(self, proba, weights):
         """Probabilities in the float type of the networks, to whose precision metrics expect rows to sum to 1."""
         return self._calibrate(combine(proba, weights, self._combination())).astype(proba.dtype)
@@ -222,24 +221,30 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
             return calibrated(output, self.temperature_, self._combined_target()) if learned_any else output
         return vote_shares(outputs, weights, each_label=self._multilabel and not self._one_hot)
 
-    def _ballots(self, proba):
-        """What is averaged: probabilities, or with votes 1 for the choice of a member."""
-        if learned(self, "voting", "soft") == "soft":
-            return proba
-        choices = self._choose_indices(proba)
-        return choices if self._multilabel else np.eye(proba.shape[-1])[choices]
-
     def _target_kind(self):
         return {"multilabel": self._multilabel}
 
     def _combined_target(self):
         return "labels" if self._multilabel and not self._one_hot else "classes"
 
-    def _stratifies(self):
-        return not self._multilabel
+
+class TargetsMixin(RegressorMixin):
+    """Targets that are numbers; comes left of `BaseKerasEnsemble`."""
+
+    def _member_classes(self):
+        return None
+
+    def _predict_each(self, X):
+        """Values that each member alone would predict, one array per member."""
+        return list(self.predict_members(X))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = self._takes_several_targets()
+        return tags
 
 
-class KerasEnsembleRegressorMixin(RegressorMixin):
+class KerasEnsembleRegressorMixin(TargetsMixin):
     """Means and standard deviations; comes left of `BaseKerasEnsemble`."""
 
     def predict(self, X: MatrixLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
@@ -327,9 +332,6 @@ class KerasEnsembleRegressorMixin(RegressorMixin):
         members, weights, X = self._counted(X)
         return *predict_distributions(members, X), weights
 
-    def _check_targets(self, estimators):
-        check_distributions(estimators)
-
     def staged_predict(self, X: MatrixLike) -> Iterator[np.ndarray]:
         """Predictions from the first member, the first two, and so on; in ensembles of one training, from the newest.
 
@@ -346,13 +348,6 @@ class KerasEnsembleRegressorMixin(RegressorMixin):
         for predictions, weights in self._stages(X):
             yield combine(predictions, weights, self._combination())
 
-    def _predict_each(self, X):
-        """Values that each member alone would predict, one array per member, in the order of the growing ensemble."""
-        return list(self.predict_members(X))
-
-    def _ballots(self, predictions):
-        return predictions
-
     def _encode(self, y):
         return y
 
@@ -361,14 +356,3 @@ class KerasEnsembleRegressorMixin(RegressorMixin):
 
     def _combined_target(self):
         return "values"
-
-    def _stratifies(self):
-        return False
-
-    def _member_classes(self):
-        return None
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = self._takes_several_targets()
-        return tags

@@ -49,25 +49,24 @@ def _place_of(name, ensemble):
     return f"{member}({name if name in _PARAMETERS else f'fit__{name}'}=...)"
 
 
-def make_router(ensemble, members, *, consumes):
-    """Router of an ensemble to its members.
+def make_router(ensemble):
+    """Router of an ensemble to the members that take part in metadata routing.
 
     The ensemble's own request for `sample_weight` applies to the members that have none.
 
     Parameters
     ----------
     ensemble : estimator
-    members : list of (str, estimator)
-    consumes : bool
-        Whether the ensemble itself takes `sample_weight` if no member requested it.
+        `_consumes_weights` says whether it takes `sample_weight` itself if no member requested it.
 
     Returns
     -------
     MetadataRouter
     """
     own = own_request(ensemble)
-    routings = {name: get_routing_for_object(member) for name, member in members}
-    stands_in = _request(own) is not None or (consumes and all(_has_no_request(one) for one in routings.values()))
+    routings = {name: get_routing_for_object(member) for name, member in ensemble._routed_members()}
+    no_requests = all(_has_no_request(one) for one in routings.values())
+    stands_in = _request(own) is not None or (ensemble._consumes_weights and no_requests)
     for requests in () if stands_in else (own.fit.requests, own.score.requests):
         if requests.get("sample_weight") is None:
             requests.pop("sample_weight", None)
@@ -94,7 +93,7 @@ def asks_in_fit(estimator):
     return isinstance(routing, MetadataRouter) or any(one is not None for one in routing.fit.requests.values())
 
 
-def fit_metadata(ensemble, members, sample_weight, params, *, consumes):
+def fit_metadata(ensemble, members, sample_weight, params):
     """What `fit` of each member is given in addition to X and y.
 
     Parameters
@@ -106,8 +105,6 @@ def fit_metadata(ensemble, members, sample_weight, params, *, consumes):
         Given to `fit` of the ensemble, as `params` is.
     params : dict
         Other metadata.
-    consumes : bool
-        As in `make_router`.
 
     Returns
     -------
@@ -123,7 +120,7 @@ def fit_metadata(ensemble, members, sample_weight, params, *, consumes):
     if not routing_enabled():
         return {name: dict(weights) for name, _ in members}
     routed = process_routing(ensemble, "fit", **weights, **params)
-    stands_in = consumes or _request(own_request(ensemble)) is not None
+    stands_in = ensemble._consumes_weights or _request(own_request(ensemble)) is not None
     given = {}
     for name, member in members:
         given[name] = dict(routed[name].fit)
@@ -149,8 +146,14 @@ def _check_network(name, member, given, sample_weight):
         )
 
 
+def member_metadata(ensemble, sample_weight, params):
+    """Arguments of `MemberSpec` for what each member of an ensemble of copies is given; see `fit_metadata`."""
+    given = fit_metadata(ensemble, ensemble._routed_members(), sample_weight, params)
+    return split_metadata(given["estimator"], sample_weight) if given else {}
+
+
 def split_metadata(given, sample_weight):
-    """Arguments of `Member` for what a member is given by `fit_metadata`."""
+    """Arguments of `MemberSpec` for what a member is given by `fit_metadata`."""
     is_weighted = sample_weight is not None and given.get("sample_weight") is sample_weight
     others = {name: value for name, value in given.items() if not (is_weighted and name == "sample_weight")}
     return {"is_weighted": is_weighted, "metadata": others}

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, is_classifier
 
-from skensemble._base.reweight import warn_if_changed
+from skensemble._base.combining import warn_if_changed
 from skensemble._display.axes import COLORS, as_numbers, given_or_new, name_positions
 from skensemble._display.fitted import check_ensemble, is_run
 from skensemble._display.scoring import Known, make_score

@@ -9,8 +9,10 @@ import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.frozen import FrozenEstimator
 
+from skensemble._base.combining import check_combining_parameters, learn_combination
 from skensemble._base.ensemble import BaseKerasEnsemble
-from skensemble._base.reweight import Reweighted, learn_combination
+from skensemble._base.independent import warn_of_equal
+from skensemble._base.reweight import Reweighted
 from skensemble._engine.fitted import FittedMembers
 from skensemble._from_models.agreement import common_rows, common_target
 from skensemble._from_models.networks import TrainedNetwork, read_members
@@ -61,10 +63,10 @@ class TrainedModels(NamedTuple):
                 f"reweight({ensemble.weights!r}, X=X, y=y) afterwards."
             )
         weights = normalize_weights(ensemble.weights, len(self.members))
-        ensemble._check_combination(weights, len(self.members))
+        check_combining_parameters(ensemble, weights, len(self.members))
         ensemble.estimators_, ensemble.weights_ = FittedMembers(self.estimators), weights
         learn_combination(ensemble)
-        ensemble._warn_of_equal_members()
+        warn_of_equal(ensemble)
 
     def weights(self, given: Any) -> Any:
         """The parameter `weights`: as given, otherwise the weights that members had in the ensembles they come from."""

@@ -13,23 +13,23 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.validation import check_is_fitted
 
 from skensemble._base.combining import CLASSIFIER_CONSTRAINTS, COMBINATION_CONSTRAINTS
-from skensemble._base.copies import check_given, draws_rows, is_fitted_already, make_members
+from skensemble._base.early_stopping import LEARNED_OF_STOPPING, STOPPING_CONSTRAINTS, check_stopping
 from skensemble._base.ensemble import BaseKerasEnsemble
-from skensemble._base.further import train_further
-from skensemble._base.independent import fit_independent
-from skensemble._base.left_out import conformal_rows, learn_left_out, score_left_out
+from skensemble._base.independent_runs import fit_independent
+from skensemble._base.metadata_routing import member_metadata
+from skensemble._base.network_copies import check_given, draws_rows, is_fitted_already, make_members
+from skensemble._base.out_of_bag import conformal_rows, learn_left_out, score_left_out
+from skensemble._base.partial_fit import train_further
 from skensemble._base.predictions import KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
 from skensemble._base.reweight import Reweighted
-from skensemble._base.routing import member_metadata
-from skensemble._base.stopping import LEARNED_OF_STOPPING, STOPPING_CONSTRAINTS, check_stopping
 from skensemble._base.warm_start import kept_members, remember_data
 from skensemble._checkpoint.store import keep_entropy, open_checkpoint
 from skensemble._compat.sklearn import HasMethods, Interval, RealNotInt, fit_context
 from skensemble._from_models.models import labelled, read_models
 from skensemble._from_models.reading import Reading
-from skensemble._members.checks import check_takes_columns
-from skensemble._members.drawn import check_param_distributions, count_columns, draw_entropy, spawn_seeds
 from skensemble._members.inputs import TrainingData
+from skensemble._members.member_checks import check_takes_columns
+from skensemble._members.random_draws import check_param_distributions, count_columns, draw_entropy, spawn_seeds
 from skensemble._members.spec import MemberSpec, is_network
 from skensemble._numeric.conformal import adaptive_scores, jackknife_interval, jackknife_sets
 from skensemble._numeric.mixture import PredictionInterval, check_coverage

@@ -50,7 +50,7 @@ from skensemble._members.rollback import unchanged_on_error
 from skensemble._members.spec import unwrapped
 from skensemble._numeric.combination import checkpoint_weights, first_weights, weighted_mean
 from skensemble._numeric.host_rows import take_rows
-from skensemble._numeric.mixture import deviation
+from skensemble._numeric.uncertainty import deviation
 from skensemble._typing import MatrixLike
 
 # Checkpoints that `n_checkpoints="auto"` chooses from, at most.

@@ -20,7 +20,7 @@ from skensemble._base.final_estimator import (
     predict_alone,
     predict_final,
 )
-from skensemble._base.independent import warn_of_equal
+from skensemble._base.independent_runs import warn_of_equal
 from skensemble._base.meta_features import (
     METHODS,
     find_stack_method,
@@ -31,9 +31,9 @@ from skensemble._base.meta_features import (
     side_by_side,
     split_rows,
 )
-from skensemble._base.named import BaseNamedMembers, column_names, takes_several_targets
+from skensemble._base.metadata_routing import asks_in_fit
+from skensemble._base.named_members import BaseNamedMembers, column_names, takes_several_targets
 from skensemble._base.predictions import LabelsMixin, TargetsMixin
-from skensemble._base.routing import asks_in_fit
 from skensemble._checkpoint.store import keep_entropy, open_checkpoint
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._compat.sklearn import (
@@ -51,8 +51,8 @@ from skensemble._engine.other_members import check_own_fits
 from skensemble._engine.training import fit_members
 from skensemble._export import FINAL_NAME, as_rows_of_numbers, check_network, final_output
 from skensemble._heads import MERGES, KerasHeadClassifier, KerasHeadRegressor
-from skensemble._members.checks import check_frozen_members
 from skensemble._members.inputs import TrainingData
+from skensemble._members.member_checks import check_frozen_members
 from skensemble._members.spec import is_frozen, is_network, unwrapped, with_callbacks
 from skensemble._numeric.combination import log_proba
 from skensemble._typing import MatrixLike

@@ -12,9 +12,9 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skensemble._base.combining import CLASSIFIER_CONSTRAINTS, COMBINATION_CONSTRAINTS, learned
-from skensemble._base.further import train_further
-from skensemble._base.independent import fit_independent
-from skensemble._base.named import BaseNamedMembers, column_names, describe
+from skensemble._base.independent_runs import fit_independent
+from skensemble._base.named_members import BaseNamedMembers, column_names, describe
+from skensemble._base.partial_fit import train_further
 from skensemble._base.predictions import KerasEnsembleClassifierMixin, KerasEnsembleRegressorMixin
 from skensemble._base.reweight import Reweighted, check_soft
 from skensemble._checkpoint.store import keep_entropy, open_checkpoint
@@ -22,11 +22,11 @@ from skensemble._compat.sklearn import VisualBlock, check_feature_names_in, fit_
 from skensemble._engine.progress import fit_task
 from skensemble._from_models.models import labelled, read_models
 from skensemble._from_models.reading import Reading
-from skensemble._members.checks import check_kind
-from skensemble._members.drawn import draw_entropy
 from skensemble._members.inputs import TrainingData
+from skensemble._members.member_checks import check_kind
+from skensemble._members.random_draws import draw_entropy
 from skensemble._members.spec import is_frozen, is_network
-from skensemble._search.networks import networks_of
+from skensemble._search.kept_networks import networks_of
 from skensemble._typing import MatrixLike
 
 

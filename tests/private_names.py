@@ -90,7 +90,7 @@ PRIVATE_ATTRIBUTES = {
 #: Uses elsewhere: in subclasses, which may name what they inherit, or documented for the authors of estimators.
 ELSEWHERE = {
     ("_averaging.py", "_parameter_constraints"),  # scikit-learn's convention, documented for estimators
-    ("_base/named.py", "_parameter_constraints"),
+    ("_base/named_members.py", "_parameter_constraints"),
     ("_members/encoders.py", "_type_of_target"),  # a subclass of scikeras' encoder
     ("_polyak.py", "_parameter_constraints"),
     ("_snapshot.py", "_parameter_constraints"),

@@ -11,7 +11,7 @@ from skensemble._engine.records import Data, RunPlan
 from skensemble._engine.variables import read_state, write_state
 
 #: What depends on the machine, of the program for this backend.
-estimates = importlib.import_module(f"skensemble._engine.{keras.backend.backend()}.estimates")
+cost_model = importlib.import_module(f"skensemble._engine.{keras.backend.backend()}.cost_model")
 
 N_ROWS, N_FEATURES, BATCH_SIZE = 22, 4, 8
 

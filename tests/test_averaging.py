@@ -23,7 +23,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from skensemble import KerasAveragingClassifier, KerasAveragingRegressor, KerasClassifier, KerasRegressor
 from skensemble._engine.prediction import predict_members
-from skensemble._members.drawn import validation_rows
+from skensemble._members.random_draws import validation_rows
 from skensemble._numeric.selection import greedy_weights, held_out_rows
 
 # Rounding of one float32 forward pass against another that sums in another order.

@@ -183,8 +183,8 @@ def describe_worker():
     import tensorflow as tf
 
     from skensemble._compat.joblib import count_workers, is_worker
+    from skensemble._engine.all_backends import limits
     from skensemble._engine.backend import use_share_of_cores
-    from skensemble._engine.program import limits
 
     use_share_of_cores()
     threads = tf.config.threading
@@ -201,8 +201,8 @@ def test_workers_use_their_share(backend, monkeypatch):
     """A worker uses the cores it was given, in shards and threads; this process goes on as it was."""
     import tensorflow as tf
 
+    from skensemble._engine.all_backends import limits
     from skensemble._engine.backend import use_share_of_cores
-    from skensemble._engine.program import limits
 
     def task(source):
         names = {}

@@ -41,7 +41,7 @@ from skensemble import (
     StackedKerasClassifier,
     StackedKerasRegressor,
 )
-from skensemble._compat import seeds
+from skensemble._compat import global_seeds
 
 # All networks are of one architecture with two outputs or one, so that most fits of a process share one program.
 NETWORK = {"hidden_layer_sizes": (3,), "dropout": 0.2, "epochs": 3, "batch_size": 20}
@@ -231,7 +231,9 @@ def settings():
 
 def seed_generators():
     """Seed all global generators."""
-    seeds.set_keras_global(seeds._KERAS_GENERATOR, None)  # in Keras 3.8 it is seeded when it is made, and only then
+    global_seeds.set_keras_global(
+        global_seeds._KERAS_GENERATOR, None
+    )  # in Keras 3.8 it is seeded when it is made, and only then
     keras.utils.set_random_seed(5)
 
 

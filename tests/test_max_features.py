@@ -25,7 +25,7 @@ from skensemble import (
     SelectColumns,
     io,
 )
-from skensemble._members.drawn import count_columns, draw_columns, spawn_seeds
+from skensemble._members.random_draws import count_columns, draw_columns, spawn_seeds
 
 # Rounding of one float32 forward pass against another that sums in another order.
 FLOAT32 = {"rtol": 1e-5, "atol": 1e-6}

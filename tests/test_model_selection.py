@@ -32,7 +32,7 @@ from skensemble import (
 )
 from skensemble._search import common_programs, fits
 from skensemble._search.joined_runs import JoinedRuns
-from skensemble._search.networks import networks_of
+from skensemble._search.kept_networks import networks_of
 from skensemble.model_selection import GridSearchCV, HalvingGridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV
 
 X, Y = make_classification(45, 4, n_informative=3, n_redundant=0, n_classes=3, n_clusters_per_class=1, random_state=0)

@@ -10,7 +10,7 @@ from sklearn.frozen import FrozenEstimator
 
 from skensemble import KerasClassifier, KerasRegressor, MembersDisplay, PolyakWeightClassifier, PolyakWeightRegressor
 from skensemble import _polyak as polyak_module
-from skensemble._members.drawn import spawn_seeds
+from skensemble._members.random_draws import spawn_seeds
 from skensemble._numeric.combination import average_variables, checkpoint_weights
 from skensemble._numeric.selection import held_out_rows
 

@@ -15,8 +15,8 @@ from skensemble import (
     SnapshotEnsembleClassifier,
     SnapshotEnsembleRegressor,
 )
-from skensemble._engine.program import cache as program_cache
-from skensemble._members.drawn import spawn_seeds
+from skensemble._engine.all_backends import cache as program_cache
+from skensemble._members.random_draws import spawn_seeds
 from skensemble._numeric.selection import held_out_rows
 
 # Rounding of float32 that has grown over some steps of training.

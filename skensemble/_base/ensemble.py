@@ -10,8 +10,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skensemble._base.combining import learned, warn_if_changed
 from skensemble._base.inputs import InputsMixin
-from skensemble._base.routing import check_metadata, make_router
-from skensemble._compat.seeds import seeded
+from skensemble._base.metadata_routing import check_metadata, make_router
+from skensemble._compat.global_seeds import seeded
 from skensemble._compat.sklearn import CallbackSupportMixin, StrOptions, validate_parameter_constraints
 from skensemble._engine.prediction import predict_members
 from skensemble._engine.progress import fit_task

@@ -7,8 +7,8 @@ from sklearn.base import clone, is_classifier
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from skensemble._base.meta_features import meta_features
-from skensemble._base.named import own_seed, takes_several_targets
-from skensemble._base.routing import asks_in_fit, fit_metadata, split_metadata
+from skensemble._base.metadata_routing import asks_in_fit, fit_metadata, split_metadata
+from skensemble._base.named_members import own_seed, takes_several_targets
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._compat.sklearn import InvalidParameterError, routing_enabled, tags_of
 from skensemble._engine.fitted import FittedMembers
@@ -16,10 +16,10 @@ from skensemble._engine.prediction import predict_each
 from skensemble._engine.training import fit_members
 from skensemble._export import FINAL_NAME
 from skensemble._heads import Head
-from skensemble._members.checks import check_kind
-from skensemble._members.drawn import spawn_seeds
 from skensemble._members.inputs import Inputs
+from skensemble._members.member_checks import check_kind
 from skensemble._members.other_estimators import knows_positions, unnamed_columns, weight_parameter
+from skensemble._members.random_draws import spawn_seeds
 from skensemble._members.spec import MemberSpec, is_frozen, is_network, unwrapped
 from skensemble._numeric.host_rows import without_rows
 from skensemble._numeric.sparse_rows import dense_or_rows

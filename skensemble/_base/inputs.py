@@ -6,7 +6,6 @@ from sklearn.base import is_classifier, is_regressor
 from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d, validate_data
 
 from skensemble._compat.sklearn import check_sample_weight
-from skensemble._members.checks import check_restored
 from skensemble._members.inputs import (
     Inputs,
     as_given,
@@ -16,6 +15,7 @@ from skensemble._members.inputs import (
     refuse_streams,
     texts_refused,
 )
+from skensemble._members.member_checks import check_restored
 from skensemble._members.targets import check_indicators
 from skensemble._numeric.lazy_rows import LazyRows
 from skensemble._numeric.sparse_rows import dense_or_rows

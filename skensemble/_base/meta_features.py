@@ -8,8 +8,8 @@ from scipy.sparse import hstack, issparse
 from sklearn.base import is_classifier, is_regressor
 from sklearn.model_selection import check_cv
 
-from skensemble._base.independent import check_weights_of_rows
-from skensemble._base.named import describe
+from skensemble._base.independent_runs import check_weights_of_rows
+from skensemble._base.named_members import describe
 from skensemble._engine.prediction import predict_each
 from skensemble._members.other_estimators import known_labels, knows_positions, unnamed_columns
 from skensemble._members.spec import is_frozen, is_network, unwrapped

@@ -14,8 +14,9 @@ from skensemble._engine.prediction import predict_distributions
 from skensemble._export import calibrated, vote_shares
 from skensemble._members.targets import check_indicators, warn_of_one_hot
 from skensemble._numeric.calibration import with_temperature
-from skensemble._numeric.combination import Uncertainty, combine, log_proba, majority_vote, split_entropy
-from skensemble._numeric.mixture import PredictionInterval, check_coverage, deviation, mixture_interval, split_variance
+from skensemble._numeric.combination import combine, log_proba, majority_vote
+from skensemble._numeric.mixture import PredictionInterval, check_coverage, mixture_interval
+from skensemble._numeric.uncertainty import Uncertainty, deviation, split_entropy, split_variance
 from skensemble._typing import MatrixLike
 
 

@@ -20,7 +20,7 @@ from skensemble._base.combining import (
 from skensemble._compat.python import find_stacklevel
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._engine.prediction import predict_members
-from skensemble._engine.stacked import StackedMember
+from skensemble._engine.stacked_members import StackedMember
 from skensemble._members.inputs import TrainingData
 from skensemble._members.rollback import unchanged_on_error
 from skensemble._members.spec import unwrapped

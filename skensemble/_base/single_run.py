@@ -5,13 +5,13 @@ import dataclasses
 from sklearn.base import is_classifier
 
 from skensemble._base.combining import hold_out
-from skensemble._base.routing import member_metadata
+from skensemble._base.metadata_routing import member_metadata
 from skensemble._checkpoint.store import keep_entropy, open_checkpoint
 from skensemble._engine.progress import fitted_as
 from skensemble._engine.training import fit_trajectory
-from skensemble._members.checks import check_member
-from skensemble._members.drawn import spawn_seeds
 from skensemble._members.fit_arguments import FitArguments
+from skensemble._members.member_checks import check_member
+from skensemble._members.random_draws import spawn_seeds
 from skensemble._members.spec import MemberSpec, is_frozen
 from skensemble._wrappers.adapters import as_member
 from skensemble.wrappers import KerasClassifier, KerasRegressor

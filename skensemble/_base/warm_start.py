@@ -3,8 +3,8 @@
 import warnings
 
 from skensemble._base.combining import calibrates
-from skensemble._base.copies import is_fitted_already
-from skensemble._base.stopping import stops_together
+from skensemble._base.early_stopping import stops_together
+from skensemble._base.network_copies import is_fitted_already
 from skensemble._compat.python import find_stacklevel
 from skensemble._engine.fitted import FittedMembers
 

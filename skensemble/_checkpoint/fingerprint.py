@@ -9,8 +9,8 @@ import numpy as np
 from scipy.sparse import issparse
 
 from skensemble._compat.scikeras import BaseWrapper
-from skensemble._members.description import PACKAGES, describe, describe_parameters, digest_array, digest_text
 from skensemble._members.spec import is_frozen
+from skensemble._members.stable_description import PACKAGES, describe, describe_parameters, digest_array, digest_text
 from skensemble._numeric.host_rows import without_rows
 from skensemble._numeric.lazy_rows import LazyRows
 

@@ -12,7 +12,7 @@ import numpy as np
 from skensemble._files.arrays import read_arrays, write_arrays
 from skensemble._files.atomic import published
 from skensemble._files.strict_json import MAX_DIGITS, read_json, write_json
-from skensemble._members.description import digest_text
+from skensemble._members.stable_description import digest_text
 
 _ARRAY, _NUMBER, _DIGEST, _TREE = "array", "number", "sha256", "tree"
 

@@ -23,17 +23,17 @@ from skensemble._checkpoint.state_file import (
     write_description,
     write_state_file,
 )
+from skensemble._compat.global_seeds import seeded
 from skensemble._compat.python import find_stacklevel
 from skensemble._compat.scikeras import encode_features, fit_override, given_callbacks, history_of
 from skensemble._compat.scikeras_building import initialize
-from skensemble._compat.seeds import seeded
 from skensemble._engine.records import Variables
 from skensemble._engine.results import MemberResult
-from skensemble._engine.stacked import StackedMember, StackedMembers, estimator_of
+from skensemble._engine.stacked_members import StackedMember, StackedMembers, estimator_of
 from skensemble._engine.variables import read_state, write_state
 from skensemble._files.atomic import sweep
-from skensemble._members.description import describe, digest_text
-from skensemble._members.drawn import draw_entropy
+from skensemble._members.random_draws import draw_entropy
+from skensemble._members.stable_description import describe, digest_text
 
 try:
     import fcntl

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import keras
 import numpy as np
 
+from skensemble._compat.global_seeds import SEED_LOCK, seeded
 from skensemble._compat.private import is_missing, private
-from skensemble._compat.seeds import SEED_LOCK, seeded
 
 #: Estimators of Keras' own that train a network.
 KERAS_WRAPPERS = keras.wrappers.SKLearnClassifier | keras.wrappers.SKLearnRegressor | keras.wrappers.SKLearnTransformer

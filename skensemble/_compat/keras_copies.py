@@ -7,9 +7,9 @@ import warnings
 
 import keras
 
+from skensemble._compat.global_seeds import get_keras_global, set_keras_global
 from skensemble._compat.keras import Functional, all_layers, batch_norm_layers, compile_arguments, own_variables
 from skensemble._compat.private import private
-from skensemble._compat.seeds import get_keras_global, set_keras_global
 
 # Keras 3.8 to 3.15: what `Model.save` and `keras.saving.load_model` do.
 ObjectSharingScope = private("keras.src.saving.serialization_lib", "ObjectSharingScope")

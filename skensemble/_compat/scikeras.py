@@ -15,8 +15,8 @@ checks of scikit-learn say what has to stay as it is, and test only the estimato
 - `ClassifierLabelEncoder`, target encoders: `_members/encoders.py`, told by `_members/output_check.py` which loss wants
   which form.
 - `_check_model_compatibility`: `_members/output_check.py`, which checks more.
-- `_fit_keras_model`, `_predict_raw`: `Model.fit` and `Model.predict`, in whose place `_engine/single.py` stands already
-  where it can.
+- `_fit_keras_model`, `_predict_raw`: `Model.fit` and `Model.predict`, in whose place `_engine/single_network.py` stands
+  already where it can.
 """
 
 import copy

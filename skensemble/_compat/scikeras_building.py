@@ -11,6 +11,7 @@ from contextlib import nullcontext
 import keras
 import numpy as np
 
+from skensemble._compat.global_seeds import count_model, seeded
 from skensemble._compat.keras import Functional, build_optimizer, compile_successor, find_trained_layer
 from skensemble._compat.keras_copies import copy_from_config, copy_with_new_values
 from skensemble._compat.private import private
@@ -23,7 +24,6 @@ from skensemble._compat.scikeras import (
     initialize_callbacks,
     without_own_seed,
 )
-from skensemble._compat.seeds import count_model, seeded
 from skensemble._compat.sklearn import plain_transforms
 from skensemble._keras_objects.ensemble_layers import select_before
 from skensemble._numeric.host_rows import without_rows

@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skensemble._base.ensemble import BaseKerasEnsemble
 from skensemble._compat.scikeras import BaseWrapper
-from skensemble._engine.stacked import StackedMember, estimator_of
+from skensemble._engine.stacked_members import StackedMember, estimator_of
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.spec import unwrapped
 

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, is_classifier
 
 from skensemble._display.axes import COLORS, given_or_new
 from skensemble._display.fitted import check_ensemble
-from skensemble._numeric.combination import Uncertainty
+from skensemble._numeric.uncertainty import Uncertainty
 from skensemble._typing import MatrixLike
 
 if TYPE_CHECKING:

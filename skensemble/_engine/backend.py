@@ -14,11 +14,11 @@ from typing import Any
 import keras
 
 from skensemble._compat.joblib import worker_cores
-from skensemble._engine.program import limits
-from skensemble._engine.program.cache import cached_program
-from skensemble._engine.program.data import is_small
-from skensemble._engine.program.hyperparameters import free_signature
-from skensemble._engine.program.prototype import LOCK
+from skensemble._engine.all_backends import limits
+from skensemble._engine.all_backends.cache import cached_program
+from skensemble._engine.all_backends.data import is_small
+from skensemble._engine.all_backends.hyperparameters import free_signature
+from skensemble._engine.all_backends.prototype import LOCK
 from skensemble._engine.records import Array, Data
 from skensemble._members.architecture import signature
 from skensemble.exceptions import NotFusableError

@@ -10,7 +10,7 @@ import numpy as np
 from skensemble._engine.fitted import FittedMembers
 from skensemble._engine.plan import TrainingPlan
 from skensemble._engine.records import Variables
-from skensemble._engine.stacked import StackedMember
+from skensemble._engine.stacked_members import StackedMember
 from skensemble.exceptions import NotFusableError
 
 _WAY_OUT = (

@@ -11,7 +11,7 @@ import numpy as np
 from skensemble._compat.python import find_stacklevel
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._engine.fitted import FittedMembers
-from skensemble._engine.stacked import BuiltMember, FittedMember, StackedMember
+from skensemble._engine.stacked_members import BuiltMember, FittedMember, StackedMember
 from skensemble._members.lazy_networks import LoadedAnew
 from skensemble._members.spec import is_frozen, unwrapped
 

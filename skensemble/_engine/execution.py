@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 
 from skensemble._engine.backend import use_share_of_cores
-from skensemble._engine.checkpoints import Checkpoint
 from skensemble._engine.ensemble_stopping import EnsembleStopping, cannot_stop_together, check_one_program
 from skensemble._engine.fused.fit import run_fused
+from skensemble._engine.group_checkpoint import Checkpoint
 from skensemble._engine.initial_values import BuiltNetwork
 from skensemble._engine.keras_fit import fit_with_keras
 from skensemble._engine.other_members import engine_of, fit_other_member
 from skensemble._engine.plan import FusedGroup, plan_training, reason_for_keras
 from skensemble._engine.progress import Task, count_members, print_progress
 from skensemble._engine.results import MemberResult
-from skensemble._engine.stacked import FittedMember
+from skensemble._engine.stacked_members import FittedMember
 from skensemble._engine.trajectory import TrajectoryRecorder
 from skensemble._members.inputs import TrainingData
 from skensemble._members.inside_ensemble import inside_ensemble

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from skensemble._compat.scikeras import BaseWrapper, fit_callbacks
-from skensemble._engine.stacked import BuiltMember, FittedMember, StackedMember
+from skensemble._engine.stacked_members import BuiltMember, FittedMember, StackedMember
 from skensemble._members.pickling import CheckedPickling
 from skensemble._members.spec import unwrapped
 

@@ -16,10 +16,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from skensemble._compat.global_seeds import seeded
 from skensemble._compat.keras import recorded_initializers
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._compat.scikeras_building import rebuild_model
-from skensemble._compat.seeds import seeded
 from skensemble._engine.records import Variables
 from skensemble._engine.variables import read_state
 from skensemble._members.architecture import signature

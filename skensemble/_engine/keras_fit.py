@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from skensemble._compat.global_seeds import seeded_fit
 from skensemble._compat.keras import build_optimizer
 from skensemble._compat.keras_optimizer import build_before_fit
 from skensemble._compat.scikeras import (
@@ -20,9 +21,8 @@ from skensemble._compat.scikeras import (
     without_own_seed,
 )
 from skensemble._compat.scikeras_building import built_before_checks, new_values
-from skensemble._compat.seeds import seeded_fit
 from skensemble._compat.sklearn import plain_transforms
-from skensemble._engine.continued import started
+from skensemble._engine.partial_fit import started
 from skensemble._engine.progress import KerasTask, Task
 from skensemble._engine.trajectory import KerasTrajectoryRecorder, TrajectoryRecorder
 from skensemble._engine.variables import read_state, write_state
@@ -30,7 +30,7 @@ from skensemble._keras_objects.ensemble_layers import put_columns
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.inputs import TrainingData
 from skensemble._members.output_check import initialize_checked
-from skensemble._members.rows import SampleIndices, row_weights, sample_indices_of, with_mean_one
+from skensemble._members.sample_weights import SampleIndices, row_weights, sample_indices_of, with_mean_one
 from skensemble._members.spec import MemberSpec
 from skensemble._numeric.host_rows import take_rows, without_rows
 

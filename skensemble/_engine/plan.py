@@ -18,18 +18,18 @@ from skensemble._compat.scikeras import (
     given_callbacks,
     has_own_encoders,
 )
+from skensemble._engine.all_backends.hyperparameters import free_signature
 from skensemble._engine.backend import may_differ_in_rows, why_not_fusable
 from skensemble._engine.callbacks import stops_on_nan, why_not_per_epoch
-from skensemble._engine.continued import started
 from skensemble._engine.engine_choice import members_at_once, why_keras, working_bytes
 from skensemble._engine.initial_values import BuiltNetwork, initialize_members
-from skensemble._engine.program.hyperparameters import free_signature
+from skensemble._engine.partial_fit import started
 from skensemble._engine.records import Variables
 from skensemble._keras_objects.ensemble_layers import with_columns
 from skensemble._members.architecture import signature
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.inputs import TrainingData
-from skensemble._members.rows import SampleIndices, sample_indices_of
+from skensemble._members.sample_weights import SampleIndices, sample_indices_of
 from skensemble._members.spec import MemberSpec, is_frozen
 from skensemble._numeric.lazy_rows import LazyRows
 from skensemble.exceptions import NotFusableError

@@ -7,11 +7,11 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skensemble._compat.scikeras import BaseWrapper, encode_features, encodes_features
+from skensemble._engine.all_backends.hyperparameters import free_signature
 from skensemble._engine.backend import why_not_fusable
 from skensemble._engine.fitted import FittedMembers
 from skensemble._engine.forward import forward, forward_alone, stack_values
-from skensemble._engine.program.hyperparameters import free_signature
-from skensemble._engine.stacked import BuiltMember, StackedMember
+from skensemble._engine.stacked_members import BuiltMember, StackedMember
 from skensemble._members.distribution import check_all_or_none, decode_scales, has_scales
 from skensemble._members.encoders import decode_outputs
 from skensemble._members.inputs import as_inputs

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skensemble._engine.fitted import FittedMembers
-from skensemble._engine.stacked import FittedMember
+from skensemble._engine.stacked_members import FittedMember
 from skensemble._engine.trajectory import EpochStates
 
 

@@ -10,15 +10,15 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skensemble._compat.python import find_stacklevel
 from skensemble._compat.scikeras import BaseWrapper
-from skensemble._engine.checkpoints import Checkpoint
-from skensemble._engine.continued import history_of_member
 from skensemble._engine.ensemble_stopping import EnsembleStopping
 from skensemble._engine.execution import Results, fit_here
 from skensemble._engine.fitted import FittedMembers
+from skensemble._engine.group_checkpoint import Checkpoint
 from skensemble._engine.other_members import check_own_fits
+from skensemble._engine.partial_fit import history_of_member
 from skensemble._engine.progress import Task
 from skensemble._engine.results import MemberResult, TrainedMembers, TrainedRun
-from skensemble._engine.stacked import FittedMember, StackedMember, estimator_of
+from skensemble._engine.stacked_members import FittedMember, StackedMember, estimator_of
 from skensemble._engine.trajectory import Trajectory, TrajectoryRecorder
 from skensemble._engine.workers.fit import check_backend, fit_parts, parts_of
 from skensemble._members.given_models import check_models

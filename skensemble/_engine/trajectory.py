@@ -13,7 +13,7 @@ from skensemble._compat.keras import follows_schedule
 from skensemble._engine.backend import why_not_fusable
 from skensemble._engine.fitted import FittedMembers
 from skensemble._engine.records import Variables
-from skensemble._engine.stacked import BuiltMember, History, StackedMember, StackedMembers
+from skensemble._engine.stacked_members import BuiltMember, History, StackedMember, StackedMembers
 from skensemble._engine.variables import read_state
 from skensemble._members.fit_arguments import FitArguments
 

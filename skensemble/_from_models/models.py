@@ -11,7 +11,7 @@ from sklearn.frozen import FrozenEstimator
 
 from skensemble._base.combining import check_combining_parameters, learn_combination
 from skensemble._base.ensemble import BaseKerasEnsemble
-from skensemble._base.independent import warn_of_equal
+from skensemble._base.independent_runs import warn_of_equal
 from skensemble._base.reweight import Reweighted
 from skensemble._engine.fitted import FittedMembers
 from skensemble._from_models.agreement import common_rows, common_target

@@ -11,15 +11,15 @@ from sklearn.frozen import FrozenEstimator
 
 from skensemble._base.ensemble import BaseKerasEnsemble
 from skensemble._base.reweight import Reweighted
+from skensemble._compat.global_seeds import seeded
 from skensemble._compat.keras import output_shape
 from skensemble._compat.keras_copies import copy_architecture, copy_values
 from skensemble._compat.scikeras_building import as_fitted
-from skensemble._compat.seeds import seeded
 from skensemble._from_models.reading import VARIABLES_FILE, NetworkFile, Reading
 from skensemble._members.architecture import why_not_from_configuration
-from skensemble._members.checks import check_kind, check_member
 from skensemble._members.encoders import is_categorical_crossentropy
 from skensemble._members.lazy_networks import LoadedAnew, without_model
+from skensemble._members.member_checks import check_kind, check_member
 from skensemble._members.output_check import takes_indicators
 from skensemble._members.spec import is_frozen, unwrapped
 from skensemble._wrappers.adapters import as_member

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from skensemble import io
-from skensemble._compat.seeds import seeded
+from skensemble._compat.global_seeds import seeded
 
 _KERAS_FILE, VARIABLES_FILE = ".keras", ".weights.h5"
 _OLD_FILES = (".h5", ".hdf5")

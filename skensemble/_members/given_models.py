@@ -8,12 +8,12 @@ import keras
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 
+from skensemble._compat.global_seeds import seeded
 from skensemble._compat.keras import all_layers, batch_norm_layers, own_variables, recorded_initializers
 from skensemble._compat.keras_copies import copy_architecture
 from skensemble._compat.python import find_stacklevel
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._compat.scikeras_building import given_model
-from skensemble._compat.seeds import seeded
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.spec import MemberSpec
 

@@ -13,7 +13,7 @@ import keras
 from joblib import wrap_non_picklable_objects
 from sklearn.base import BaseEstimator
 
-from skensemble._members.description import describe
+from skensemble._members.stable_description import describe
 
 
 def by_name(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Pure rules that combine the predictions of members, in NumPy: means, medians, votes, parts of the entropy."""
+"""Pure rules that combine the predictions of members, in NumPy: means, medians, votes."""
 
 from typing import NamedTuple
 
@@ -29,27 +29,6 @@ class Combination(NamedTuple):
 
 
 MEAN = Combination()
-
-
-class Uncertainty(NamedTuple):
-    """Predictive uncertainty of each sample; `total` is the sum of the two parts.
-
-    In nats and of shape (n_samples,) for classifiers; variances, in the units of y squared and shaped like y, for
-    regressors.
-
-    Attributes
-    ----------
-    total : ndarray
-        Entropy of the combined probabilities; variance of the mixture.
-    aleatoric : ndarray
-        Mean entropy, or variance, of the members: noise in the data, which more members do not remove.
-    epistemic : ndarray
-        Mutual information between label and member, or variance of the members' means: how much they disagree.
-    """
-
-    total: np.ndarray
-    aleatoric: np.ndarray
-    epistemic: np.ndarray
 
 
 def normalize_weights(weights, n_members):
@@ -288,45 +267,3 @@ def align_classes(proba, member_classes, classes):
     aligned = np.zeros((len(proba), len(classes)), dtype=proba.dtype)
     aligned[:, np.searchsorted(classes, member_classes)] = proba
     return aligned
-
-
-def split_entropy(proba, weights, multilabel=False):
-    """Entropy of the combined prediction, split into what the members share and where they disagree.
-
-    total = aleatoric + epistemic, that is H(mean of p) = mean of H(p) + mutual information [1]_. With several labels
-    per sample, entropies of the labels are summed.
-
-    Parameters
-    ----------
-    proba : ndarray of shape (n_members, n_samples, n_classes)
-    weights : ndarray of shape (n_members,)
-    multilabel : bool, default=False
-        Whether each column is the probability of a separate label.
-
-    Returns
-    -------
-    Uncertainty
-
-    References
-    ----------
-    .. [1] Depeweg et al., "Decomposition of Uncertainty in Bayesian Deep Learning for Efficient and Risk-sensitive
-       Learning", ICML 2018, equation 5.
-    """
-    entropy = _binary_entropy if multilabel else _entropy
-    proba = np.clip(np.asarray(proba, dtype=np.float64), 0, 1)
-    if not multilabel:
-        # Outputs are float32: rows that sum to 1 + 1e-7 would give negative parts.
-        proba = proba / proba.sum(axis=-1, keepdims=True)
-    total = entropy(weighted_mean(proba, weights))
-    aleatoric = np.minimum(weighted_mean(entropy(proba), weights), total)
-    return Uncertainty(total, aleatoric, total - aleatoric)
-
-
-def _entropy(proba):
-    logs = np.log(proba, out=np.zeros_like(proba), where=proba > 0)
-    # Adding 0 turns -0.0 into 0.0.
-    return -(proba * logs).sum(axis=-1) + 0.0
-
-
-def _binary_entropy(proba):
-    return _entropy(np.stack([proba, 1 - proba], axis=-1)).sum(axis=-1)

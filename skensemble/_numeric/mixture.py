@@ -1,4 +1,4 @@
-"""Mixtures of the normal distributions that members predict: variances, their parts, quantiles; pure NumPy."""
+"""Mixtures of the normal distributions that members predict: their quantiles, and prediction intervals."""
 
 import numbers
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from skensemble._numeric.combination import Uncertainty, weighted_mean, weighted_std
+from skensemble._numeric.combination import weighted_mean
 
 # Halvings of an interval, after which what is left is below the rounding of float64.
 _N_HALVINGS = 60
@@ -28,34 +28,6 @@ def check_coverage(coverage):
     """Raise where a coverage is not between 0 and 1."""
     if not isinstance(coverage, numbers.Real) or not 0 < coverage < 1:
         raise ValueError(f"`coverage` must be between 0 and 1, such as 0.9 for 90 %: got {coverage!r}.")
-
-
-def split_variance(means, scales, weights):
-    """Variance of the mixture, split into the mean variance of the members and the variance of their means.
-
-    Parameters
-    ----------
-    means : ndarray of shape (n_members, n_samples, ...)
-    scales : ndarray of the same shape, or None
-        Standard deviations. None where members have none: `total` and `aleatoric` are then NaN.
-    weights : ndarray of shape (n_members,)
-        Must sum to 1.
-
-    Returns
-    -------
-    Uncertainty
-    """
-    epistemic = np.square(weighted_std(means, weights))
-    if scales is None:
-        aleatoric = np.full_like(epistemic, np.nan)
-    else:
-        aleatoric = weighted_mean(np.square(np.asarray(scales, dtype=np.float64)), weights)
-    return Uncertainty(aleatoric + epistemic, aleatoric, epistemic)
-
-
-def deviation(means, scales, weights):
-    """Standard deviation of the mixture, or of the means alone where `scales` is None; see `split_variance`."""
-    return weighted_std(means, weights) if scales is None else np.sqrt(split_variance(means, scales, weights).total)
 
 
 def mixture_quantile(means, scales, weights, level):

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from skensemble._compat.python import find_stacklevel
+from skensemble._engine.all_backends import limits
+from skensemble._engine.all_backends.hyperparameters import free_signature
 from skensemble._engine.backend import may_differ_in_rows
 from skensemble._engine.engine_choice import members_at_once
 from skensemble._engine.fused.group_run import Advance, Logs, concatenated, n_bytes_of
-from skensemble._engine.program import limits
-from skensemble._engine.program.hyperparameters import free_signature
 from skensemble._engine.records import Data, State
 from skensemble._numeric.host_rows import HostRows
 from skensemble._search.joined_runs import JoinedData, JoinedRuns, counts_of

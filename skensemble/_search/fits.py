@@ -7,7 +7,7 @@ from skensemble._engine.backend import use_share_of_cores
 from skensemble._engine.fused.group_run import ASKED
 from skensemble._engine.initial_values import KEPT, KeptNetworks
 from skensemble._search.common_programs import CommonPrograms
-from skensemble._search.turns import Turn, take_turns
+from skensemble._search.scheduling import Turn, take_turns
 
 #: Fits that wait to be trained together have at most this many bytes of data and variables.
 WAITING_BYTES = 2**30

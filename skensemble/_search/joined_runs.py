@@ -7,9 +7,9 @@ from operator import itemgetter
 import keras
 import numpy as np
 
+from skensemble._engine.all_backends import limits
 from skensemble._engine.backend import get_program, load_data
 from skensemble._engine.fused.group_run import GroupRun, Logs
-from skensemble._engine.program import limits
 from skensemble._engine.records import Data, RunPlan, State, ValidationData, Variables
 
 #: This many rows distinguish most data, before all rows are compared.

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 import keras
 import numpy as np
 
+from skensemble._compat.global_seeds import seeded
 from skensemble._compat.keras import output_keys, recorded_initializers
 from skensemble._compat.python import find_stacklevel
 from skensemble._compat.scikeras import BaseWrapper, encodes_features, without_own_seed
@@ -17,7 +18,6 @@ from skensemble._compat.scikeras_building import (
     new_values,
     own_build_function,
 )
-from skensemble._compat.seeds import seeded
 from skensemble._members.inside_ensemble import is_inside_ensemble
 from skensemble._members.network_inputs import on_one_input
 from skensemble._members.output_check import check_output

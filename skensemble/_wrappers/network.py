@@ -13,12 +13,12 @@ from skensemble._compat.scikeras_building import build_from_rows
 from skensemble._compat.sklearn import check_sample_weight, plain_transforms
 from skensemble._engine.backend import use_share_of_cores
 from skensemble._members.callback_factories import own_callbacks
-from skensemble._members.checks import check_restored
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.inputs import refuse_streams
+from skensemble._members.member_checks import check_restored
 from skensemble._members.network_inputs import check_whole_numbers, warn_of_codes
 from skensemble._members.rollback import unchanged_on_error
-from skensemble._members.rows import sample_indices_of, with_mean_one
+from skensemble._members.sample_weights import sample_indices_of, with_mean_one
 from skensemble._members.spec import MemberSpec
 from skensemble._typing import MatrixLike
 from skensemble._wrappers.building import BuildingMixin

@@ -4,13 +4,13 @@ from functools import partial
 
 import numpy as np
 
+from skensemble._compat.global_seeds import seeded
 from skensemble._compat.keras_optimizer import build_before_fit
 from skensemble._compat.scikeras import fit_arguments, fit_callbacks, history_of, without_own_seed
-from skensemble._compat.seeds import seeded
 from skensemble._compat.sklearn import plain_transforms
 from skensemble._engine.callbacks import acts_in_prediction
 from skensemble._engine.records import Data
-from skensemble._engine.single import fit_single, predict_single
+from skensemble._engine.single_network import fit_single, predict_single
 from skensemble._members.encoders import encode_class_weight, encode_validation_data
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.inside_ensemble import is_inside_ensemble

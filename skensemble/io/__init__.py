@@ -1,5 +1,6 @@
 """Fitted estimators to files and back, without pickle."""
 
+from skensemble.io._dump_load import dump, dumps, get_untrusted_types, load, loads
 from skensemble.io._errors import (
     FormatError,
     IntegrityError,
@@ -9,7 +10,6 @@ from skensemble.io._errors import (
     UntrustedTypesFoundError,
 )
 from skensemble.io._inspect import FileSummary, inspect, verify
-from skensemble.io._persist import dump, dumps, get_untrusted_types, load, loads
 
 __all__ = [
     "FileSummary",

@@ -3,9 +3,9 @@
 import dataclasses
 import os
 
-from skensemble.io._audit.names import all_names
-from skensemble.io._container import Container
+from skensemble.io._audit.trusted_names import all_names
 from skensemble.io._manifest import STACKED, architecture_entry, check_manifest
+from skensemble.io._zip_container import Container
 
 _MAX_TEXT = 80
 

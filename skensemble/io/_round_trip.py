@@ -5,15 +5,15 @@ import numpy as np
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._engine.fitted import FittedMembers
 from skensemble._engine.prediction import predict_each
-from skensemble._engine.stacked import estimator_of
+from skensemble._engine.stacked_members import estimator_of
 from skensemble._members.lazy_networks import in_memory
 from skensemble._members.spec import unwrapped
-from skensemble.io._audit.names import needed_names
-from skensemble.io._container import Container
+from skensemble.io._audit.trusted_names import needed_names
 from skensemble.io._errors import PersistenceError
 from skensemble.io._manifest import check_manifest
 from skensemble.io._reader import Reader
 from skensemble.io._writer import Writer
+from skensemble.io._zip_container import Container
 
 _N_ROWS = 4
 

@@ -17,7 +17,7 @@ import skensemble
 from skensemble import KerasAveragingClassifier, KerasClassifier
 from skensemble import _engine as engine_package
 from skensemble._engine import backend
-from skensemble._engine.program import limits
+from skensemble._engine.all_backends import limits
 from skensemble.exceptions import NotFusableError
 
 PACKAGE = Path(skensemble.__file__).parent

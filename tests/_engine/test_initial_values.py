@@ -9,8 +9,8 @@ from keras.src.backend.common import global_state
 from sklearn.base import clone
 
 from skensemble import KerasAveragingClassifier, KerasClassifier
+from skensemble._compat.global_seeds import seeded
 from skensemble._compat.scikeras_building import initialize
-from skensemble._compat.seeds import seeded
 from skensemble._engine.initial_values import initialize_members
 from skensemble._engine.variables import read_state
 from skensemble.exceptions import NotFusableError

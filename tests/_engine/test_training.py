@@ -16,7 +16,7 @@ import scikeras.wrappers
 from backends import ON_JAX, tensorflow_only
 from comparison import TRAINED_FLOAT32, assert_same_members, ensemble_of, fit_with_keras
 from keras import callbacks as kc
-from program_cases import estimates
+from program_cases import cost_model
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
@@ -26,12 +26,12 @@ from sklearn.preprocessing import FunctionTransformer
 
 from skensemble import KerasAveragingClassifier, KerasClassifier, KerasRegressor
 from skensemble._engine import plan as _plan
+from skensemble._engine.all_backends import base as base_program
+from skensemble._engine.all_backends import limits
 from skensemble._engine.backend import get_program
 from skensemble._engine.fused import fit as _fused
 from skensemble._engine.fused import group_fit as _group_fit
 from skensemble._engine.fused import group_run as _group_run
-from skensemble._engine.program import base as base_program
-from skensemble._engine.program import limits
 from skensemble._engine.training import fit_members
 from skensemble._engine.variables import read_state
 from skensemble._members.inputs import TrainingData, as_inputs
@@ -574,7 +574,7 @@ def test_memory_map(tmp_path, monkeypatch):
     np.asarray(X).tofile(tmp_path / "X")
     on_disk = np.memmap(tmp_path / "X", "float32", "r", shape=X.shape).view(CountedRows)
     monkeypatch.setattr(limits, "RESIDENT_BYTES", 100)
-    monkeypatch.setattr(estimates, "CHUNK_BYTES", 300, raising=False)  # on JAX, batches
+    monkeypatch.setattr(cost_model, "CHUNK_BYTES", 300, raising=False)  # on JAX, batches
     load = _group_fit.load_data
     monkeypatch.setattr(_group_fit, "load_data", lambda _, *others: load(on_disk, *others))
     streamed = clone(ensemble).fit(X, Y)

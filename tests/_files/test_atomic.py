@@ -12,7 +12,7 @@ import time
 import pytest
 
 from skensemble._files.atomic import published, sweep
-from skensemble.io._container import Container, write_container
+from skensemble.io._zip_container import Container, write_container
 
 ENTRIES = ("arrays.safetensors", "architectures/0000.json", "members/00000.safetensors", "probe.safetensors")
 

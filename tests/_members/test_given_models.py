@@ -19,8 +19,8 @@ from skensemble import (
     SnapshotEnsembleClassifier,
     StackedKerasClassifier,
 )
-from skensemble._members.description import describe_parameters
 from skensemble._members.given_models import why_trained
+from skensemble._members.stable_description import describe_parameters
 
 FIT = {"epochs": 1, "batch_size": 20, "run_eagerly": True, "optimizer": "sgd"}
 

@@ -16,8 +16,8 @@ from skensemble import KerasClassifier, KerasRegressor
 from skensemble._engine import forward as forward_module
 from skensemble._engine.fitted import FittedMembers
 from skensemble._engine.prediction import predict_members
-from skensemble._members.checks import check_frozen_members, check_member
-from skensemble._members.drawn import draw_entropy, spawn_seeds
+from skensemble._members.member_checks import check_frozen_members, check_member
+from skensemble._members.random_draws import draw_entropy, spawn_seeds
 from skensemble._members.spec import MemberSpec
 from skensemble.exceptions import NotFusableError
 

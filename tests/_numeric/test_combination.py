@@ -10,7 +10,6 @@ from skensemble._numeric.combination import (
     first_weights,
     majority_vote,
     normalize_weights,
-    split_entropy,
     weighted_mean,
     weighted_std,
 )
@@ -150,67 +149,6 @@ def test_same_classes_change_nothing():
     """A member that knows every class keeps its columns."""
     proba = np.array([[0.25, 0.75]])
     np.testing.assert_array_equal(align_classes(proba, np.array([3, 8]), np.array([3, 8])), proba)
-
-
-# Entropy
-
-
-def test_members_that_agree():
-    """Members that say the same have no disagreement: all entropy is in the data."""
-    proba = np.array([[[0.5, 0.5], [1, 0], [0.25, 0.75]]] * 2)
-    total, aleatoric, epistemic = split_entropy(proba, np.array([0.5, 0.5]))
-    expected = [LN_2, 0, 0.25 * np.log(4) + 0.75 * np.log(4 / 3)]
-    np.testing.assert_allclose(total, expected, rtol=1e-14)
-    np.testing.assert_allclose(aleatoric, expected, rtol=1e-14)
-    np.testing.assert_array_equal(epistemic, 0)
-
-
-def test_certain_members_that_disagree():
-    """Two members, each certain of another class, disagree by ln 2, and see no noise in the data."""
-    proba = np.array([[[1.0, 0.0, 0.0]], [[0.0, 0.0, 1.0]]])
-    total, aleatoric, epistemic = split_entropy(proba, np.array([0.5, 0.5]))
-    np.testing.assert_allclose(total, [LN_2], rtol=1e-15)
-    np.testing.assert_array_equal(aleatoric, [0])
-    np.testing.assert_allclose(epistemic, [LN_2], rtol=1e-15)
-
-
-def test_weights_of_entropies():
-    """Weights enter both the combined prediction and the mean entropy of the members."""
-    proba = np.array([[[1.0, 0.0]], [[0.5, 0.5]]])
-    total, aleatoric, epistemic = split_entropy(proba, np.array([0.5, 0.5]))
-    np.testing.assert_allclose(total, [0.75 * np.log(4 / 3) + 0.25 * np.log(4)], rtol=1e-14)
-    np.testing.assert_allclose(aleatoric, [LN_2 / 2], rtol=1e-14)
-    np.testing.assert_allclose(epistemic, total - aleatoric, rtol=1e-14)
-    total, aleatoric, epistemic = split_entropy(proba, np.array([0.0, 1.0]))
-    np.testing.assert_allclose([total[0], aleatoric[0], epistemic[0]], [LN_2, LN_2, 0], rtol=1e-14)
-
-
-def test_entropies_of_labels_are_summed():
-    """With several labels per row, each label is a coin of its own: one they disagree on, one fair, one certain."""
-    proba = np.array([[[1.0, 0.5, 1.0]], [[0.0, 0.5, 1.0]]])
-    total, aleatoric, epistemic = split_entropy(proba, np.array([0.5, 0.5]), multilabel=True)
-    np.testing.assert_allclose(total, [2 * LN_2], rtol=1e-14)
-    np.testing.assert_allclose(aleatoric, [LN_2], rtol=1e-14)
-    np.testing.assert_allclose(epistemic, [LN_2], rtol=1e-14)
-
-
-@pytest.mark.parametrize("multilabel", [False, True])
-@pytest.mark.parametrize("same", [False, True])
-def test_parts_are_not_negative(multilabel, same):
-    """Rounding of float32 outputs makes no part negative, and the parts sum to the total."""
-    rng = np.random.default_rng(0)
-    proba = rng.dirichlet(np.full(5, 0.1), size=(4, 500)).astype("float32")
-    proba *= 1 + rng.uniform(-1e-6, 1e-6, size=(4, 500, 1)).astype("float32")  # rows no longer sum to 1 exactly
-    if same:
-        proba[:] = proba[0]
-    total, aleatoric, epistemic = split_entropy(proba, np.full(4, 0.25), multilabel=multilabel)
-    assert total.shape == aleatoric.shape == epistemic.shape == (500,)
-    for part in (total, aleatoric, epistemic):
-        assert (part >= 0).all()
-        assert not np.signbit(part).any()
-    np.testing.assert_allclose(total, aleatoric + epistemic, rtol=1e-12, atol=1e-15)
-    if same:
-        np.testing.assert_allclose(epistemic, 0, atol=1e-12)
 
 
 # Medians, geometric and trimmed means

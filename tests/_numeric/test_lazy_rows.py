@@ -67,7 +67,7 @@ def all_are_large(monkeypatch):
     monkeypatch.setattr(host_rows, "DENSE_BYTES", 0)
     monkeypatch.setattr(host_rows, "BYTES_AT_ONCE", BATCH * row)
     if keras.backend.backend() == "tensorflow":
-        monkeypatch.setattr("skensemble._engine.tensorflow.estimates.CHUNK_BYTES", BATCH * row)
+        monkeypatch.setattr("skensemble._engine.tensorflow.cost_model.CHUNK_BYTES", BATCH * row)
 
 
 NORMALIZED = KerasClassifier(
@@ -155,7 +155,7 @@ def test_encoder_of_the_users_gets_all_rows(all_are_large):
 
 def test_checkpoints_tell_data_apart(tmp_path, all_are_large, monkeypatch):
     """A fit on the same values goes on from its directory; another value in the last row is an error."""
-    monkeypatch.setattr("skensemble._members.description._CHUNK_BYTES", BATCH * X[:1].nbytes // 2)
+    monkeypatch.setattr("skensemble._members.stable_description._CHUNK_BYTES", BATCH * X[:1].nbytes // 2)
     ensemble = KerasAveragingClassifier(mlp(), n_estimators=1, checkpoint_dir=tmp_path, random_state=0)
     expected = ensemble.fit(OnDisk(X), Y).predict_proba(X)
     on_disk = OnDisk(X)

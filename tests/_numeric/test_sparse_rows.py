@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import scipy.sparse
-from program_cases import estimates
+from program_cases import cost_model
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 
@@ -61,7 +61,7 @@ def test_large_sparse_data_never_become_dense(name, monkeypatch):
         return dense
 
     monkeypatch.setattr(host_rows, "DENSE_BYTES", 0)
-    monkeypatch.setattr(estimates, "CHUNK_BYTES", 25 * X[:1].nbytes, raising=False)  # on JAX, batches
+    monkeypatch.setattr(cost_model, "CHUNK_BYTES", 25 * X[:1].nbytes, raising=False)  # on JAX, batches
     monkeypatch.setattr(host_rows, "BYTES_AT_ONCE", 25 * X[:1].nbytes)
     monkeypatch.setattr(SparseRows, "__getitem__", to_dense)
     for form in (scipy.sparse.csr_matrix, scipy.sparse.coo_array):

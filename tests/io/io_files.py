@@ -10,7 +10,7 @@ import numpy as np
 
 from skensemble import KerasAveragingClassifier, KerasClassifier
 from skensemble.io import dumps
-from skensemble.io._container import Container, write_container
+from skensemble.io._zip_container import Container, write_container
 
 X = np.linspace(-1, 1, 48, dtype="float32").reshape(12, 4)
 LABELS = np.repeat(["a", "b", "c"], 4)

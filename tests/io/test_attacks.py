@@ -47,8 +47,8 @@ from sklearn.tree import DecisionTreeClassifier
 import skensemble.io
 from skensemble import KerasClassifier, KerasVotingClassifier
 from skensemble.io import PersistenceError, UntrustedTypesFoundError, dumps, get_untrusted_types, loads
-from skensemble.io._container import Container
 from skensemble.io._objects.skops_parts import write_skops
+from skensemble.io._zip_container import Container
 
 MARKER = Path("marker-of-attacks")
 

@@ -28,9 +28,9 @@ from skensemble.io import (
     load,
     loads,
 )
-from skensemble.io import _container as container
 from skensemble.io import _manifest as manifest
 from skensemble.io import _reader as reader
+from skensemble.io import _zip_container as container
 from skensemble.io._audit import architectures
 from skensemble.io._audit.allowed import TRUSTED_LAYERS
 from skensemble.io._audit.skops_parts import untrusted_skops

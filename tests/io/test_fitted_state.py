@@ -9,8 +9,8 @@ from sklearn.base import clone
 
 import skensemble
 from skensemble.io import PersistenceError, dumps, loads
-from skensemble.io._container import Container
 from skensemble.io._objects.fitted_state import NOT_WRITTEN, fitted_state
+from skensemble.io._zip_container import Container
 
 every_class = pytest.mark.parametrize("name", public_estimators())
 

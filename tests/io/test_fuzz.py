@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from io_files import X, ensemble, file_of, parts, saved
 
 from skensemble.io import FormatError, IntegrityError, PersistenceError, get_untrusted_types, loads
-from skensemble.io._container import Container
+from skensemble.io._zip_container import Container
 
 DAMAGE = (FormatError, IntegrityError)
 # Two of the paths that a file of this ensemble needs; what is changed may ask for more.

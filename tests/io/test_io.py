@@ -63,7 +63,7 @@ from skensemble.io import (
     loads,
     verify,
 )
-from skensemble.io._container import Container
+from skensemble.io._zip_container import Container
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"hidden_layer_sizes": (3,), "epochs": 2, "batch_size": -1}
@@ -776,7 +776,7 @@ def test_lazy_members_that_no_program_runs(averaging, tmp_path, monkeypatch):
     def refuse(*_):
         raise NotFusableError("not on this backend")
 
-    monkeypatch.setattr("skensemble._engine.stacked.forward", refuse)
+    monkeypatch.setattr("skensemble._engine.stacked_members.forward", refuse)
     assert_allclose(loaded.predict_members(X), averaging.predict_members(X), rtol=1e-5, atol=1e-6)
 
 

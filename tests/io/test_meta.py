@@ -55,7 +55,7 @@ from skensemble.io import (
     get_untrusted_types,
     loads,
 )
-from skensemble.io._container import Container
+from skensemble.io._zip_container import Container
 
 SMALL = {"hidden_layer_sizes": (2,), "epochs": 1, "batch_size": -1}
 X = np.random.default_rng(0).normal(size=(24, 4)).astype("float32")

@@ -12,11 +12,11 @@ from sklearn.base import clone
 from skensemble._compat.scikeras import BaseWrapper, fit_callbacks, history_of
 from skensemble._compat.scikeras_building import rebuild_model, replace_model
 from skensemble._engine.callbacks import MemberCallbacks, stops_on_nan
-from skensemble._engine.checkpoints import GroupCheckpoint
 from skensemble._engine.fused.group_run import GroupRun, Logs, log_values
+from skensemble._engine.group_checkpoint import GroupCheckpoint
 from skensemble._engine.progress import Task, print_progress
 from skensemble._engine.records import Data
-from skensemble._engine.stacked import FittedMember
+from skensemble._engine.stacked_members import FittedMember
 from skensemble._engine.variables import read_state, write_state
 from skensemble._members.callback_factories import writes_files
 from skensemble._members.spec import MemberSpec

@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from skensemble._engine.checkpoints import GroupCheckpoint
 from skensemble._engine.ensemble_stopping import EnsembleStopping
 from skensemble._engine.fused.callback_run import run_with_callbacks
 from skensemble._engine.fused.group_fit import group_fit
 from skensemble._engine.fused.group_run import GroupRun, Logs, log_values
+from skensemble._engine.group_checkpoint import GroupCheckpoint
 from skensemble._engine.plan import FusedGroup
 from skensemble._engine.progress import Task, count_members, print_progress
-from skensemble._engine.stacked import FittedMember
+from skensemble._engine.stacked_members import FittedMember
 from skensemble._engine.trajectory import TrajectoryRecorder
 from skensemble._members.inputs import TrainingData
 

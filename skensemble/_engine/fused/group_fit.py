@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from skensemble._compat.scikeras import BaseWrapper, encode_features, encode_target
+from skensemble._engine.all_backends.hyperparameters import hyperparameters_of
 from skensemble._engine.backend import load_data
 from skensemble._engine.plan import ReadyMember
-from skensemble._engine.program.hyperparameters import hyperparameters_of
 from skensemble._engine.records import Data, ValidationData
 from skensemble._members.encoders import encode_validation_data
 from skensemble._members.fit_arguments import FitArguments
 from skensemble._members.inputs import TrainingData
-from skensemble._members.rows import SampleIndices, row_weights
+from skensemble._members.sample_weights import SampleIndices, row_weights
 from skensemble._numeric.sparse_rows import dense_or_rows
 
 

@@ -17,7 +17,7 @@ from skensemble._engine.fused.group_fit import GroupFit
 from skensemble._engine.initial_values import KEPT
 from skensemble._engine.plan import ReadyMember, bytes_in_training
 from skensemble._engine.records import RunPlan, State, Variables
-from skensemble._engine.stacked import StackedMember, StackedMembers
+from skensemble._engine.stacked_members import StackedMember, StackedMembers
 from skensemble._engine.trajectory import TrajectoryRecorder
 from skensemble._members.architecture import signature
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from skensemble._engine.jax.cost_model import local_devices, may_differ_in_rows
 from skensemble._engine.jax.data import load_data
-from skensemble._engine.jax.estimates import local_devices, may_differ_in_rows
 from skensemble._engine.jax.fusable import why_not_fusable
 from skensemble._engine.jax.program import make_program
 from skensemble._engine.records import Array

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from skensemble._engine.jax import estimates
-from skensemble._engine.program.batches import Batches, bucket
-from skensemble._engine.program.data import as_floatx, is_on_host, load
+from skensemble._engine.all_backends.batches import Batches, bucket
+from skensemble._engine.all_backends.data import as_floatx, is_on_host, load
+from skensemble._engine.jax import cost_model
 from skensemble._engine.records import Array, Data
 
 
@@ -20,7 +20,7 @@ def load_data(X: Array, y: Array, sample_weight: Array | None = None) -> Data:
     def place(part: np.ndarray, rows_axis: int) -> jax.Array:
         padding = [(0, 0)] * part.ndim
         padding[rows_axis] = (0, bucket(part.shape[rows_axis]) - part.shape[rows_axis])
-        devices = Mesh(np.array(estimates.local_devices()), ("members",))
+        devices = Mesh(np.array(cost_model.local_devices()), ("members",))
         return jax.device_put(np.pad(part, padding), NamedSharding(devices, PartitionSpec()))
 
     return load(X, y, sample_weight, place)

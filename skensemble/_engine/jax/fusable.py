@@ -10,7 +10,7 @@ Private Keras names (Keras 3.8 to 3.15): ``_learning_rate``, which tells a funct
 import keras
 
 from skensemble._compat.keras import excluded_from_weight_decay
-from skensemble._engine.program.fusable import why_not_inputs, why_not_layers, why_not_methods, why_not_setup
+from skensemble._engine.all_backends.fusable import why_not_inputs, why_not_layers, why_not_methods, why_not_setup
 from skensemble._members.architecture import remembered
 
 #: Methods of `keras.Model` that the program repeats or does without.

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from skensemble._engine.program.batches import Batches
+from skensemble._engine.all_backends.batches import Batches
 from skensemble._engine.records import Array, Data
 
 

@@ -1,8 +1,9 @@
 """The fused program: many Keras models of one architecture trained, evaluated and run as one JAX program.
 
-Keras' stateless step is mapped over the members and looped over batches and epochs in the program (`steps.py`). Where
-that is slower (`estimates.is_slow_in_loops`) each member is trained by itself, by steps called from Python; so are all
-members where X does not fit on the device. Members are spread over several devices by sharding their axis.
+Keras' stateless step is mapped over the members and looped over batches and epochs in the program
+(`mapped_steps.py`). Where that is slower (`cost_model.is_slow_in_loops`) each member is trained by itself, by steps
+called from Python; so are all members where X does not fit on the device. Members are spread over several devices by
+sharding their axis.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from skensemble._engine.jax import estimates
+from skensemble._engine.all_backends import limits
+from skensemble._engine.all_backends.base import BaseProgram
+from skensemble._engine.all_backends.batches import Batches, make_batches
+from skensemble._engine.all_backends.data import is_on_host
+from skensemble._engine.all_backends.prototype import LOCK
+from skensemble._engine.all_backends.shards import run_in_shards
+from skensemble._engine.jax import cost_model
 from skensemble._engine.jax.data import load_data
+from skensemble._engine.jax.mapped_steps import Kind, Steps, each_member
+from skensemble._engine.jax.member_step import FunctionalModel
 from skensemble._engine.jax.placement import Placement
 from skensemble._engine.jax.runs import run_epochs, run_steps
-from skensemble._engine.jax.step import FunctionalModel
-from skensemble._engine.jax.steps import Kind, Steps, each_member
-from skensemble._engine.program import limits
-from skensemble._engine.program.base import BaseProgram
-from skensemble._engine.program.batches import Batches, make_batches
-from skensemble._engine.program.data import is_on_host
-from skensemble._engine.program.prototype import LOCK
-from skensemble._engine.program.shards import run_in_shards
 from skensemble._engine.records import Array, Data, RunPlan, State, Variables
 
 #: Kinds of steps, in the order of the batches of a run.
@@ -61,9 +62,9 @@ class Program(BaseProgram):
 
     def __init__(self, member: FunctionalModel, n_members: int) -> None:
         super().__init__(member, n_members)
-        self.in_loops = not estimates.is_slow_in_loops(member.model)
+        self.in_loops = not cost_model.is_slow_in_loops(member.model)
         self.alone = None if self.in_loops or n_members == 1 else Program(member, 1)
-        self._placement = Placement(estimates.devices_for(member.model, n_members), n_members)
+        self._placement = Placement(cost_model.devices_for(member.model, n_members), n_members)
         self._target_shape: tuple[int, ...] | None = None
         self._steps: Steps | None = None
         self._predict = jax.jit(self._predict_members)

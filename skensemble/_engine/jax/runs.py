@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from skensemble._engine.all_backends import limits
+from skensemble._engine.all_backends.batches import Batches
+from skensemble._engine.all_backends.data import is_on_host
 from skensemble._engine.jax.data import gather
+from skensemble._engine.jax.mapped_steps import Carry, Kind, Steps
+from skensemble._engine.jax.member_step import Logs
 from skensemble._engine.jax.placement import Placement
-from skensemble._engine.jax.step import Logs
-from skensemble._engine.jax.steps import Carry, Kind, Steps
-from skensemble._engine.program import limits
-from skensemble._engine.program.batches import Batches
-from skensemble._engine.program.data import is_on_host
 from skensemble._engine.records import Array, Variables
 
 #: Variables and active members after a run, epochs of each, and logs of its parts.

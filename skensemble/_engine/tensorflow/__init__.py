@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from skensemble._engine.records import Array
+from skensemble._engine.tensorflow.cost_model import may_differ_in_rows
 from skensemble._engine.tensorflow.data import load_data
-from skensemble._engine.tensorflow.estimates import may_differ_in_rows
 from skensemble._engine.tensorflow.fusable import why_not_fusable
 from skensemble._engine.tensorflow.program import make_program
 

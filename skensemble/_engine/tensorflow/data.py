@@ -11,10 +11,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from skensemble._engine.program import limits
-from skensemble._engine.program.data import as_floatx, is_on_host, load
+from skensemble._engine.all_backends import limits
+from skensemble._engine.all_backends.data import as_floatx, is_on_host, load
 from skensemble._engine.records import Array, Data
-from skensemble._engine.tensorflow import estimates
+from skensemble._engine.tensorflow import cost_model
 from skensemble._numeric.host_rows import row_bytes
 
 
@@ -40,13 +40,13 @@ def load_data(X: Array, y: Array, sample_weight: Array | None = None) -> Data:
 def chunks(data: Data, order: np.ndarray, batch_size: int) -> Iterator[tuple[int, DataRows]]:
     """Yield (first column, rows of some steps) of `order` (n_members, n_columns).
 
-    Data on the host are gathered, at most `estimates.CHUNK_BYTES`; row orders for data in tensors take at most
+    Data on the host are gathered, at most `cost_model.CHUNK_BYTES`; row orders for data in tensors take at most
     `limits.SEGMENT_BYTES`.
     """
     on_host = is_on_host(data)
-    bytes_of_row, limit = estimates.ROW_ORDER_BYTES, limits.SEGMENT_BYTES
+    bytes_of_row, limit = cost_model.ROW_ORDER_BYTES, limits.SEGMENT_BYTES
     if on_host:
-        bytes_of_row, limit = row_bytes(data.X), estimates.CHUNK_BYTES
+        bytes_of_row, limit = row_bytes(data.X), cost_model.CHUNK_BYTES
     size = batch_size * max(1, limit // max(1, bytes_of_row * len(order) * batch_size))
     for start in range(0, order.shape[1], size):
         rows = order[:, start : start + size]

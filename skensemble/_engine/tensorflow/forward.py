@@ -6,9 +6,9 @@ from functools import partial
 
 import tensorflow as tf
 
-from skensemble._engine.program.prototype import LOCK
-from skensemble._engine.tensorflow.functions import MemberFunctions, Traced
-from skensemble._engine.tensorflow.member import FunctionalModel
+from skensemble._engine.all_backends.prototype import LOCK
+from skensemble._engine.tensorflow.functional_model import FunctionalModel
+from skensemble._engine.tensorflow.traced_functions import MemberFunctions, Traced
 from skensemble.exceptions import NotFusableError
 
 

@@ -7,7 +7,7 @@ Private Keras names (Keras 3.8 to 3.15): ``_learning_rate``, ``_distribute_strat
 import keras
 import tensorflow as tf
 
-from skensemble._engine.program.fusable import why_not_inputs, why_not_layers, why_not_methods, why_not_setup
+from skensemble._engine.all_backends.fusable import why_not_inputs, why_not_layers, why_not_methods, why_not_setup
 from skensemble._members.architecture import remembered
 
 #: Methods of `keras.Model` that the program repeats: a model with its own cannot be fused.

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from skensemble._engine.program.prototype import LOCK
-from skensemble._engine.tensorflow.functions import MemberFunctions
+from skensemble._engine.all_backends.prototype import LOCK
+from skensemble._engine.tensorflow.functional_model import stacked_specs
 from skensemble._engine.tensorflow.mapping import map_members
-from skensemble._engine.tensorflow.member import stacked_specs
+from skensemble._engine.tensorflow.traced_functions import MemberFunctions
 from skensemble._engine.variables import reset_metrics
 
 #: Variables of the metrics after each epoch, (n_epochs, n_members, ...) each; those of the validation come last.

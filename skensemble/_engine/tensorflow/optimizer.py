@@ -26,7 +26,7 @@ from keras.src.backend.tensorflow.optimizer import TFOptimizer
 from keras.src.optimizers.base_optimizer import BaseOptimizer
 
 from skensemble._compat.keras import excluded_from_weight_decay
-from skensemble._engine.program.hyperparameters import Hyperparameter, bound
+from skensemble._engine.all_backends.hyperparameters import Hyperparameter, bound
 from skensemble._engine.tensorflow.mapping import map_members
 from skensemble._engine.variables import CONSTANT_START, optimizer_variables
 from skensemble.exceptions import NotFusableError

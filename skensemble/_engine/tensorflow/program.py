@@ -1,8 +1,9 @@
 """The fused program: many Keras models of one architecture trained, evaluated and run as one TensorFlow program.
 
-One member's training step is a pure function (`step.py`). It is mapped over the members (`steps.py`, `mapping.py`), the
-optimizer updates all members at once where its rule allows (`optimizer.py`), and the steps of many epochs are looped in
-the graph with all state as tensors (`loops.py`, called by `runs.py`). Nothing runs in Python between two steps.
+One member's training step is a pure function (`member_step.py`). It is mapped over the members (`mapped_step.py`,
+`mapping.py`), the optimizer updates all members at once where its rule allows (`optimizer.py`), and the steps of many
+epochs are looped in the graph with all state as tensors (`epoch_loop.py`, called by `runs.py`). Nothing runs in Python
+between two steps.
 
 Row orders go in as a tensor padded to a fixed number of epochs, with the number to run, so that every number of epochs
 uses one compilation.
@@ -18,19 +19,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from skensemble._engine.program.base import BaseProgram
-from skensemble._engine.program.batches import order_in_columns
-from skensemble._engine.program.shards import run_in_shards
+from skensemble._engine.all_backends.base import BaseProgram
+from skensemble._engine.all_backends.batches import order_in_columns
+from skensemble._engine.all_backends.shards import run_in_shards
 from skensemble._engine.records import Data, RunPlan, State, ValidationData, Variables
-from skensemble._engine.tensorflow import estimates
+from skensemble._engine.tensorflow import cost_model
 from skensemble._engine.tensorflow.data import load_data
+from skensemble._engine.tensorflow.epoch_loop import RunSettings
 from skensemble._engine.tensorflow.forward import Forward
-from skensemble._engine.tensorflow.loops import RunSettings
+from skensemble._engine.tensorflow.functional_model import FunctionalModel
+from skensemble._engine.tensorflow.mapped_step import Steps
 from skensemble._engine.tensorflow.mapping import Mode
-from skensemble._engine.tensorflow.member import FunctionalModel
 from skensemble._engine.tensorflow.metrics import logs_of
 from skensemble._engine.tensorflow.runs import PreparedRun, run
-from skensemble._engine.tensorflow.steps import Steps
 
 #: What TensorFlow raises where XLA cannot compile or run a program.
 _COMPILE_ERRORS = (
@@ -50,8 +51,8 @@ def make_program(
     """A new program; members that are mapped are trained in shards where that pays. See `backend.get_program`."""
     member = FunctionalModel(model, rebuild, takes_hyperparameters=takes_hyperparameters)
     n_shards = 1
-    if estimates.first_mode(model, n_members) == "mapped":
-        n_shards = estimates.count_shards(n_members, n_members * member.n_values)
+    if cost_model.first_mode(model, n_members) == "mapped":
+        n_shards = cost_model.count_shards(n_members, n_members * member.n_values)
     return Program(member, n_members, n_shards)
 
 
@@ -149,10 +150,10 @@ class Program(BaseProgram):
         settings = RunSettings(plan.batch_size, n_rows, masked, plan.stop_on_nan, xla)
         return PreparedRun(settings, data, orders, rates, validation)
 
-    def _what_to_compile(self, data: Data, n_steps: int, n_sizes: int, batch_size: int) -> estimates.Compiled:
-        if not self.xla_works and estimates.FORCE_XLA is NotImplemented:
+    def _what_to_compile(self, data: Data, n_steps: int, n_sizes: int, batch_size: int) -> cost_model.Compiled:
+        if not self.xla_works and cost_model.FORCE_XLA is NotImplemented:
             return None
-        return estimates.what_to_compile(
+        return cost_model.what_to_compile(
             n_steps,
             n_sizes,
             self.n_members * self.member.n_values,

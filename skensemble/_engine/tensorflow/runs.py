@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from skensemble._engine.program import limits
-from skensemble._engine.program.data import is_on_host
+from skensemble._engine.all_backends import limits
+from skensemble._engine.all_backends.data import is_on_host
 from skensemble._engine.records import Data, State, ValidationData, Variables
-from skensemble._engine.tensorflow import estimates
+from skensemble._engine.tensorflow import cost_model
 from skensemble._engine.tensorflow.data import DataRows, chunks, padded, present
-from skensemble._engine.tensorflow.loops import (
+from skensemble._engine.tensorflow.epoch_loop import (
     Carry,
     ChunkInputs,
     EpochInputs,
@@ -23,8 +23,8 @@ from skensemble._engine.tensorflow.loops import (
     train_chunk,
     train_epochs,
 )
+from skensemble._engine.tensorflow.mapped_step import Steps
 from skensemble._engine.tensorflow.metrics import History
-from skensemble._engine.tensorflow.steps import Steps
 
 
 class PreparedRun(NamedTuple):
@@ -58,7 +58,7 @@ def run(steps: Steps, state: State, prepared: PreparedRun) -> tuple[State, Histo
     validation = prepared.validation
     on_host = is_on_host(prepared.data) or (validation is not None and is_on_host(validation.data))
     n_rows = prepared.settings.n_rows
-    if not on_host and not estimates.are_long(steps.n_members, int(np.max(n_rows))):
+    if not on_host and not cost_model.are_long(steps.n_members, int(np.max(n_rows))):
         return _run_epochs(steps, state, prepared)
     if isinstance(n_rows, tuple):
         raise ValueError("Members with other numbers of rows cannot be trained in chunks: see `may_differ_in_rows`.")
@@ -68,7 +68,7 @@ def run(steps: Steps, state: State, prepared: PreparedRun) -> tuple[State, Histo
 def _run_epochs(steps: Steps, state: State, prepared: PreparedRun) -> tuple[State, History]:
     """All epochs of a segment in one call."""
     settings, data, orders, rates, validation = prepared
-    segment = limits.epochs_at_once(estimates.ROW_ORDER_BYTES * orders[0].size)
+    segment = limits.epochs_at_once(cost_model.ROW_ORDER_BYTES * orders[0].size)
     batch_size_v: int | None = None
     rows_v: tuple[DataRows, ...] = ()
     if validation is not None:
@@ -122,7 +122,7 @@ def _chunks_of(prepared: PreparedRun, epoch: int) -> Iterator[tuple[RunSettings,
 
 
 def _evaluate(
-    steps: Steps, xla: estimates.Compiled, validation: ValidationData, carry: Carry
+    steps: Steps, xla: cost_model.Compiled, validation: ValidationData, carry: Carry
 ) -> tuple[Variables, list[tf.Tensor]]:
     for _, rows in chunks(validation.data, validation.sample_indices, validation.batch_size):
         variables, metrics = evaluate_chunk(steps, validation.batch_size, xla, EvaluationInputs(rows, carry))

@@ -9,12 +9,12 @@ from joblib import Parallel, delayed
 
 from skensemble._compat.joblib import count_workers, died, forks, how_to_return, lost_data, received, spread
 from skensemble._engine.backend import use_share_of_cores
-from skensemble._engine.checkpoints import Checkpoint
 from skensemble._engine.execution import Results, fit_here
+from skensemble._engine.group_checkpoint import Checkpoint
 from skensemble._engine.initial_values import BuiltNetwork
 from skensemble._engine.plan import families
 from skensemble._engine.progress import Task, count_members
-from skensemble._engine.stacked import StackedMember, estimator_of
+from skensemble._engine.stacked_members import StackedMember, estimator_of
 from skensemble._engine.workers.parts import split
 from skensemble._engine.workers.transfer import (
     Arguments,

@@ -14,7 +14,7 @@ from skensemble._compat.joblib import in_memory, open_memmap
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._engine.initial_values import BuiltNetwork
 from skensemble._engine.results import MemberResult
-from skensemble._engine.stacked import StackedMember, StackedMembers
+from skensemble._engine.stacked_members import StackedMember, StackedMembers
 from skensemble._members.inputs import Inputs, TrainingData
 from skensemble._members.spec import MemberSpec
 from skensemble._numeric.host_rows import without_rows

@@ -6,11 +6,11 @@ from sklearn.base import BaseEstimator, is_classifier
 from sklearn.metrics import check_scoring, get_scorer
 
 from skensemble._base.ensemble import BaseKerasEnsemble
-from skensemble._base.named import BaseNamedMembers
+from skensemble._base.named_members import BaseNamedMembers
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._compat.sklearn import put_curve_scorer
 from skensemble._engine.fitted import FittedMembers
-from skensemble._engine.stacked import StackedMembers, estimator_of
+from skensemble._engine.stacked_members import StackedMembers, estimator_of
 from skensemble.io._audit.allowed import TRUSTED_CLASSES, WITHOUT_PARAMS
 from skensemble.io._errors import FormatError, PersistenceError
 from skensemble.io._manifest import NO_DIRECTORIES

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator
 from skensemble._base.ensemble import BaseKerasEnsemble
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._engine.fitted import FittedMembers
-from skensemble._engine.stacked import StackedMembers
+from skensemble._engine.stacked_members import StackedMembers
 from skensemble._engine.trajectory import EpochStates
 from skensemble.io._objects.classes import public_paths
 from skensemble.io._objects.estimators import holds_network, read_estimator, write_estimator

@@ -8,7 +8,7 @@ import numpy as np
 from skensemble._engine.fitted import FittedMembers
 from skensemble._engine.forward import stack_values
 from skensemble._engine.records import Variables
-from skensemble._engine.stacked import StackedMember, StackedMembers
+from skensemble._engine.stacked_members import StackedMember, StackedMembers
 from skensemble._engine.trajectory import EpochStates
 from skensemble._engine.variables import write_state
 from skensemble.io._errors import FormatError, PersistenceError

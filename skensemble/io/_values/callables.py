@@ -8,7 +8,7 @@ import types
 import numpy as np
 
 from skensemble._members.user_functions import by_name
-from skensemble.io._audit.names import IMPORT_PATH
+from skensemble.io._audit.trusted_names import IMPORT_PATH
 from skensemble.io._errors import FormatError, PersistenceError
 from skensemble.io._values.codec import Codec
 from skensemble.io._values.not_restored import UNNAMED, NotRestored

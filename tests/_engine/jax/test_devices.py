@@ -19,9 +19,9 @@ from keras import layers
 from program_cases import OPTIMIZERS, check_against_keras, convolutional, dense, make_data, make_members
 
 from skensemble import KerasAveragingClassifier, KerasClassifier
-from skensemble._engine.program import limits
+from skensemble._engine.all_backends import limits
 from skensemble._engine.backend import get_program
-from skensemble._engine.jax import estimates
+from skensemble._engine.jax import cost_model
 from skensemble._engine.records import Data, ValidationData
 
 assert jax.local_device_count() == 4
@@ -60,11 +60,11 @@ def fitted():
                              validation_split=0.2)
     return KerasAveragingClassifier(member, 5, engine="fused", random_state=0).fit(X, y)
 
-assert len(estimates.local_devices()) == 4
+assert len(cost_model.local_devices()) == 4
 on_all = fitted()
 second = jax.devices()[1]
 with jax.default_device(second):
-    assert estimates.local_devices() == [second]
+    assert cost_model.local_devices() == [second]
     on_one = fitted()
 np.testing.assert_allclose(on_all.predict_proba(X), on_one.predict_proba(X), rtol=1e-5)
 """,

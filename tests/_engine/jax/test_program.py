@@ -34,10 +34,10 @@ from program_cases import (
 )
 
 from skensemble import KerasAveragingClassifier, KerasClassifier
+from skensemble._engine.all_backends import cache as program_cache
+from skensemble._engine.all_backends import limits
 from skensemble._engine.backend import get_program
 from skensemble._engine.jax import load_data, program, why_not_fusable
-from skensemble._engine.program import cache as program_cache
-from skensemble._engine.program import limits
 from skensemble._engine.records import Data, RunPlan, ValidationData, Variables
 from skensemble._engine.variables import read_state
 from skensemble._members.architecture import signature

@@ -12,7 +12,7 @@ from program_cases import N_ROWS, check_against_keras, dense, fit_fused, make_da
 from skensemble import KerasAveragingClassifier, KerasClassifier
 from skensemble._engine.backend import get_program
 from skensemble._engine.records import Data, ValidationData
-from skensemble._engine.tensorflow import estimates
+from skensemble._engine.tensorflow import cost_model
 from skensemble._engine.variables import read_state
 from skensemble.exceptions import NotFusableError
 
@@ -20,7 +20,7 @@ from skensemble.exceptions import NotFusableError
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     keras.utils.set_random_seed(0)
-    monkeypatch.setattr(estimates, "FORCE_XLA", None)
+    monkeypatch.setattr(cost_model, "FORCE_XLA", None)
 
 
 class Drift(layers.Layer):

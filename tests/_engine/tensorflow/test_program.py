@@ -33,12 +33,12 @@ from program_cases import (
     row_orders,
 )
 
+from skensemble._engine.all_backends import cache as _cache
+from skensemble._engine.all_backends import limits
+from skensemble._engine.all_backends.batches import order_in_columns, steps_of
 from skensemble._engine.backend import get_program
-from skensemble._engine.program import cache as _cache
-from skensemble._engine.program import limits
-from skensemble._engine.program.batches import order_in_columns, steps_of
 from skensemble._engine.records import Data, RunPlan, ValidationData, Variables
-from skensemble._engine.tensorflow import estimates as _estimates
+from skensemble._engine.tensorflow import cost_model
 from skensemble._engine.tensorflow import runs as _runs
 from skensemble._engine.tensorflow.data import chunks, load_data
 from skensemble._engine.tensorflow.fusable import why_not_fusable
@@ -56,7 +56,7 @@ def _seed():
 @pytest.fixture
 def no_xla(monkeypatch):
     """Most behaviours do not depend on XLA, whose compilation takes a second."""
-    monkeypatch.setattr(_estimates, "FORCE_XLA", None)
+    monkeypatch.setattr(cost_model, "FORCE_XLA", None)
 
 
 @pytest.mark.usefixtures("no_xla")
@@ -68,7 +68,7 @@ def test_optimizers(name):
 
 def test_xla_gives_the_same(monkeypatch):
     """With XLA the results are Keras' too: optimizers that update each member by itself are in a test below."""
-    monkeypatch.setattr(_estimates, "FORCE_XLA", "all")
+    monkeypatch.setattr(cost_model, "FORCE_XLA", "all")
     members = make_members(
         dense([lambda: layers.Dense(5, use_bias=False), layers.BatchNormalization]),
         2,
@@ -197,9 +197,9 @@ def test_other_numbers_of_rows(optimizer, monkeypatch):
     weight = np.random.default_rng(1).uniform(0.5, 2, (5, N_ROWS)).astype("float32")
     validation = ValidationData(Data(X, y), np.arange(5 * 4).reshape(5, 4), 3)
     run = {"sample_weight": weight, "validation": validation, "n_rows": (22, 16, 9, 5, 21)}
-    monkeypatch.setattr(_estimates, "XLA_MIN_STEPS", 0)
+    monkeypatch.setattr(cost_model, "XLA_MIN_STEPS", 0)
     compiled = fit_fused(members, X, y, row_orders(2, 5), **run)
-    monkeypatch.setattr(_estimates, "XLA_MIN_STEPS", 10**9)
+    monkeypatch.setattr(cost_model, "XLA_MIN_STEPS", 10**9)
     program, state, logs = check_against_keras(members, X, y, **run, tolerance=1e-4, predict=False)
     assert program.xla_works
     for name, values in logs.items():
@@ -298,7 +298,7 @@ def assert_same(ours, theirs):
 @pytest.mark.parametrize("compiled", ["all", "update", None])
 def test_the_split_of_epochs_changes_nothing(compiled, monkeypatch):
     """Epochs in one call or in several: equal bit for bit, with one trace of the program."""
-    monkeypatch.setattr(_estimates, "FORCE_XLA", compiled)
+    monkeypatch.setattr(cost_model, "FORCE_XLA", compiled)
     members = make_members(
         dense([lambda: layers.Dropout(0.3), lambda: layers.Dense(5, "relu")]),
         2,
@@ -376,7 +376,7 @@ def test_chunks(on_disk, weighted, monkeypatch, tmp_path):
         np.save(tmp_path / "X.npy", X.astype("float64"))
         X = np.load(tmp_path / "X.npy", mmap_mode="r")
         monkeypatch.setattr(limits, "RESIDENT_BYTES", 10)
-        monkeypatch.setattr(_estimates, "CHUNK_BYTES", steps_of_both * N_FEATURES * 8)
+        monkeypatch.setattr(cost_model, "CHUNK_BYTES", steps_of_both * N_FEATURES * 8)
     else:
         monkeypatch.setattr(limits, "SEGMENT_BYTES", steps_of_both * 4)
     sizes = []
@@ -712,7 +712,7 @@ def test_gpu(monkeypatch):
     """What was measured on CPUs is not assumed of a GPU: members are mapped, in one shard, and XLA is left out."""
     members = make_members(convolutional, 2)
     on_cpu = make_program(members[0], 2)
-    monkeypatch.setattr(_estimates, "is_on_gpu", lambda: True)
+    monkeypatch.setattr(cost_model, "is_on_gpu", lambda: True)
     assert (on_cpu.mode, make_program(members[0], 2).mode) == ("side by side", "mapped")
-    assert _estimates.count_shards(2, 10**9) == 1
-    assert _estimates.what_to_compile(10**6, 1, 10, 1, whole=True, flat=True) is None
+    assert cost_model.count_shards(2, 10**9) == 1
+    assert cost_model.what_to_compile(10**6, 1, 10, 1, whole=True, flat=True) is None

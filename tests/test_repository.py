@@ -222,6 +222,29 @@ def test_imports_have_no_circles():
     TopologicalSorter(graph).prepare()
 
 
+def nodes_of_sources(kind):
+    """(file, node) for every node of this kind in the package."""
+    trees = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
+    return [(file, node) for file, tree in trees.items() for node in ast.walk(tree) if isinstance(node, kind)]
+
+
+def test_classes_are_small():
+    """No class has more than 15 methods: what only reads a class is a function."""
+    counts = {
+        f"{file}: {node.name}": sum(isinstance(one, ast.FunctionDef) for one in node.body)
+        for file, node in nodes_of_sources(ast.ClassDef)
+    }
+    assert len(counts) > 100
+    assert {name: n for name, n in counts.items() if n > 15} == {}
+
+
+def test_functions_are_short():
+    """Nine of ten functions have fewer than 36 lines, docstrings included."""
+    lengths = [node.end_lineno - node.lineno + 1 for _, node in nodes_of_sources(ast.FunctionDef)]
+    assert len(lengths) > 1000
+    assert sum(length < 36 for length in lengths) >= 0.9 * len(lengths)
+
+
 @source_file
 def test_private_names_stay_in_few_files(path):
     """Private names of other packages are imported in `_compat/` and in the fused program only."""

@@ -14,9 +14,6 @@ from skensemble._numeric.combination import (
     weighted_std,
 )
 
-LN_2 = np.log(2)
-
-
 # Weights
 
 

@@ -1,15 +1,12 @@
 """Training of members, and of one run whose states are kept on the way."""
 
 import dataclasses
-import math
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
-from skensemble._compat.python import find_stacklevel
 from skensemble._compat.scikeras import BaseWrapper
+from skensemble._engine.divergence import warn_of_divergence
 from skensemble._engine.ensemble_stopping import EnsembleStopping
 from skensemble._engine.execution import Results, fit_here
 from skensemble._engine.fitted import FittedMembers
@@ -18,7 +15,7 @@ from skensemble._engine.other_members import check_own_fits
 from skensemble._engine.partial_fit import history_of_member
 from skensemble._engine.progress import Task
 from skensemble._engine.results import MemberResult, TrainedMembers, TrainedRun
-from skensemble._engine.stacked_members import FittedMember, StackedMember, estimator_of
+from skensemble._engine.stacked_members import estimator_of
 from skensemble._engine.trajectory import Trajectory, TrajectoryRecorder
 from skensemble._engine.workers.fit import check_backend, fit_parts, parts_of
 from skensemble._members.given_models import check_models
@@ -89,7 +86,8 @@ def fit_members(
     trained = _gather(members, kept | results)
     if checkpoint is not None:
         checkpoint.clean(members)
-    _finish(kept | results, data.X.names)
+    warn_of_divergence(kept | results)
+    _name_columns(kept | results, data.X.names)
     return trained
 
 
@@ -140,7 +138,8 @@ def fit_trajectory(
     else:
         task = (Task() if task is None else task).mapped(lambda fitted: _run_of(member, recorder, fitted[0]))
         result = fit_here({0: member}, data, engine, task, recorder, checkpoint)[0]
-    _finish({0: result}, data.X.names)
+    warn_of_divergence({0: result})
+    _name_columns({0: result}, data.X.names)
     return _run_of(member, recorder, result)
 
 
@@ -160,24 +159,9 @@ def _run_of(spec: MemberSpec, recorder: TrajectoryRecorder, result: MemberResult
     )
 
 
-def _finish(results: Results, names: np.ndarray | None) -> None:
-    """Warn of members that diverged, and give networks the names of the columns, as all other estimators have them."""
-    diverged = [i for i, result in sorted(results.items()) if not math.isfinite(_final_loss(result.member))]
-    if diverged:
-        warnings.warn(
-            f"The loss of members {diverged} is not finite: they diverged, and their predictions are not usable. "
-            "Lower the learning rate, scale the features, or clip the gradients.",
-            ConvergenceWarning,
-            stacklevel=find_stacklevel(),
-        )
+def _name_columns(results: Results, names: np.ndarray | None) -> None:
+    """Give networks the names of the columns, as all other estimators have them."""
     for result in results.values():
         network = estimator_of(result.member)
         if names is not None and isinstance(network, BaseWrapper):
             network.feature_names_in_ = names
-
-
-def _final_loss(member: FittedMember) -> float:
-    """Its training loss in the last epoch, 0 for a member without epochs or that is not a network."""
-    is_network = isinstance(member, StackedMember | BaseWrapper)
-    losses = history_of_member(member).get("loss") if is_network else None
-    return losses[-1] if losses else 0.0

@@ -1,13 +1,11 @@
 """What depends on the machine: devices, and which shape of the program pays."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import keras
 
-from skensemble._engine.all_backends import limits
 from skensemble._engine.all_backends.prototype import has_convolutions
 
 
@@ -16,13 +14,6 @@ def local_devices() -> list[jax.Device]:
     config: Any = jax.config  # its attributes are made at run time
     chosen = config.jax_default_device
     return [chosen] if isinstance(chosen, jax.Device) else jax.local_devices(backend=chosen)
-
-
-def devices_for(model: keras.Model, n_members: int) -> list[jax.Device]:
-    """Devices for `n_members`: one, or all where that pays."""
-    devices, n_values = local_devices(), sum(math.prod(v.shape) for v in model.trainable_variables)
-    pays = n_members > 1 and n_members * n_values >= limits.MIN_SHARED_VALUES and not is_slow_in_loops(model)
-    return devices if pays else devices[:1]
 
 
 def is_slow_in_loops(model: keras.Model) -> bool:

@@ -1,14 +1,25 @@
-"""How the values of the members are spread over devices."""
+"""Which devices members are trained on, and how their values are spread over them."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import jax
+import keras
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from skensemble._engine.all_backends import limits
 from skensemble._engine.all_backends.batches import Batches
+from skensemble._engine.jax.cost_model import is_slow_in_loops, local_devices
 from skensemble._engine.records import Array, Data
+
+
+def devices_for(model: keras.Model, n_members: int) -> list[jax.Device]:
+    """Devices for `n_members`: one, or all where that pays."""
+    devices, n_values = local_devices(), sum(math.prod(v.shape) for v in model.trainable_variables)
+    pays = n_members > 1 and n_members * n_values >= limits.MIN_SHARED_VALUES and not is_slow_in_loops(model)
+    return devices if pays else devices[:1]
 
 
 class Placement:

@@ -26,7 +26,7 @@ from skensemble._engine.jax import cost_model
 from skensemble._engine.jax.data import load_data
 from skensemble._engine.jax.mapped_steps import Kind, Steps, each_member
 from skensemble._engine.jax.member_step import FunctionalModel
-from skensemble._engine.jax.placement import Placement
+from skensemble._engine.jax.placement import Placement, devices_for
 from skensemble._engine.jax.runs import run_epochs, run_steps
 from skensemble._engine.records import Array, Data, RunPlan, State, Variables
 
@@ -64,7 +64,7 @@ class Program(BaseProgram):
         super().__init__(member, n_members)
         self.in_loops = not cost_model.is_slow_in_loops(member.model)
         self.alone = None if self.in_loops or n_members == 1 else Program(member, 1)
-        self._placement = Placement(cost_model.devices_for(member.model, n_members), n_members)
+        self._placement = Placement(devices_for(member.model, n_members), n_members)
         self._target_shape: tuple[int, ...] | None = None
         self._steps: Steps | None = None
         self._predict = jax.jit(self._predict_members)

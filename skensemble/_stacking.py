@@ -46,6 +46,7 @@ from skensemble._compat.sklearn import (
     is_of_kind,
     tags_of,
 )
+from skensemble._engine.execution import FitControls
 from skensemble._engine.fitted import FittedMembers
 from skensemble._engine.other_members import check_own_fits
 from skensemble._engine.training import fit_members
@@ -157,7 +158,7 @@ class _BaseStackedKeras(BaseNamedMembers):
                 engine=self.engine,
                 n_jobs=self.n_jobs,
                 task=of_members,
-                checkpoint=checkpoint,
+                controls=FitControls(checkpoint=checkpoint),
             )
         self.estimators_ = trained.estimators.select(range(len(members)))
         warn_of_equal(self)

@@ -771,7 +771,7 @@ def test_greedy_weights_on_rows_left_out():
     equal = quick_regressor(**params).fit(X_REGRESSION, Y_REGRESSION)
     np.testing.assert_array_equal(ensemble.predict_members(X_REGRESSION), equal.predict_members(X_REGRESSION))
     each = ensemble.predict_members(X_REGRESSION).astype(float)
-    expected = greedy_weights(each, Y_REGRESSION, valid=left_out_rows(ensemble), regression=True)
+    expected = greedy_weights(each, Y_REGRESSION, valid=left_out_rows(ensemble), target="values")
     np.testing.assert_array_equal(ensemble.weights_, expected)
 
 

@@ -245,6 +245,18 @@ def test_functions_are_short():
     assert sum(length < 36 for length in lengths) >= 0.9 * len(lengths)
 
 
+def test_functions_take_few_arguments():
+    """More than seven are a record, except where users or scikeras pass each by its name."""
+    passed_by_name = {"__init__", "build_head", "from_estimator", "from_models", "reweight"}
+    many = [
+        f"{file}: {node.name}"
+        for file, node in nodes_of_sources(ast.FunctionDef)
+        if node.name not in passed_by_name
+        and len([one for one in (*node.args.args, *node.args.kwonlyargs) if one.arg not in ("self", "cls")]) > 7
+    ]
+    assert many == []
+
+
 @source_file
 def test_private_names_stay_in_few_files(path):
     """Private names of other packages are imported in `_compat/` and in the fused program only."""

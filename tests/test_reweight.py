@@ -189,7 +189,7 @@ def test_greedy_median_of_values():
     predictions = np.array([[0.0] * 4, [1.0] * 4, [10.0] * 4])
     from skensemble._numeric.combination import Combination
 
-    weights = greedy_weights(predictions, np.ones(4), regression=True, how=Combination("median"))
+    weights = greedy_weights(predictions, np.ones(4), target="values", how=Combination("median"))
     np.testing.assert_array_equal(weights, [0, 1, 0])
 
 

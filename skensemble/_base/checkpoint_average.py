@@ -157,11 +157,11 @@ def choose_average(polyak, data, X_trained):
     Average
     """
     best = np.inf, Average("uniform", 1, polyak.decay)
-    y, kind = polyak._encode(data.y), polyak._target_kind()
+    y, kind = polyak._encode(data.y), polyak._kind_of_target()
     for weights in WEIGHTINGS:
         average = Average(weights, len(polyak._checkpoints), polyak.decay)
         predictions = predict_stages(polyak, average, stage_statistics(polyak, average, X_trained), data.X)
-        losses = [np.average(row_losses(one, y, **kind), weights=data.sample_weight) for one in predictions]
+        losses = [np.average(row_losses(one, y, target=kind), weights=data.sample_weight) for one in predictions]
         i = int(np.argmin(losses))
         best = min(best, (losses[i], average._replace(n_checkpoints=i + 1)), key=lambda candidate: candidate[0])
     return best[1]

@@ -181,7 +181,7 @@ def select_weights(ensemble, predictions, data, valid=None):
         valid=valid,
         sample_weight=data.sample_weight,
         how=ensemble._combination(),
-        **ensemble._target_kind(),
+        target=ensemble._kind_of_target(),
     )
 
 

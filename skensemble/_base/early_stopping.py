@@ -91,14 +91,14 @@ def _combined_loss(ensemble, members, weights, X, y, sample_weight):
     -------
     float
     """
-    kind, scales = ensemble._target_kind(), None
+    kind, scales = ensemble._kind_of_target(), None
     if kind.get("regression"):
         predictions, scales = predict_distributions(members, X)
     else:
         predictions = predict_members(members, X, ensemble._member_classes())
     pooled = combine(predictions, weights, ensemble._combination(ensemble.combination, ensemble.trim_fraction))
     if scales is None:
-        losses = row_losses(pooled, ensemble._encode(y), **kind)
+        losses = row_losses(pooled, ensemble._encode(y), target=kind)
     else:
         losses = -norm.logpdf(y, pooled, deviation(predictions, scales, weights)).reshape(len(y), -1).sum(axis=-1)
     return float(np.average(losses, weights=sample_weight))

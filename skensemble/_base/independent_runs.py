@@ -15,6 +15,7 @@ from skensemble._base.combining import (
 )
 from skensemble._base.early_stopping import ensemble_stopping, learn_stopping, stops_together
 from skensemble._engine.equal_members import warn_of_equal_members
+from skensemble._engine.execution import FitControls
 from skensemble._engine.progress import fitted_as
 from skensemble._engine.training import fit_members
 from skensemble._members.distribution import check_distributions
@@ -40,7 +41,7 @@ def fit_independent(ensemble, members, data, task, *, fitted=(), left_out=None, 
     left_out : ndarray of bool of shape (n_estimators, n_samples), default=None
         Rows that each member, including earlier ones, was not trained on, where members draw their own rows.
     checkpoint : Checkpoint, default=None
-        As in `fit_members`.
+        Where the state of the fit is kept, and taken from.
     """
     check_frozen_members(members, data.X, data.y, ensemble._member_classes(), data.X.names)
     selects = isinstance(ensemble.weights, str)
@@ -73,9 +74,8 @@ def fit_independent(ensemble, members, data, task, *, fitted=(), left_out=None, 
         engine=ensemble.engine,
         n_jobs=ensemble.n_jobs,
         task=task,
-        checkpoint=checkpoint,
+        controls=FitControls(checkpoint=checkpoint, stopping=stopping),
         first=len(fitted),
-        stopping=stopping,
     )
     learn(ensemble, trained)
     learn_stopping(ensemble, stopping)

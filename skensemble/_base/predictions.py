@@ -222,8 +222,8 @@ class KerasEnsembleClassifierMixin(LabelsMixin):
             return calibrated(output, self.temperature_, self._combined_target()) if learned_any else output
         return vote_shares(outputs, weights, each_label=self._multilabel and not self._one_hot)
 
-    def _target_kind(self):
-        return {"multilabel": self._multilabel}
+    def _kind_of_target(self):
+        return "labels" if self._multilabel else "classes"
 
     def _combined_target(self):
         return "labels" if self._multilabel and not self._one_hot else "classes"
@@ -352,8 +352,8 @@ class KerasEnsembleRegressorMixin(TargetsMixin):
     def _encode(self, y):
         return y
 
-    def _target_kind(self):
-        return {"regression": True}
+    def _kind_of_target(self):
+        return "values"
 
     def _combined_target(self):
         return "values"

@@ -1,6 +1,7 @@
 """Execution of a plan in this process: groups by the fused engine, networks by Keras, others by their own fits."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from skensemble._engine.backend import use_share_of_cores
 from skensemble._engine.ensemble_stopping import EnsembleStopping, cannot_stop_together, check_one_program
@@ -22,16 +23,35 @@ from skensemble.exceptions import NotFusableError
 Results = dict[int, MemberResult]
 
 
+class FitControls(NamedTuple):
+    """What follows a fit, keeps its state, or ends it; None for nothing.
+
+    Attributes
+    ----------
+    recorder : TrajectoryRecorder or None
+        Follows the run of a single member.
+    checkpoint : Checkpoint or None
+        Where the state of the fit is kept, and taken from.
+    stopping : EnsembleStopping or None
+        Ends the training of all members together, in this process.
+    """
+
+    recorder: TrajectoryRecorder | None = None
+    checkpoint: Checkpoint | None = None
+    stopping: EnsembleStopping | None = None
+
+
+NO_CONTROLS = FitControls()
+
+
 @inside_ensemble()
 def fit_here(
     members: Mapping[int, MemberSpec],
     data: TrainingData,
     engine: str,
     task: Task,
-    recorder: TrajectoryRecorder | None = None,
-    checkpoint: Checkpoint | None = None,
+    controls: FitControls = NO_CONTROLS,
     networks: Mapping[int, BuiltNetwork] | None = None,
-    stopping: EnsembleStopping | None = None,
 ) -> Results:
     """Fit members in this process.
 
@@ -43,13 +63,9 @@ def fit_here(
     engine : {"auto", "fused", "keras"}
     task : Task
         Must not have begun. `Task.end` takes what is returned.
-    recorder : TrajectoryRecorder, default=None
-        Follows the run of a single member.
-    checkpoint : Checkpoint, default=None
+    controls : FitControls, default=NO_CONTROLS
     networks : dict of int to BuiltNetwork, default=None
         Networks of members that were already built.
-    stopping : EnsembleStopping, default=None
-        Ends the training of all members together.
 
     Returns
     -------
@@ -57,7 +73,7 @@ def fit_here(
     """
     use_share_of_cores()  # also in the workers of a search
     plan = plan_training(members, data, engine, networks)
-    if stopping is not None:
+    if controls.stopping is not None:
         check_one_program(plan)
     groups = [count_members(group.members) for group in plan.groups]
     tasks = task.parts([*groups, *(type(members[i].estimator).__name__ for i in plan.alone)])
@@ -70,16 +86,16 @@ def fit_here(
     reasons = dict(plan.reasons)
     for group, of_group in zip(plan.groups, tasks[: len(groups)], strict=True):
         try:
-            results |= _fit_group(group, data, of_group, recorder, checkpoint, stopping)
+            results |= _fit_group(group, data, of_group, controls)
         except NotFusableError as error:  # found in tracing only
-            if stopping is not None:
+            if controls.stopping is not None:
                 raise cannot_stop_together(str(error)) from error
             reasons |= dict.fromkeys(group.numbers, reason_for_keras(engine, error))
     for i, reason in sorted(reasons.items()):
-        member = fit_with_keras(members[i], data, of_alone.get(i, Task()), recorder)
+        member = fit_with_keras(members[i], data, of_alone.get(i, Task()), controls.recorder)
         results[i] = MemberResult(member, "keras", reason)
-        if checkpoint is not None:
-            checkpoint.part([i]).finish([results[i]], recorder)
+        if controls.checkpoint is not None:
+            controls.checkpoint.part([i]).finish([results[i]], controls.recorder)
         if task.verbose:
             print_progress(str(members[i].name), member.history_)
     return results
@@ -89,11 +105,10 @@ def _fit_group(
     group: FusedGroup,
     data: TrainingData,
     task: Task,
-    recorder: TrajectoryRecorder | None,
-    checkpoint: Checkpoint | None,
-    stopping: EnsembleStopping | None,
+    controls: FitControls,
 ) -> Results:
     """Fit the members of a group by one program."""
+    recorder, checkpoint, stopping = controls
     reason = "members of one architecture share one program" if recorder is None else "the run is one program"
 
     def results(fitted: Sequence[FittedMember]) -> Results:

@@ -7,8 +7,7 @@ import numpy as np
 
 from skensemble._compat.scikeras import BaseWrapper
 from skensemble._engine.divergence import warn_of_divergence
-from skensemble._engine.ensemble_stopping import EnsembleStopping
-from skensemble._engine.execution import Results, fit_here
+from skensemble._engine.execution import NO_CONTROLS, FitControls, Results, fit_here
 from skensemble._engine.fitted import FittedMembers
 from skensemble._engine.group_checkpoint import Checkpoint
 from skensemble._engine.other_members import check_own_fits
@@ -30,9 +29,8 @@ def fit_members(
     engine: str = "auto",
     n_jobs: int | None = None,
     task: Task | None = None,
-    checkpoint: Checkpoint | None = None,
+    controls: FitControls = NO_CONTROLS,
     first: int = 0,
-    stopping: EnsembleStopping | None = None,
 ) -> TrainedMembers:
     """Train every member that is not frozen.
 
@@ -46,12 +44,9 @@ def fit_members(
         Largest number of joblib workers; fewer where more do not pay.
     task : Task, default=None
         Reports progress; must not have begun. `Task.end` takes `TrainedMembers`.
-    checkpoint : Checkpoint, default=None
-        Where the state of the fit is kept, and taken from.
+    controls : FitControls, default=NO_CONTROLS
     first : int, default=0
         Position of the first of `members` in the ensemble, for the checkpoint and the numbers that callbacks get.
-    stopping : EnsembleStopping, default=None
-        Ends the training of all members together; they are then trained in this process.
 
     Returns
     -------
@@ -60,8 +55,9 @@ def fit_members(
     Raises
     ------
     NotFusableError
-        With `engine="fused"`, and with `stopping`: the reason in words.
+        With `engine="fused"`, and where `controls` have a stopping: the reason in words.
     """
+    checkpoint, stopping = controls.checkpoint, controls.stopping
     check_backend(n_jobs)
     check_own_fits(members, engine)
     data = data._replace(X=as_inputs(data.X))
@@ -82,7 +78,7 @@ def fit_members(
         stopping.resume(kept[0].recorded or {})
         results = {}
     else:
-        results = fit_here(numbered, data, engine, task, None, checkpoint, stopping=stopping)
+        results = fit_here(numbered, data, engine, task, controls)
     trained = _gather(members, kept | results)
     if checkpoint is not None:
         checkpoint.clean(members)
@@ -137,7 +133,7 @@ def fit_trajectory(
         recorder.resume(result.recorded or {})
     else:
         task = (Task() if task is None else task).mapped(lambda fitted: _run_of(member, recorder, fitted[0]))
-        result = fit_here({0: member}, data, engine, task, recorder, checkpoint)[0]
+        result = fit_here({0: member}, data, engine, task, FitControls(recorder, checkpoint))[0]
     warn_of_divergence({0: result})
     _name_columns({0: result}, data.X.names)
     return _run_of(member, recorder, result)

@@ -60,8 +60,7 @@ def greedy_weights(
     *,
     valid=None,
     sample_weight=None,
-    multilabel=False,
-    regression=False,
+    target="classes",
     how=MEAN,
     max_rounds=50,
 ):
@@ -78,14 +77,13 @@ def greedy_weights(
     predictions : ndarray of shape (n_members, n_samples, n_classes) or (n_members, n_samples[, n_outputs])
         Probabilities, or values for regression.
     y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Index of the class, an indicator matrix of labels, or targets.
     valid : ndarray of bool of shape (n_members, n_samples), default=None
         Which rows each member may be judged on (those it left out); None means all. A row that none of the chosen
         members may be judged on counts with the combination of all members that may. A member without rows gets a
         weight only where equal weights are best.
     sample_weight : ndarray of shape (n_samples,), default=None
-    multilabel, regression : bool, default=False
-        What y is.
+    target : {"classes", "labels", "values"}, default="classes"
+        What y is: the index of a class, an indicator matrix of labels, or values.
     how : Combination
         How members are combined: by a mean, a median or a geometric mean.
     max_rounds : int, default=50
@@ -118,12 +116,11 @@ def greedy_weights(
         )
     predictions, y, valid = predictions[np.ix_(counted, covered)], y[covered], valid[:, covered]
     row_weights = None if sample_weight is None else sample_weight[covered]
-    kind = {"multilabel": multilabel, "regression": regression}
     if how.rule == "median":
-        growing = _GrowingMedian(predictions, partial(row_losses, y=y, **kind), valid, row_weights, how)
+        growing = _GrowingMedian(predictions, partial(row_losses, y=y, target=target), valid, row_weights, how)
     else:
         parts = _log_parts if how.rule == "geometric_mean" else _linear_parts
-        growing = _GrowingMean(*parts(predictions, y, **kind), valid, row_weights)
+        growing = _GrowingMean(*parts(predictions, y, target), valid, row_weights)
     weights = np.zeros(n_members)
     weights[counted] = _best_additions(growing, ~valid.any(axis=1), max_rounds)
     return weights
@@ -208,38 +205,38 @@ class _GrowingMedian:
         return np.average(values, weights=self._row_weights)
 
 
-def _linear_parts(predictions, y, *, multilabel, regression):
+def _linear_parts(predictions, y, target):
     """What the loss of a prediction depends on, linear in it: for a mean it is the mean over the members."""
     predictions = np.asarray(predictions, dtype=np.float64)
-    if regression:
+    if target == "values":
         return predictions - y, np.square
-    if multilabel:
+    if target == "labels":
         return np.where(y == 1, predictions, 1 - predictions), _log_loss
     return predictions[:, np.arange(len(y)), y], _log_loss
 
 
-def _log_parts(proba, y, *, multilabel, regression):
+def _log_parts(proba, y, target):
     """The same for geometric means of probabilities, whose logarithms have a mean."""
-    parts = log_pool_parts(np.asarray(proba, dtype=np.float64), "labels" if multilabel else "classes")
-    if multilabel:
+    parts = log_pool_parts(np.asarray(proba, dtype=np.float64), target)
+    if target == "labels":
         return parts, lambda odds: np.logaddexp(0, np.where(y == 1, -odds, odds))
     return parts, lambda logs: -log_softmax(logs, axis=-1)[..., np.arange(len(y)), y]
 
 
-def row_losses(prediction, y, *, multilabel=False, regression=False):
+def row_losses(prediction, y, *, target="classes"):
     """Loss of each row, as in `greedy_weights`.
 
     Parameters
     ----------
     prediction : ndarray of shape (n_samples, n_classes) or (n_samples[, n_outputs])
-    y, multilabel, regression
+    y, target
         As in `greedy_weights`.
 
     Returns
     -------
     ndarray of shape (n_samples,)
     """
-    parts, of_parts = _linear_parts(prediction[np.newaxis], y, multilabel=multilabel, regression=regression)
+    parts, of_parts = _linear_parts(prediction[np.newaxis], y, target)
     return of_parts(parts)[0].reshape(len(y), -1).sum(axis=-1)
 
 

@@ -52,14 +52,14 @@ def test_two_members_that_complete_each_other():
 def test_a_member_is_added_several_times():
     """The weight of a member is its share of the additions: with two targets of 0 and 3, values 1 and -3 mix 3 to 1."""
     values = np.array([[1.0, 1.0], [-3.0, -3.0]])
-    np.testing.assert_array_equal(greedy_weights(values, np.zeros(2), regression=True), [0.75, 0.25])
+    np.testing.assert_array_equal(greedy_weights(values, np.zeros(2), target="values"), [0.75, 0.25])
 
 
 def test_equal_weights_are_a_candidate():
     """Where selection ends above the mean of all members, they count equally."""
     # The mean is exactly right, and one round stops at the best single member.
     values = np.array([[1.0, 1.0], [-1.0, 1.0], [0.0, -2.0]])
-    weights = greedy_weights(values, np.zeros(2), regression=True, max_rounds=1)
+    weights = greedy_weights(values, np.zeros(2), target="values", max_rounds=1)
     np.testing.assert_array_equal(weights, [1 / 3, 1 / 3, 1 / 3])
 
 
@@ -118,10 +118,10 @@ def test_several_labels():
     y = np.array([[1, 0], [0, 1], [1, 1]])
     right = np.where(y == 1, 0.9, 0.1)
     proba = np.stack([1 - right, right, np.full((3, 2), 0.5)])
-    np.testing.assert_array_equal(greedy_weights(proba, y, multilabel=True), [0, 1, 0])
+    np.testing.assert_array_equal(greedy_weights(proba, y, target="labels"), [0, 1, 0])
     # One member knows the first label, one the second: both count.
     halves = np.stack([np.where([True, False], right, 0.5), np.where([False, True], right, 0.5)])
-    np.testing.assert_array_equal(greedy_weights(halves, y, multilabel=True), [0.5, 0.5])
+    np.testing.assert_array_equal(greedy_weights(halves, y, target="labels"), [0.5, 0.5])
 
 
 def test_several_targets():
@@ -129,29 +129,29 @@ def test_several_targets():
     y = np.zeros((2, 2))
     values = np.array([[[3.0, 0.0]] * 2, [[0.0, 4.0]] * 2])
     # w**2 * 9 + (1 - w)**2 * 16 is least at w = 0.64, which is 32 of 50 additions.
-    np.testing.assert_allclose(greedy_weights(values, y, regression=True), [0.64, 0.36], atol=1e-12)
+    np.testing.assert_allclose(greedy_weights(values, y, target="values"), [0.64, 0.36], atol=1e-12)
 
 
 def test_weights_of_rows():
     """Rows count by their weight, those of weight 0 not at all."""
     values = np.array([[0.0, 5.0, 0.0], [5.0, 0.0, 5.0]])
     for sample_weight, best in (([1, 0, 0], [1, 0]), ([0, 1, 0], [0, 1])):
-        weights = greedy_weights(values, np.zeros(3), regression=True, sample_weight=np.array(sample_weight))
+        weights = greedy_weights(values, np.zeros(3), target="values", sample_weight=np.array(sample_weight))
         np.testing.assert_array_equal(weights, best)
     # 25 * (1 - w)**2 + 3 * 25 * w**2 is least at w = 0.25 for the member that is wrong on the heavy row.
-    weights = greedy_weights(values[:, :2], np.zeros(2), regression=True, sample_weight=np.array([1, 3]), max_rounds=4)
+    weights = greedy_weights(values[:, :2], np.zeros(2), target="values", sample_weight=np.array([1, 3]), max_rounds=4)
     np.testing.assert_array_equal(weights, [0.25, 0.75])
 
 
 def test_rows_that_a_member_must_not_be_judged_on():
     """A member is judged on its own rows only: being right on the others does not help it."""
     values = np.array([[0.0, 0.0, 4.0, 4.0], [1.0, 1.0, 1.0, 1.0]])
-    np.testing.assert_array_equal(greedy_weights(values, np.zeros(4), regression=True), [0, 1])
+    np.testing.assert_array_equal(greedy_weights(values, np.zeros(4), target="values"), [0, 1])
     valid = np.array([[False, False, True, True], [True, True, True, True]])
-    np.testing.assert_array_equal(greedy_weights(values, np.zeros(4), valid=valid, regression=True), [0, 1])
+    np.testing.assert_array_equal(greedy_weights(values, np.zeros(4), valid=valid, target="values"), [0, 1])
     # On rows 0 and 1 it may be judged on, it is the better one: the other stands in for it elsewhere.
     np.testing.assert_array_equal(
-        greedy_weights(values, np.zeros(4), valid=~valid | [[False], [True]], regression=True), [1, 0]
+        greedy_weights(values, np.zeros(4), valid=~valid | [[False], [True]], target="values"), [1, 0]
     )
 
 
@@ -168,7 +168,7 @@ def test_member_without_rows():
     """A member that may be judged nowhere is not selected."""
     values = np.array([[0.0, 0.0], [1.0, 2.0], [2.0, 1.0]])
     valid = np.array([[False, False], [True, True], [True, True]])
-    weights = greedy_weights(values, np.zeros(2), valid=valid, regression=True)
+    weights = greedy_weights(values, np.zeros(2), valid=valid, target="values")
     assert weights[0] == 0
 
 

@@ -9,7 +9,7 @@ from joblib import Parallel, delayed
 
 from skensemble._compat.joblib import count_workers, died, forks, how_to_return, lost_data, received, spread
 from skensemble._engine.backend import use_share_of_cores
-from skensemble._engine.execution import Results, fit_here
+from skensemble._engine.execution import FitControls, Results, fit_here
 from skensemble._engine.group_checkpoint import Checkpoint
 from skensemble._engine.initial_values import BuiltNetwork
 from skensemble._engine.plan import families
@@ -118,7 +118,7 @@ def fit_parts(parts: Parts, data: TrainingData, engine: str, task: Task, checkpo
         task.begin(0)
         return {}
     if parts.n_workers == 1:
-        return fit_here(parts.unfinished[0], data, engine, task, None, checkpoint, parts.networks)
+        return fit_here(parts.unfinished[0], data, engine, task, FitControls(checkpoint=checkpoint), parts.networks)
     tasks = task.parts([count_members(part) for part in parts.unfinished])
     to_train = {i: member for part in parts.unfinished for i, member in part.items()}
     arguments = needed(as_arguments(data), to_train, is_watched=task.is_watched)
@@ -183,7 +183,8 @@ def _fit_part(
     """Fit a part in a worker, where the share of the cores is set and `registered` is known; with its number."""
     data = Arguments(*map(received, (floats, given, y, sample_weight))).data(part.names)
     part.task.set_data(data.X.given, data.y, data.sample_weight)
-    results = fit_here(unpack(part.members), data, part.engine, part.task, None, part.checkpoint)
+    controls = FitControls(checkpoint=part.checkpoint)
+    results = fit_here(unpack(part.members), data, part.engine, part.task, controls)
     return part.number, without_networks(results, part.members, part.known)
 
 

@@ -13,6 +13,7 @@ long that the start does not matter. Keras' fit leaves cores idle, so two of the
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from typing import Literal
 
 #: Seconds that a worker takes before it trains: its start, its imports, a program traced and compiled.
 WORKER_SECONDS = 8.0
@@ -71,8 +72,7 @@ def network_work(
     n_rows: int,
     epochs: int,
     batch_size: int,
-    is_fused: bool,
-    is_eager: bool = False,
+    trained_by: Literal["program", "keras", "keras eagerly"],
 ) -> Work:
     """The training of networks of one estimator.
 
@@ -86,16 +86,16 @@ def network_work(
         Multiplications of its forward pass for one row.
     n_rows, epochs, batch_size : int
         Of the training of a member.
-    is_fused : bool
-        Whether one program trains all of them; otherwise Keras fits each separately.
-    is_eager : bool
-        Whether Keras runs each operation of a step from Python.
+    trained_by : {"program", "keras", "keras eagerly"}
+        One program trains all of them, or Keras fits each separately, eagerly where it runs each operation of a step
+        from Python.
     """
     n_steps = epochs * -(-n_rows // max(1, batch_size))
     seconds = PRODUCT_SECONDS * row_products * n_rows * epochs + UPDATE_SECONDS * n_values * n_steps
+    is_fused = trained_by == "program"
     if not is_fused:
         seconds += OWN_FIT_SECONDS + OWN_EPOCH_SECONDS * epochs
-        seconds += (EAGER_STEP_SECONDS if is_eager else OWN_STEP_SECONDS) * n_steps
+        seconds += (EAGER_STEP_SECONDS if trained_by == "keras eagerly" else OWN_STEP_SECONDS) * n_steps
     fills_cores = is_fused or row_products * min(batch_size, n_rows) >= FILLING_PRODUCTS
     return Work(tuple(numbers), seconds, is_fused, fills_cores)
 

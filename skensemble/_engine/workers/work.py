@@ -60,6 +60,7 @@ def count_work(
             networks |= dict.fromkeys(family, built)
         n_rows = sum(_count_rows(spec, data) for spec in specs) // len(specs)
         model = None if built is None else prototype.model_
+        runs_eagerly = model is not None and model.run_eagerly
         works.append(
             network_work(
                 family,
@@ -68,8 +69,7 @@ def count_work(
                 n_rows=n_rows,
                 epochs=arguments.epochs,
                 batch_size=arguments.train_batch_size(n_rows),
-                is_fused=is_fused,
-                is_eager=model is not None and model.run_eagerly,
+                trained_by="program" if is_fused else "keras eagerly" if runs_eagerly else "keras",
             )
         )
     return works, networks

@@ -14,8 +14,8 @@ def work(n_members, seconds, *, is_fused=True, fills_cores=True, first=0):
 
 def of_network(n_members=20, **numbers):
     """The averaging tutorial: 20 networks of 2, 25 and 3 units, 150 rows, 200 epochs."""
-    defaults = {"n_values": 153, "row_products": 153, "n_rows": 150, "epochs": 200, "batch_size": 32, "is_fused": True}
-    return network_work(range(n_members), **{**defaults, **numbers})
+    defaults = {"n_values": 153, "row_products": 153, "n_rows": 150, "epochs": 200, "batch_size": 32}
+    return network_work(range(n_members), **{**defaults, "trained_by": "program", **numbers})
 
 
 @pytest.mark.parametrize("n_workers", [1, 2, 20, 1000])
@@ -27,7 +27,7 @@ def test_small_fused_members_stay_together(n_workers):
 @pytest.mark.parametrize(("n_workers", "sizes"), [(2, [4, 4]), (3, [2, 3, 3]), (8, [1] * 8), (100, [1] * 8)])
 def test_large_members_go_one_or_a_few_a_worker(n_workers, sizes):
     """Networks of six million values, which Keras' own fit trains for many epochs, are shared out to all workers."""
-    large = of_network(8, n_values=6_200_000, row_products=6_200_000, n_rows=10_000, epochs=50, is_fused=False)
+    large = of_network(8, n_values=6_200_000, row_products=6_200_000, n_rows=10_000, epochs=50, trained_by="keras")
     parts = split([large], n_workers)
     assert sorted(map(len, parts)) == sizes
     assert sorted(i for part in parts for i in part) == list(range(8))
@@ -42,16 +42,16 @@ def test_seconds_of_a_fused_member():
 
 def test_seconds_of_a_fit_of_keras():
     """Beside the arithmetic: tracing, each epoch, each step. Only large steps fill the cores."""
-    own = of_network(10, is_fused=False)
+    own = of_network(10, trained_by="keras")
     assert own.seconds == pytest.approx(1 + 0.05 * 200 + 1e-3 * 1000, rel=1e-3)
     assert not own.fills_cores
-    assert of_network(10, row_products=10**6, is_fused=False).fills_cores
+    assert of_network(10, row_products=10**6, trained_by="keras").fills_cores
 
 
 def test_eager_steps_are_worth_workers():
     """Steps that run operation by operation take so long that few of them are worth a worker."""
-    few_steps = {"n_rows": 1000, "epochs": 2, "batch_size": 8, "is_fused": False}
-    parts = [len(split([of_network(8, **few_steps, is_eager=is_eager)], 2)) for is_eager in (False, True)]
+    few_steps = {"n_rows": 1000, "epochs": 2, "batch_size": 8}
+    parts = [len(split([of_network(8, **few_steps, trained_by=one)], 2)) for one in ("keras", "keras eagerly")]
     assert parts == [1, 2]
 
 
@@ -92,7 +92,7 @@ def test_parts_take_about_as_long():
 
 def test_many_fits_of_keras_that_trace():
     """A hundred small networks that Keras trains one by one, a second each for tracing, are worth several workers."""
-    assert len(split([of_network(100, epochs=1, is_fused=False)], 10)) == 6
+    assert len(split([of_network(100, epochs=1, trained_by="keras")], 10)) == 6
 
 
 def test_other_estimators():

@@ -92,7 +92,7 @@ def _combined_loss(ensemble, members, weights, X, y, sample_weight):
     float
     """
     kind, scales = ensemble._kind_of_target(), None
-    if kind.get("regression"):
+    if kind == "values":
         predictions, scales = predict_distributions(members, X)
     else:
         predictions = predict_members(members, X, ensemble._member_classes())

@@ -72,7 +72,9 @@ def fit_keras(
 ):
     """What `Model.fit` makes of one member: its variables and its history."""
     # With TensorFlow, tracing a graph takes longer than so few steps. With JAX, one model serves all: it traces once.
-    model.run_eagerly = keras.backend.backend() == "tensorflow"
+    # In Keras 3.8 Discretization rounds its inputs, but not where it runs eagerly.
+    traced = any(isinstance(layer, layers.Discretization) for layer in model.layers)
+    model.run_eagerly = keras.backend.backend() == "tensorflow" and not traced
     write_state(model, start)
     args = {}
     if validation is not None:

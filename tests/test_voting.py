@@ -241,7 +241,8 @@ def test_members_see_the_labels_of_the_user():
     for member in ensemble.estimators_:
         np.testing.assert_array_equal(member.classes_, ["a", "b", "c"])
     expected = LogisticRegression(class_weight=class_weight).fit(X, LABELS).predict_proba(X)
-    np.testing.assert_array_equal(ensemble.predict_members(X)[1], expected)
+    predicted = ensemble.predict_members(X)[1]
+    np.testing.assert_array_equal(predicted, expected.astype(predicted.dtype))
     weights = np.vectorize(class_weight.get)(LABELS)
     by_row = mlp(**params, random_state=3).fit(X, LABELS, sample_weight=weights).predict_proba(X)
     plain = mlp(**params, random_state=3).fit(X, LABELS).predict_proba(X)
@@ -364,7 +365,7 @@ def test_fitted_members_that_lack_a_class():
     ensemble = voting(("logistic", FrozenEstimator(logistic)), ("mlp", mlp())).fit(X, LABELS)
     proba = ensemble.predict_members(X)[0]
     np.testing.assert_array_equal(proba[:, 1], 0)
-    np.testing.assert_array_equal(proba[:, [0, 2]], logistic.predict_proba(X))
+    np.testing.assert_array_equal(proba[:, [0, 2]], logistic.predict_proba(X).astype(proba.dtype))
 
 
 # Learned weights
@@ -702,8 +703,9 @@ def test_members_of_one_seed_warn():
 
 def test_members_from_one_file_warn():
     """The same network or other estimator, loaded twice, is no ensemble."""
-    network, logistic = mlp(random_state=1).fit(X, LABELS), LogisticRegression().fit(X, LABELS)
-    for fitted, others in ((network, mlp(random_state=2).fit(X, LABELS)), (logistic, GaussianNB().fit(X, LABELS))):
+    network, naive_bayes = mlp(random_state=1).fit(X, LABELS), GaussianNB().fit(X, LABELS)
+    logistic = LogisticRegression().fit(X, LABELS)
+    for fitted, others in ((network, mlp(random_state=2).fit(X, LABELS)), (naive_bayes, logistic)):
         twice = [FrozenEstimator(one) for one in (fitted, others, pickle.loads(pickle.dumps(fitted)))]
         with pytest.warns(UserWarning, match=r"Members \['a', 'c'\] are equal"):
             voting(*zip("abc", twice, strict=True)).fit(X, LABELS)

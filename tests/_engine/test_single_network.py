@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skensemble import KerasClassifier, KerasHeadClassifier, KerasRegressor, KerasVotingClassifier, io
 from skensemble._checkpoint.fingerprint import fingerprint
+from skensemble._compat import global_seeds
 from skensemble._engine.backend import get_program
 from skensemble._engine.engine_choice import LARGE_MEMBER, why_keras_alone
 from skensemble._members.inputs import as_inputs
@@ -139,6 +140,8 @@ def test_seeds_of_the_process():
 
     states, drawn = [], []
     for fits in (False, True):
+        # In Keras 3.8 the generator of Keras is seeded when it is made, and only then.
+        global_seeds.set_keras_global(global_seeds._KERAS_GENERATOR, None)
         keras.utils.set_random_seed(3)
         if fits:
             network(dropout=0.4).fit(X, Y).predict(X)

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from io_files import file_of
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
@@ -37,6 +38,7 @@ from sklearn.multioutput import ClassifierChain, MultiOutputClassifier, MultiOut
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.semi_supervised import SelfTrainingClassifier
+from sklearn.utils.fixes import parse_version
 
 from skensemble import (
     KerasAveragingClassifier,
@@ -63,6 +65,12 @@ BINARY = np.arange(24) % 2
 LABELS = np.array(["a", "b", "c"])[np.arange(24) % 3]
 TARGET = X[:, 0].astype(float)
 FRAME = pd.DataFrame(X, columns=list("abcd"))
+# scikit-learn 1.6 does not know the type of texts of pandas 3.
+INDEX = (
+    FRAME.columns[:2]
+    if parse_version(sklearn.__version__) >= parse_version("1.7")
+    else FRAME.columns[:2].astype(object)
+)
 
 
 def network():
@@ -161,9 +169,7 @@ HOLDERS = {
         LABELS,
     ),
     "columns by an index": (
-        lambda: make_pipeline(
-            ColumnTransformer([("a", make_pipeline(StandardScaler()), FRAME.columns[:2])]), network()
-        ),
+        lambda: make_pipeline(ColumnTransformer([("a", make_pipeline(StandardScaler()), INDEX)]), network()),
         FRAME,
         LABELS,
     ),

@@ -41,6 +41,6 @@ def test_numbers_of_steps(dtype):
     one = {"optimizer/00000": np.array(5, dtype), "optimizer/00001": np.array(0.25, "float32")}
     count, rate = optimizer_values_for(model, one, "It")
     assert (count, count.dtype, rate) == (5, model.optimizer.iterations.numpy().dtype, 0.25)
-    two = {name: np.stack([value, value + 1]) for name, value in one.items()}
+    two = {name: np.stack([value, value + value.dtype.type(1)]) for name, value in one.items()}
     counts, rates = optimizer_values_for(model, two, "It", [(2,)])
     assert (counts.tolist(), counts.dtype, rates.tolist()) == ([5, 6], count.dtype, [0.25, 1.25])

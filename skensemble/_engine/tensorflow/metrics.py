@@ -53,11 +53,27 @@ class Metrics:
         return tf.math.is_finite(values[self._loss_index])
 
     def results(self, values: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Name -> value of every metric; where they `are_means`, also from stacked values of scalar variables."""
-        with keras.StatelessScope() as scope:
-            # Not given to the scope itself, which refuses stacked values.
-            scope.state_mapping.update({id(v): value for v, value in zip(self.variables, values, strict=True)})
+        """Name -> value of every metric of one member."""
+        with self._scope(values):
             return self.model.get_metrics_result()
+
+    def means(self, values: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Name -> values of every metric, from stacked values, where they `are_means`.
+
+        As in `Model.get_metrics_result`, which in Keras 3.8 makes a number of an array that holds only one.
+        """
+        means: dict[str, tf.Tensor] = {}
+        with self._scope(values):
+            for metric in self.model.metrics:
+                result = metric.result()
+                means |= result if isinstance(result, dict) else {metric.name: result}
+        return means
+
+    def _scope(self, values: Sequence[tf.Tensor]) -> keras.StatelessScope:
+        """Scope in which the variables have these values; not given to the scope itself, which refuses stacked ones."""
+        scope = keras.StatelessScope()
+        scope.state_mapping.update({id(v): value for v, value in zip(self.variables, values, strict=True)})
+        return scope
 
 
 def _single_metrics(metrics: Sequence[keras.metrics.Metric]) -> Iterator[keras.metrics.Metric]:
@@ -84,7 +100,7 @@ def logs_of(history: History, metrics: Metrics, functions: MemberFunctions) -> d
 def _results(values: list[np.ndarray], metrics: Metrics, functions: MemberFunctions) -> dict[str, np.ndarray]:
     if metrics.are_means:
         with LOCK:
-            results = metrics.results(list(map(tf.convert_to_tensor, values)))
+            results = metrics.means(list(map(tf.convert_to_tensor, values)))
         return {name: np.asarray(value) for name, value in results.items()}
 
     def results_of_each(flat: list[tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -82,7 +82,7 @@ def _freeze_as(layer, config):
     if type(layer).get_config in (keras.Sequential.get_config, Functional.get_config):  # not one of the user's own
         inner = {one.name: one for one in layer.layers}
         for one in (entry["config"] for entry in config.get("layers", ())):  # none where `__init__` is the user's own
-            # A Sequential model lists its InputLayer, which is none of its layers; operations have no name in Keras 3.8.
+            # A Sequential lists its InputLayer, which is none of its layers; operations have no name in Keras 3.8.
             if one.get("name") in inner:
                 _freeze_as(inner[one["name"]], one)
     elif isinstance(layer, keras.layers.Wrapper) and isinstance(config.get("layer"), dict):

@@ -121,7 +121,9 @@ def _call(body: Callable, steps: Steps, options: tuple, inputs: Any, xla: Compil
     """`body(steps, *options, *inputs)`, traced for these options and inputs like these."""
     specs = type(inputs)(*map(_specs, inputs))
     key = body, options, xla, *map(str, tf.nest.flatten(specs))
-    function = steps.functions.traced(key, lambda *given: body(steps, *options, *given), *specs, compiled=xla == "all")
+    function = steps.functions.traced(
+        key, lambda *given: body(steps, *options, *given), lambda: specs, compiled=xla == "all"
+    )
     return function(*inputs)
 
 

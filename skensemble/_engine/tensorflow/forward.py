@@ -44,6 +44,8 @@ class Forward:
         def predict(trainable: list[tf.Tensor], non_trainable: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
             return self.functions.each(partial(self.member.predict, x), trainable, non_trainable)
 
-        trainable, non_trainable, *_ = self.member.specs(self.functions.n_members)
-        rows = tf.TensorSpec((None, *shape), dtype)
-        return self.functions.traced((dtype, shape), predict, trainable, non_trainable, rows, calls_model=True)
+        def specs() -> tuple:
+            variables = self.member.specs(self.functions.n_members)
+            return variables.trainable, variables.non_trainable, tf.TensorSpec((None, *shape), dtype)
+
+        return self.functions.traced((dtype, shape), predict, specs, calls_model=True)

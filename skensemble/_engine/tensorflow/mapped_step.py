@@ -126,9 +126,10 @@ class Steps:
             new = carry._replace(trainable=trainable, non_trainable=found.non_trainable, optimizer=optimizer)
             return new, found.metrics
 
-        variables = self.member.specs(self.n_members)
-        if self.flat is not None:
-            variables = variables._replace(optimizer=self.flat.packed_specs)
+        def variables() -> Variables:
+            own = self.member.specs(self.n_members)
+            return own if self.flat is None else own._replace(optimizer=self.flat.packed_specs)
+
         return self._traced("train with compiled update" if xla == "update" else "train", step, variables, specs)
 
     def test(self, specs: Sequence[tf.TensorSpec]) -> Traced:
@@ -137,15 +138,24 @@ class Steps:
         def step(variables: Variables, metrics: list[tf.Tensor], batch: Batch) -> tuple:
             return self.functions.each(self.of_member.evaluate, variables, metrics, batch)
 
-        return self._traced("test", step, self.member.specs(self.n_members)._replace(optimizer=[]), specs)
+        def variables() -> Variables:
+            return self.member.specs(self.n_members)._replace(optimizer=[])
 
-    def _traced(self, name: str, step: Callable, variables: Variables, specs: Sequence[tf.TensorSpec]) -> Traced:
+        return self._traced("test", step, variables, specs)
+
+    def _traced(
+        self, name: str, step: Callable, variables: Callable[[], Variables], specs: Sequence[tf.TensorSpec]
+    ) -> Traced:
+        """The step traced for data of these specs, once; `variables` returns the specs of its variables."""
         shapes = [spec.shape[1:] if i < 2 else () for i, spec in enumerate(specs)]
         batch = tuple(
             tf.TensorSpec((self.n_members, None, *shape), s.dtype) for shape, s in zip(shapes, specs, strict=True)
         )
-        metrics = self.of_member.metrics.specs(self.n_members)
-        return self.functions.traced((name, batch), step, variables, metrics, batch, calls_model=True)
+
+        def arguments() -> tuple:
+            return variables(), self.of_member.metrics.specs(self.n_members), batch
+
+        return self.functions.traced((name, batch), step, arguments, calls_model=True)
 
     def has_loops(self, data: Data) -> bool:
         """Whether the training step holds a loop, such as that of a recurrent layer."""

@@ -106,7 +106,9 @@ def _results(values: list[np.ndarray], metrics: Metrics, functions: MemberFuncti
     def results_of_each(flat: list[tf.Tensor]) -> dict[str, tf.Tensor]:
         return map_members(metrics.results, flat, may_loop=True)
 
-    specs = [tf.TensorSpec((None, *v.shape), v.dtype) for v in metrics.variables]
+    def specs() -> tuple:
+        return ([tf.TensorSpec((None, *v.shape), v.dtype) for v in metrics.variables],)
+
     traced = functions.traced("results", results_of_each, specs)
     results = traced([tf.reshape(v, (-1, *v.shape[2:])) for v in values])
     return {name: v.numpy().reshape(*values[0].shape[:2], *v.shape[1:]) for name, v in results.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeAlias
 
 import tensorflow as tf
@@ -46,7 +46,8 @@ class MemberFunctions:
         self,
         key: Hashable,
         function: Callable,
-        *specs: Any,
+        specs: Callable[[], Sequence],
+        *,
         compiled: bool | None = None,
         calls_model: bool = False,
     ) -> Traced:
@@ -56,8 +57,8 @@ class MemberFunctions:
         ----------
         key : hashable
         function : callable
-        *specs : nested structures of tf.TensorSpec
-            Of its arguments.
+        specs : callable
+            `specs()` returns a nested structure of tf.TensorSpec for each argument; called only to trace.
         compiled : bool, optional
             Whether XLA compiles it.
         calls_model : bool, default=False
@@ -65,7 +66,7 @@ class MemberFunctions:
         """
         with LOCK:
             if key not in self._traced:
-                traced = tf.function(function, autograph=False, jit_compile=compiled).get_concrete_function(*specs)
+                traced = tf.function(function, autograph=False, jit_compile=compiled).get_concrete_function(*specs())
                 if calls_model:
                     refuse_hidden_operations(traced, self.member.model, self.member.created)
                 self._traced[key] = traced
